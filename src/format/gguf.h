@@ -1,0 +1,101 @@
+/*
+ * gguf: reads GGUF v2 and v3 files, also split ones, by mapping them. Untrusted bytes.
+ *
+ * Everything is checked at open: counts, sizes, alignment, overlap, types, shapes. After a
+ * successful open every pointer handed out lies inside the mapping, so readers need no further
+ * checks on size. (The file may still be truncated by somebody else while mapped: SIGBUS is the
+ * worker's problem.) Strings are borrowed views into the mapping.
+ *
+ * Source: the GGUF specification (ggml docs/gguf.md). Thread: read-only after open, any thread.
+ */
+#ifndef HEARTH_FORMAT_GGUF_H
+#define HEARTH_FORMAT_GGUF_H
+
+#include "base/err.h"
+#include "base/str.h"
+#include "tensor/dtype.h"
+
+enum gguf_type {
+    GGUF_U8,
+    GGUF_I8,
+    GGUF_U16,
+    GGUF_I16,
+    GGUF_U32,
+    GGUF_I32,
+    GGUF_F32,
+    GGUF_BOOL,
+    GGUF_STR,
+    GGUF_ARR,
+    GGUF_U64,
+    GGUF_I64,
+    GGUF_F64,
+};
+
+#define GGUF_N_DIMS_MAX 4
+
+struct gguf_kv {
+    struct str key;
+    enum gguf_type type;      /* GGUF_ARR for arrays */
+    enum gguf_type elem_type; /* of arrays */
+    uint64_t n;               /* array length; 1 for scalars */
+    const uint8_t *data;      /* the bytes of the value; unaligned, little endian */
+    struct str *strings;      /* [n] for GGUF_STR scalars and arrays of strings; else NULL */
+};
+
+struct gguf_tensor {
+    struct str name;
+    enum dtype type;
+    int n_dims;
+    uint64_t dim[GGUF_N_DIMS_MAX]; /* dim[0] is the contiguous one (columns); unused ones are 1 */
+    uint64_t n_elems;
+    uint64_t n_bytes;
+    const uint8_t *data; /* inside the mapping; NULL for a file opened without its tensors' data */
+    int i_split;         /* which of the split files */
+    uint64_t offset;     /* of the data, from the start of that file */
+};
+
+struct gguf;
+
+/*
+ * Opens by path; for "name-00001-of-00003.gguf" the other parts beside it too.
+ * ERR_NOT_FOUND, ERR_IO, ERR_CORRUPT (the text names the key or tensor), ERR_UNSUPPORTED.
+ */
+int gguf_open(const char *path, struct gguf **ret, struct err *err)
+    __attribute__((warn_unused_result));
+/* Same from descriptors in split order (the worker's way; it has no file system). They are not
+ * closed and may be closed after. */
+int gguf_open_fds(const int *fd, int n_fds, struct gguf **ret, struct err *err)
+    __attribute__((warn_unused_result));
+/* Same from memory that outlives the gguf (fuzzing, tests). One file only. */
+int gguf_open_memory(const void *data, size_t len, struct gguf **ret, struct err *err)
+    __attribute__((warn_unused_result));
+void gguf_free(struct gguf *g);
+
+/* For the library and for split files: the paths a model consists of, given its first file.
+ * Heap array of heap strings, NULL-terminated; n >= 1. */
+int gguf_split_paths(const char *path, char ***ret_paths, int *ret_n, struct err *err)
+    __attribute__((warn_unused_result));
+
+uint32_t gguf_version(const struct gguf *g);
+uint64_t gguf_file_bytes(const struct gguf *g); /* all parts */
+size_t gguf_n_kv(const struct gguf *g);
+const struct gguf_kv *gguf_kv_at(const struct gguf *g, size_t i);
+const struct gguf_kv *gguf_find(const struct gguf *g, const char *key); /* NULL if absent */
+size_t gguf_n_tensors(const struct gguf *g);
+const struct gguf_tensor *gguf_tensor_at(const struct gguf *g, size_t i);
+const struct gguf_tensor *gguf_find_tensor(const struct gguf *g, const char *name);
+
+/*
+ * Typed getters. Absent: *ret unchanged, returns 0. Present with another type or out of range:
+ * ERR_CORRUPT naming the key. Any integer type is accepted where an integer is asked for.
+ */
+int gguf_get_u64(const struct gguf *g, const char *key, uint64_t min, uint64_t max, uint64_t *ret,
+                 struct err *err);
+int gguf_get_f64(const struct gguf *g, const char *key, double *ret, struct err *err); /* finite */
+int gguf_get_bool(const struct gguf *g, const char *key, bool *ret, struct err *err);
+int gguf_get_str(const struct gguf *g, const char *key, struct str *ret, struct err *err);
+/* Element i of a numeric array, converted; the caller has checked i < kv->n. */
+int64_t gguf_arr_i64(const struct gguf_kv *kv, uint64_t i);
+double gguf_arr_f64(const struct gguf_kv *kv, uint64_t i);
+
+#endif

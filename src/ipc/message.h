@@ -1,0 +1,155 @@
+/*
+ * message: every frame type between gateway and worker: one writer, one reader, described here.
+ *
+ * gateway -> worker
+ *   generate  struct gen_request. The worker answers `accepted` or `error`.
+ *   cancel    {id}: stop it; the worker answers `error` (cancelled) or the `done` that was already
+ * on its way. tokenize  {id, text, special, bos}          -> `tokens` {id, tokens:[...]} or `error`
+ *   detokenize {id, tokens:[...]}               -> `text` {id, text} or `error`
+ *   render    {id, request}: chat template only -> `text` {id, text} or `error`
+ *   drain     {}: finish what is running, take nothing new, then exit 0.
+ * The worker exits when the socket closes.
+ *
+ * worker -> gateway
+ *   progress  {stage: "map"|"check"|"load"|"warm", fraction}: while loading
+ *   ready     struct worker_ready: loaded; once
+ *   failed    {code, message}: could not load; then exit 1
+ *   accepted  {id, n_prompt}: admitted to the queue, prompt tokenized and known to fit
+ *   started   {id, n_cached, queue_ms}: first token of the prompt is being computed
+ *   delta     struct gen_delta: text and tokens of one choice
+ *   end       {id, index, reason: "stop"|"length", stop: text|null, n_completion}: one choice is
+ * complete done      struct gen_done: all choices complete; last frame of a request error     {id,
+ * code, message, param, n_prompt?, n_ctx?}: the request failed; last frame of it stats     struct
+ * worker_stats: about once a second while anything changes, and after each cancel
+ *
+ * Ids are chosen by the gateway, unique per worker process. Frames of one request are in order; a
+ * frame with an unknown type or field is a broken stream (both ends are one program).
+ */
+#ifndef HEARTH_IPC_MESSAGE_H
+#define HEARTH_IPC_MESSAGE_H
+
+#include "base/err.h"
+#include "base/json.h"
+
+enum gen_kind {
+    GEN_CHAT,   /* `chat` holds the template's variables: messages, tools, ... */
+    GEN_TEXT,   /* `text` is the prompt; special tokens in it are parsed */
+    GEN_TOKENS, /* `tokens` is the prompt */
+};
+
+/* Sampling in the order it is applied: penalties, logit bias, top-k, typical, top-p, min-p,
+ * temperature, draw. temperature 0 is greedy and ignores all truncation. */
+struct gen_sampling {
+    double temperature;    /* >= 0, default 1 */
+    double top_p;          /* (0, 1], default 1 */
+    int64_t top_k;         /* 0 = off */
+    double min_p;          /* [0, 1], 0 = off */
+    double typical_p;      /* (0, 1], 1 = off */
+    double repeat_penalty; /* > 0, 1 = off */
+    int64_t repeat_last_n; /* window of repeat_penalty in tokens; 0 = off, -1 = the whole context */
+    double presence_penalty;  /* [-2, 2]; over generated tokens (OpenAI) */
+    double frequency_penalty; /* [-2, 2] */
+    uint64_t seed;            /* always set: the gateway draws one when the client gave none */
+    struct gen_bias {
+        int32_t token;
+        float bias; /* added to the logit; <= -100 forbids, >= 100 forces */
+    } * bias;
+    size_t n_bias;
+};
+
+#define GEN_STOPS_MAX        16
+#define GEN_N_MAX            64
+#define GEN_TOP_LOGPROBS_MAX 20
+
+struct gen_request {
+    uint64_t id;
+    enum gen_kind kind;
+    json_t *chat; /* GEN_CHAT; owned reference */
+    char *text;   /* GEN_TEXT; owned; may hold NULs: text_len */
+    size_t text_len;
+    int32_t *tokens; /* GEN_TOKENS; owned */
+    size_t n_tokens;
+    int64_t
+        max_tokens; /* -1: until the model ends or the context is full (finish reason "length") */
+    int64_t n;      /* choices; choice i draws with seed + i */
+    char *stop[GEN_STOPS_MAX]; /* owned; never empty strings */
+    int n_stop;
+    bool logprobs; /* report the chosen token's log probability, before sampling changes it */
+    int64_t top_logprobs; /* [0, GEN_TOP_LOGPROBS_MAX] alternatives */
+    bool echo;            /* completions: prompt text (and its log probabilities) come first */
+    bool ignore_eos;
+    struct gen_sampling sampling;
+};
+
+void gen_request_init(struct gen_request *r); /* the defaults above, n = 1, max_tokens = -1 */
+void gen_request_release(struct gen_request *r);
+json_t *gen_request_to_json(const struct gen_request *r); /* the `generate` frame; new reference */
+/* Checks every range again: the worker trusts nobody. ERR_INVALID with err->param. */
+int gen_request_from_json(const json_t *frame, struct gen_request *ret, struct err *err)
+    __attribute__((warn_unused_result));
+
+struct gen_top {
+    int32_t id;
+    float logprob;
+    char *bytes; /* owned; the token's bytes, perhaps half a character */
+    size_t n_bytes;
+};
+
+struct gen_token {
+    int32_t id;
+    float logprob; /* NaN where there is none: the first token of an echoed prompt */
+    char *bytes;
+    size_t n_bytes;
+    struct gen_top *top; /* [n_top], descending */
+    size_t n_top;
+};
+
+struct gen_delta {
+    uint64_t id;
+    int64_t index; /* choice */
+    char *text;    /* valid UTF-8, perhaps empty; owned */
+    size_t text_len;
+    struct gen_token
+        *tokens; /* [n_tokens]: what the text was made of; logprob only if asked for. */
+    size_t n_tokens;
+};
+void gen_delta_release(struct gen_delta *d);
+json_t *gen_delta_to_json(const struct gen_delta *d);
+int gen_delta_from_json(const json_t *frame, struct gen_delta *ret, struct err *err)
+    __attribute__((warn_unused_result));
+
+struct gen_done {
+    uint64_t id;
+    int64_t n_prompt, n_cached, n_completion;
+    double queue_ms, prefill_ms, decode_ms;
+};
+json_t *gen_done_to_json(const struct gen_done *d);
+int gen_done_from_json(const json_t *frame, struct gen_done *ret, struct err *err)
+    __attribute__((warn_unused_result));
+
+struct worker_ready {
+    char arch[32];
+    char name[128];
+    char file_type[32];
+    char kernel[32];      /* "avx2" */
+    char fingerprint[64]; /* system_fingerprint: names the kernel path and the version */
+    int64_t n_params, n_ctx_train, n_ctx, n_vocab, n_threads, n_seq_max;
+    int64_t weight_bytes, kv_bytes, scratch_bytes; /* the plan */
+    bool has_template, sandboxed;
+    double load_ms;
+};
+json_t *worker_ready_to_json(const struct worker_ready *r);
+int worker_ready_from_json(const json_t *frame, struct worker_ready *ret, struct err *err)
+    __attribute__((warn_unused_result));
+
+struct worker_stats {
+    int64_t running, waiting;                                            /* sequences now */
+    int64_t kv_blocks_used, kv_blocks;                                   /* now */
+    int64_t steps, prompt_tokens, output_tokens, preemptions, cancelled; /* since start */
+    double prefill_s, decode_s; /* engine time since start */
+};
+json_t *worker_stats_to_json(const struct worker_stats *s);
+int worker_stats_from_json(const json_t *frame, struct worker_stats *ret, struct err *err)
+    __attribute__((warn_unused_result));
+
+#endif

@@ -1,0 +1,86 @@
+/*
+ * model: weights and hyperparameters of one decoder, and its forward pass.
+ *
+ * An architecture is a row in a table (model/arch.c) that maps GGUF keys and tensor names to flags;
+ * one flat forward pass reads the flags. Weights are used from the mapped file; the gguf must
+ * outlive the model. All scratch memory is allocated at load for at most n_batch_max tokens:
+ * model_forward allocates nothing. Determinism: the logits of a token depend only on the token ids
+ * before it in its sequence, the kernel level and the weights: not on the batch, the threads or the
+ * chunking.
+ */
+#ifndef HEARTH_MODEL_MODEL_H
+#define HEARTH_MODEL_MODEL_H
+
+#include "format/gguf.h"
+#include "kernels/kernels.h"
+#include "kernels/pool.h"
+
+struct model;
+
+/* Tokens per block of keys and values: a power of two. */
+#define KV_BLOCK_LEN 32
+
+struct model_info {
+    char arch[32];
+    char name[128];
+    int n_layer, n_embd, n_head, n_head_kv, head_dim, n_ff;
+    int n_vocab;
+    int n_ctx_train;
+    uint64_t n_params;
+    uint64_t weight_bytes;   /* in the file, mapped */
+    uint64_t kv_block_bytes; /* one block of KV_BLOCK_LEN tokens, all layers, K and V */
+    char file_type[32];      /* "Q4_K_M" from general.file_type, or the commonest tensor type */
+};
+
+struct model_opts {
+    const struct kernels *kernels;
+    struct pool *pool;
+    int n_batch_max; /* tokens in one forward call */
+    int n_out_max;   /* rows of logits in one forward call */
+    int n_ctx_max;   /* longest sequence; at most n_ctx_train */
+};
+
+/* Reads hyperparameters only; needs no tensors' data and no pool. ERR_CORRUPT, ERR_UNSUPPORTED. */
+int model_describe(const struct gguf *g, struct model_info *ret, struct err *err)
+    __attribute__((warn_unused_result));
+/* Bytes of scratch that model_new would allocate with these options. */
+int model_scratch_bytes(const struct gguf *g, const struct model_opts *opts, uint64_t *ret,
+                        struct err *err) __attribute__((warn_unused_result));
+/* Checks every tensor's presence, type and shape. ERR_CORRUPT names the tensor. */
+int model_new(const struct gguf *g, const struct model_opts *opts, struct model **ret,
+              struct err *err) __attribute__((warn_unused_result));
+void model_free(struct model *m);
+const struct model_info *model_info(const struct model *m);
+
+/*
+ * Keys and values: a slab of blocks; block i starts at base + i * kv_block_bytes. Layout inside a
+ * block is the model's own (per layer: K then V, [KV_BLOCK_LEN][n_head_kv * head_dim] f16).
+ */
+struct kv_slab {
+    uint8_t *base; /* 64-byte aligned */
+    uint32_t n_blocks;
+};
+
+/* One sequence's part in a forward call: n_tokens consecutive tokens at positions pos0, pos0 + 1,
+ * ... */
+struct batch_seq {
+    const uint32_t *block; /* block table; covers positions [0, pos0 + n_tokens) */
+    int pos0;
+    int n_tokens;
+    int i_token; /* first row of this sequence in batch.token */
+};
+
+struct batch {
+    const int32_t *token; /* [n_tokens], grouped by sequence */
+    int n_tokens;
+    const struct batch_seq *seq; /* [n_seq]; a sequence appears once */
+    int n_seq;
+    const int32_t *out_row; /* [n_out] rows of token[] whose logits are wanted, ascending */
+    int n_out;
+};
+
+/* logits: float [n_out][n_vocab]. One thread at a time. Token ids must be in [0, n_vocab) (CHECK).
+ */
+void model_forward(struct model *m, const struct kv_slab *kv, const struct batch *b, float *logits);
+
+#endif
