@@ -4,10 +4,20 @@
  * `generic` is the oracle: plain C, written for clarity. Every other level is checked against it by
  * tests/kernel. Within one level a result depends only on the inputs of that output element: mul
  * gives the same bits for a column whether it is computed alone or among others, and whatever the
- * rows around.
+ * rows around; attend gives the same bits for a query row whatever rows stand beside it. For mul
+ * the bits are the same at every level, too.
  *
- * Activations for quantized weights are "A8": per block of 32 elements one f32 scale, the int32 sum
- * of the quants (for weight types with a minimum) and 32 int8 in [-127, 127].
+ * Activations for quantized weights are "A8", opaque to callers: per block of 32 elements one f32
+ * scale, sums of the quants (for weights with a minimum) and 32 int8 in [-127, 127]. The layout is
+ * the same at every level (kernels/act.h).
+ *
+ * How a product of quantized weights is formed, per row and column, over the blocks of 32 in
+ * ascending order (act.h has the names): acc = fma(float(exact integer dot), dw * da, acc), then,
+ * for weights with a minimum m, acc = fma(m, da * sum, acc). How a product of float weights is
+ * formed: eight partial sums (k mod 8) by fma in ascending k, added as ((0+4)+(2+6))+((1+5)+(3+7)).
+ *
+ * All functions are pure, allocate nothing and are safe on any thread; the largest use about 48 KiB
+ * of stack. The floating-point environment is left alone (flush to zero is not set).
  */
 #ifndef HEARTH_KERNELS_KERNELS_H
 #define HEARTH_KERNELS_KERNELS_H
@@ -15,35 +25,65 @@
 #include "kernels/cpu.h"
 #include "tensor/dtype.h"
 
-struct act_block {
-    float d;     /* x = d * q */
-    int32_t sum; /* sum of q[0..31] */
-    int8_t q[32];
-};
+/* Row ranges given to mul are fastest when they hold a multiple of this many rows. */
+#define KERNEL_ROWS 16
 
-#define KERNEL_COLS_MAX 8 /* the most columns one mul call takes at once; callers loop over more   \
-                           */
+/* Bytes of one quantized column of n elements (a multiple of 32); the natural x_stride. */
+size_t act_bytes(int n);
 
 /*
  * y[c * y_stride + r] = sum_k w[r][k] * x[c][k] for r in [0, n_rows), c in [0, n_cols).
  * w: n_rows rows of w_stride bytes, in the GGUF layout, not aligned.
- * x: n_cols columns, x_stride bytes apart: struct act_block[n_k/32] when mul_takes_a8, else
- * float[n_k]. n_cols: any number >= 1. y is float, column-major in this sense: [n_cols][y_stride].
+ * x: n_cols columns, x_stride bytes apart: from quantize_a8 when mul_takes_a8, else float[n_k].
+ * n_cols: any number >= 1; give all columns in one call, since a weight block is unpacked once per
+ * call. n_k: a multiple of the block of the weights' type. y is float, [n_cols][y_stride].
+ * x should be 64-byte aligned at column 0 (for speed only).
  */
 typedef void (*k_mul_fn)(float *y, size_t y_stride, const void *w, size_t w_stride, int n_rows,
                          const void *x, size_t x_stride, int n_cols, int n_k);
+
+/*
+ * Attention of n_q query rows over the keys and values of ONE key/value head.
+ *
+ * The rows are usually (query heads sharing that head) x (query positions): more rows per call are
+ * faster. Row i sees positions [from[i], to[i]), to > from, counted from the start of block 0.
+ * Scores are scaled by `scale`, then soft-capped if cap > 0. Keys and values outside the union of
+ * the rows' ranges are never read, and a row's result depends only on q, its range and what is in
+ * it. The softmax is online over tiles of 32 positions that begin at multiples of 32.
+ */
+struct attend_args {
+    float *out; /* row i at out + out_at[i]: float[head_dim_v] */
+    const size_t *out_at;
+    const float *q; /* row i at q + q_at[i]: float[head_dim] */
+    const size_t *q_at;
+    const int *from, *to; /* [n_q] */
+    int n_q;
+    int head_dim, head_dim_v;
+    /* Per block of block_len positions: f16 [block_len][stride], pointing at this head's columns.
+     */
+    const uint16_t *const *k_block;
+    const uint16_t *const *v_block;
+    size_t stride;
+    int block_len;
+    float scale, cap;
+    float *scratch; /* attend_scratch_bytes(head_dim, head_dim_v), 64-byte aligned; per thread */
+};
+
+/* Bytes of scratch of one attend call, whatever n_q. */
+size_t attend_scratch_bytes(int head_dim, int head_dim_v);
 
 struct kernels {
     enum cpu_level level;
     k_mul_fn mul[DTYPE_END];      /* NULL when the type cannot be multiplied (I8...) */
     bool mul_takes_a8[DTYPE_END]; /* else the activations are float (F32, F16, BF16 weights) */
 
-    /* n is a multiple of 32. q = round-to-nearest-even(x / d), d = max|x| / 127; d = 0 -> q = 0.
-     * Non-finite x gives d = NaN so that it stays visible in the result. */
-    void (*quantize_a8)(const float *x, struct act_block *q, int n);
-    /* y[i] = x[i] * inv_rms * w[i]; inv_rms = 1 / sqrt(mean(x^2) + eps), summed in double or
-     * pairwise. */
+    /* n is a multiple of 32; q: act_bytes(n). Per block d = max|x| / 127, q = round-to-nearest-even
+     * of x * (127 / max|x|); all zero -> d = 0. A block with a value that is not finite gets d =
+     * NaN so that it stays visible in the result. */
+    void (*quantize_a8)(const float *x, void *q, int n);
+    /* y[i] = x[i] * inv_rms * w[i]; inv_rms = 1 / sqrt(mean(x^2) + eps). y may be x. */
     void (*rms_norm)(float *y, const float *x, const float *w, int n, float eps);
+    /* y[i] = (x[i] - mean) / sqrt(variance + eps) * w[i] + b[i]; b may be NULL. y may be x. */
     void (*layer_norm)(float *y, const float *x, const float *w, const float *b, int n, float eps);
     void (*add)(float *y, const float *x, int n);                          /* y += x */
     void (*scale)(float *y, float s, int n);                               /* y *= s */
@@ -53,17 +93,8 @@ struct kernels {
     /* Rotates n_head heads of head_dim, the first n_rot dims. cos_sin: [n_rot/2][2]. neox: pairs
      * (i, i + n_rot/2), else (2i, 2i+1). In place. */
     void (*rope)(float *x, const float *cos_sin, int n_head, int head_dim, int n_rot, bool neox);
-    void (*f32_to_f16)(uint16_t *y, const float *x, int n);
-    /*
-     * Attention of one query head over keys and values in blocks.
-     * q: float[head_dim]; k_block[i], v_block[i]: f16 [block_len][stride], one per block, pointing
-     * at this head's columns; positions [from, to) counted from the start of block 0. Scores are
-     * scaled by `scale`, then soft-capped if cap > 0. out: float[head_dim_v]. Reduced in a fixed
-     * order that depends only on (from, to). scratch: float[to - from] or more.
-     */
-    void (*attend)(float *out, const float *q, const uint16_t *const *k_block,
-                   const uint16_t *const *v_block, size_t stride, int block_len, int from, int to,
-                   int head_dim, int head_dim_v, float scale, float cap, float *scratch);
+    void (*f32_to_f16)(uint16_t *y, const float *x, int n); /* round to nearest even */
+    void (*attend)(const struct attend_args *a);
 };
 
 /* The table of a level that this machine has (cpu_level_choose). */
