@@ -2,34 +2,47 @@
  * message: every frame type between gateway and worker: one writer, one reader, described here.
  *
  * gateway -> worker
- *   generate  struct gen_request. The worker answers `accepted` or `error`.
- *   cancel    {id}: stop it; the worker answers `error` (cancelled) or the `done` that was already
- * on its way. tokenize  {id, text, special, bos}          -> `tokens` {id, tokens:[...]} or `error`
- *   detokenize {id, tokens:[...]}               -> `text` {id, text} or `error`
- *   render    {id, request}: chat template only -> `text` {id, text} or `error`
- *   drain     {}: finish what is running, take nothing new, then exit 0.
+ *   generate    struct gen_request. The worker answers `accepted` or `error`.
+ *   cancel      {id}: stop it; the worker answers `error` (cancelled) or the `done` that was
+ *               already on its way; nothing if it does not know the id (any more)
+ *   tokenize    {id, text, special, bos}         -> `tokens` {id, tokens:[...]} or `error`
+ *   detokenize  {id, tokens:[...]}               -> `text` {id, text} or `error`
+ *   render      {id, request}: chat template only -> `text` {id, text} or `error`
+ *   drain       {}: finish what is running, take nothing new, then exit 0.
  * The worker exits when the socket closes.
  *
  * worker -> gateway
- *   progress  {stage: "map"|"check"|"load"|"warm", fraction}: while loading
- *   ready     struct worker_ready: loaded; once
- *   failed    {code, message}: could not load; then exit 1
- *   accepted  {id, n_prompt}: admitted to the queue, prompt tokenized and known to fit
- *   started   {id, n_cached, queue_ms}: first token of the prompt is being computed
- *   delta     struct gen_delta: text and tokens of one choice
- *   end       {id, index, reason: "stop"|"length", stop: text|null, n_completion}: one choice is
- * complete done      struct gen_done: all choices complete; last frame of a request error     {id,
- * code, message, param, n_prompt?, n_ctx?}: the request failed; last frame of it stats     struct
- * worker_stats: about once a second while anything changes, and after each cancel
+ *   progress    {stage: "map"|"check"|"load"|"warm", fraction}: while loading
+ *   ready       struct worker_ready: loaded; once
+ *   failed      {code, message}: could not load; then exit 1
+ *   accepted    {id, n_prompt}: admitted to the queue, prompt tokenized and known to fit
+ *   started     {id, n_cached, queue_ms}: first token of the prompt is being computed
+ *   delta       struct gen_delta: text and tokens of one choice
+ *   end         struct gen_end: one choice is complete
+ *   done        struct gen_done: all choices complete; last frame of a request
+ *   error       struct gen_error: the request failed; last frame of it
+ *   stats       struct worker_stats: about once a second while anything changes, and after each
+ *               cancel
  *
  * Ids are chosen by the gateway, unique per worker process. Frames of one request are in order; a
- * frame with an unknown type or field is a broken stream (both ends are one program).
+ * frame with an unknown type or field is a broken stream (both ends are one program). A missing
+ * field has its default (zero, or as gen_request_init says).
  */
 #ifndef HEARTH_IPC_MESSAGE_H
 #define HEARTH_IPC_MESSAGE_H
 
 #include "base/err.h"
 #include "base/json.h"
+
+/* True when frame's "t" is type. */
+bool message_is(const json_t *frame, const char *type);
+/* The "id" of a frame; ERR_INVALID when missing or negative. */
+int message_id(const json_t *frame, uint64_t *ret, struct err *err)
+    __attribute__((warn_unused_result));
+
+/* A heap array of token ids from a JSON array (owned by the caller). ERR_INVALID, ERR_NOMEM. */
+int message_tokens(const json_t *array, int32_t **ret, size_t *ret_n, struct err *err)
+    __attribute__((warn_unused_result));
 
 enum gen_kind {
     GEN_CHAT,   /* `chat` holds the template's variables: messages, tools, ... */
@@ -40,14 +53,15 @@ enum gen_kind {
 /* Sampling in the order it is applied: penalties, logit bias, top-k, typical, top-p, min-p,
  * temperature, draw. temperature 0 is greedy and ignores all truncation. */
 struct gen_sampling {
-    double temperature;    /* >= 0, default 1 */
-    double top_p;          /* (0, 1], default 1 */
-    int64_t top_k;         /* 0 = off */
-    double min_p;          /* [0, 1], 0 = off */
-    double typical_p;      /* (0, 1], 1 = off */
-    double repeat_penalty; /* > 0, 1 = off */
-    int64_t repeat_last_n; /* window of repeat_penalty in tokens; 0 = off, -1 = the whole context */
-    double presence_penalty;  /* [-2, 2]; over generated tokens (OpenAI) */
+    double temperature;      /* [0, 100], default 1 */
+    double top_p;            /* (0, 1], default 1 */
+    int64_t top_k;           /* 0 = off */
+    double min_p;            /* [0, 1], 0 = off */
+    double typical_p;        /* (0, 1], 1 = off */
+    double repeat_penalty;   /* (0, 100], 1 = off */
+    int64_t repeat_last_n;   /* window of repeat_penalty in tokens; 0 = off, -1 = the whole context,
+                                default 64 */
+    double presence_penalty; /* [-2, 2]; over generated tokens (OpenAI) */
     double frequency_penalty; /* [-2, 2] */
     uint64_t seed;            /* always set: the gateway draws one when the client gave none */
     struct gen_bias {
@@ -58,8 +72,10 @@ struct gen_sampling {
 };
 
 #define GEN_STOPS_MAX        16
+#define GEN_STOP_BYTES_MAX   1024
 #define GEN_N_MAX            64
 #define GEN_TOP_LOGPROBS_MAX 20
+#define GEN_BIAS_MAX         8192
 
 struct gen_request {
     uint64_t id;
@@ -69,9 +85,8 @@ struct gen_request {
     size_t text_len;
     int32_t *tokens; /* GEN_TOKENS; owned */
     size_t n_tokens;
-    int64_t
-        max_tokens; /* -1: until the model ends or the context is full (finish reason "length") */
-    int64_t n;      /* choices; choice i draws with seed + i */
+    int64_t max_tokens;        /* -1: until the model ends or the context is full (then "length") */
+    int64_t n;                 /* choices; choice i draws with seed + i */
     char *stop[GEN_STOPS_MAX]; /* owned; never empty strings */
     int n_stop;
     bool logprobs; /* report the chosen token's log probability, before sampling changes it */
@@ -83,8 +98,10 @@ struct gen_request {
 
 void gen_request_init(struct gen_request *r); /* the defaults above, n = 1, max_tokens = -1 */
 void gen_request_release(struct gen_request *r);
-json_t *gen_request_to_json(const struct gen_request *r); /* the `generate` frame; new reference */
-/* Checks every range again: the worker trusts nobody. ERR_INVALID with err->param. */
+/* The `generate` frame; new reference; NULL when out of memory or text is not UTF-8. */
+json_t *gen_request_to_json(const struct gen_request *r);
+/* Checks every range again: the worker trusts nobody. ERR_INVALID with err->param. *ret is to be
+ * released only after success. */
 int gen_request_from_json(const json_t *frame, struct gen_request *ret, struct err *err)
     __attribute__((warn_unused_result));
 
@@ -98,9 +115,9 @@ struct gen_top {
 struct gen_token {
     int32_t id;
     float logprob; /* NaN where there is none: the first token of an echoed prompt */
-    char *bytes;
+    char *bytes;   /* owned */
     size_t n_bytes;
-    struct gen_top *top; /* [n_top], descending */
+    struct gen_top *top; /* [n_top], descending; owned */
     size_t n_top;
 };
 
@@ -109,13 +126,26 @@ struct gen_delta {
     int64_t index; /* choice */
     char *text;    /* valid UTF-8, perhaps empty; owned */
     size_t text_len;
-    struct gen_token
-        *tokens; /* [n_tokens]: what the text was made of; logprob only if asked for. */
+    struct gen_token *tokens; /* [n_tokens]: what the text was made of; owned. bytes, logprob and
+                                 top only if log probabilities were asked for */
     size_t n_tokens;
 };
 void gen_delta_release(struct gen_delta *d);
 json_t *gen_delta_to_json(const struct gen_delta *d);
 int gen_delta_from_json(const json_t *frame, struct gen_delta *ret, struct err *err)
+    __attribute__((warn_unused_result));
+
+enum gen_reason { GEN_STOP, GEN_LENGTH }; /* "stop", "length" */
+struct gen_end {
+    uint64_t id;
+    int64_t index;
+    enum gen_reason reason;
+    char *stop; /* the stop string that was met; NULL if none; owned */
+    int64_t n_completion;
+};
+void gen_end_release(struct gen_end *e);
+json_t *gen_end_to_json(const struct gen_end *e);
+int gen_end_from_json(const json_t *frame, struct gen_end *ret, struct err *err)
     __attribute__((warn_unused_result));
 
 struct gen_done {
@@ -125,6 +155,15 @@ struct gen_done {
 };
 json_t *gen_done_to_json(const struct gen_done *d);
 int gen_done_from_json(const json_t *frame, struct gen_done *ret, struct err *err)
+    __attribute__((warn_unused_result));
+
+struct gen_error {
+    uint64_t id;
+    struct err err;          /* code, param, text */
+    int64_t n_prompt, n_ctx; /* for ERR_CONTEXT_LENGTH, else 0 */
+};
+json_t *gen_error_to_json(const struct gen_error *e);
+int gen_error_from_json(const json_t *frame, struct gen_error *ret, struct err *err)
     __attribute__((warn_unused_result));
 
 struct worker_ready {

@@ -1,0 +1,277 @@
+/*
+ * message: the requests, gateway to worker: struct gen_request and its JSON.
+ *
+ * The worker trusts nobody: gen_request_from_json checks every range, so what comes out of it may
+ * be used without further checks, except against the model (token ids, context length).
+ */
+#include "ipc/message.h"
+#include "base/mem.h"
+#include "ipc/field.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const kind_names[] = {
+    [GEN_CHAT] = "chat",
+    [GEN_TEXT] = "text",
+    [GEN_TOKENS] = "tokens",
+};
+
+static const struct field request_fields[] = {
+    FIELD_ID(gen_request),
+    FIELD(gen_request, max_tokens, FIELD_I64, -1, INT32_MAX),
+    FIELD(gen_request, n, FIELD_I64, 1, GEN_N_MAX),
+    FIELD(gen_request, logprobs, FIELD_BOOL, 0, 0),
+    FIELD(gen_request, top_logprobs, FIELD_I64, 0, GEN_TOP_LOGPROBS_MAX),
+    FIELD(gen_request, echo, FIELD_BOOL, 0, 0),
+    FIELD(gen_request, ignore_eos, FIELD_BOOL, 0, 0),
+    FIELD_SKIP("kind"),
+    FIELD_SKIP("chat"),
+    FIELD_SKIP("text"),
+    FIELD_SKIP("tokens"),
+    FIELD_SKIP("stop"),
+    FIELD_SKIP("sampling"),
+};
+
+static const struct field sampling_fields[] = {
+    FIELD(gen_sampling, temperature, FIELD_F64, 0, 100),
+    FIELD(gen_sampling, top_p, FIELD_F64, DBL_MIN, 1),
+    FIELD(gen_sampling, top_k, FIELD_I64, 0, INT32_MAX),
+    FIELD(gen_sampling, min_p, FIELD_F64, 0, 1),
+    FIELD(gen_sampling, typical_p, FIELD_F64, DBL_MIN, 1),
+    FIELD(gen_sampling, repeat_penalty, FIELD_F64, 1e-3, 100),
+    FIELD(gen_sampling, repeat_last_n, FIELD_I64, -1, INT32_MAX),
+    FIELD(gen_sampling, presence_penalty, FIELD_F64, -2, 2),
+    FIELD(gen_sampling, frequency_penalty, FIELD_F64, -2, 2),
+    FIELD(gen_sampling, seed, FIELD_BITS, 0, 0),
+    FIELD_SKIP("bias"),
+};
+
+bool message_is(const json_t *frame, const char *type)
+{
+    return str_eq_z(json_str(json_object_get(frame, "t")), type);
+}
+
+int message_id(const json_t *frame, uint64_t *ret, struct err *err)
+{
+    int64_t id = -1;
+    int rc = json_get_i64(frame, "id", 0, INT64_MAX, &id, err);
+    if (rc != 0)
+        return rc;
+    if (id < 0)
+        return err_set_param(err, ERR_INVALID, "id", "id is missing");
+    *ret = (uint64_t)id;
+    return 0;
+}
+
+void gen_request_init(struct gen_request *r)
+{
+    *r = (struct gen_request){
+        .max_tokens = -1,
+        .n = 1,
+        .sampling = {.temperature = 1,
+                     .top_p = 1,
+                     .typical_p = 1,
+                     .repeat_penalty = 1,
+                     .repeat_last_n = 64},
+    };
+}
+
+void gen_request_release(struct gen_request *r)
+{
+    json_decref(r->chat);
+    free(r->text);
+    free(r->tokens);
+    for (int i = 0; i < r->n_stop; i++)
+        free(r->stop[i]);
+    free(r->sampling.bias);
+    gen_request_init(r);
+}
+
+/* Takes value; false when it or obj is NULL or memory is short. */
+static bool put(json_t *obj, const char *key, json_t *value)
+{
+    return json_object_set_new(obj, key, value) == 0;
+}
+
+static json_t *ids_to_json(const int32_t *id, size_t n)
+{
+    json_t *array = json_array();
+    for (size_t i = 0; array && i < n; i++) {
+        if (json_array_append_new(array, json_integer(id[i])) != 0) {
+            json_decref(array);
+            return NULL;
+        }
+    }
+    return array;
+}
+
+static json_t *sampling_to_json(const struct gen_sampling *s)
+{
+    json_t *obj = fields_write(sampling_fields, ARRAY_LEN(sampling_fields), s);
+    json_t *bias = json_array();
+    for (size_t i = 0; i < s->n_bias; i++) {
+        json_t *pair = json_pack("[I,f]", (json_int_t)s->bias[i].token, (double)s->bias[i].bias);
+        json_array_append_new(bias, pair);
+    }
+    if (json_array_size(bias) != s->n_bias || !put(obj, "bias", bias)) {
+        json_decref(obj);
+        return NULL;
+    }
+    return obj;
+}
+
+json_t *gen_request_to_json(const struct gen_request *r)
+{
+    json_t *obj = fields_write(request_fields, ARRAY_LEN(request_fields), r);
+    json_t *stop = json_array();
+    for (int i = 0; i < r->n_stop; i++)
+        json_array_append_new(stop, json_string(r->stop[i]));
+    bool ok = put(obj, "stop", stop) && json_array_size(stop) == (size_t)r->n_stop;
+    ok = ok && put(obj, "t", json_string("generate"));
+    ok = ok && put(obj, "kind", json_string(kind_names[r->kind]));
+    ok = ok && put(obj, "sampling", sampling_to_json(&r->sampling));
+    if (r->kind == GEN_CHAT)
+        ok = ok && put(obj, "chat", json_incref(r->chat));
+    else if (r->kind == GEN_TEXT)
+        ok = ok && put(obj, "text", json_stringn(r->text ? r->text : "", r->text_len));
+    else
+        ok = ok && put(obj, "tokens", ids_to_json(r->tokens, r->n_tokens));
+    if (!ok) {
+        json_decref(obj);
+        return NULL;
+    }
+    return obj;
+}
+
+int message_tokens(const json_t *array, int32_t **ret, size_t *ret_n, struct err *err)
+{
+    if (!json_is_array(array))
+        return err_set_param(err, ERR_INVALID, "tokens", "tokens must be an array of token ids");
+    size_t n = json_array_size(array);
+    int32_t *id = mem_try_array(n ? n : 1, sizeof(*id));
+    if (!id)
+        return err_set(err, ERR_NOMEM, "no memory for %zu tokens", n);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *v = json_array_get(array, i);
+        json_int_t value = json_is_integer(v) ? json_integer_value(v) : -1;
+        if (value < 0 || value > INT32_MAX) {
+            free(id);
+            return err_set_param(err, ERR_INVALID, "tokens", "tokens[%zu] is not a token id", i);
+        }
+        id[i] = (int32_t)value;
+    }
+    *ret = id;
+    *ret_n = n;
+    return 0;
+}
+
+static int read_prompt(const json_t *frame, struct gen_request *r, struct err *err)
+{
+    struct str kind = {0}, text = {0};
+    if (json_get_str(frame, "kind", &kind, err) != 0)
+        return ERR_INVALID;
+    if (str_eq_z(kind, "chat")) {
+        json_t *chat = json_object_get(frame, "chat");
+        if (!json_is_object(chat))
+            return err_set_param(err, ERR_INVALID, "chat", "chat must be an object");
+        r->kind = GEN_CHAT;
+        r->chat = json_incref(chat);
+        return 0;
+    }
+    if (str_eq_z(kind, "tokens")) {
+        r->kind = GEN_TOKENS;
+        return message_tokens(json_object_get(frame, "tokens"), &r->tokens, &r->n_tokens, err);
+    }
+    if (!str_eq_z(kind, "text"))
+        return err_set_param(err, ERR_INVALID, "kind", "kind must be chat, text or tokens");
+    int rc = json_get_str(frame, "text", &text, err);
+    if (rc != 0)
+        return rc;
+    r->kind = GEN_TEXT;
+    r->text = str_dup(text);
+    r->text_len = text.len;
+    return r->text ? 0 : err_set(err, ERR_NOMEM, "no memory for the prompt");
+}
+
+static int read_stops(const json_t *frame, struct gen_request *r, struct err *err)
+{
+    const json_t *stop = json_object_get(frame, "stop");
+    if (!stop || json_is_null(stop))
+        return 0;
+    if (!json_is_array(stop) || json_array_size(stop) > GEN_STOPS_MAX)
+        return err_set_param(err, ERR_INVALID, "stop", "stop takes at most %d strings",
+                             GEN_STOPS_MAX);
+    for (size_t i = 0; i < json_array_size(stop); i++) {
+        struct str s = json_str(json_array_get(stop, i));
+        if (s.len == 0 || s.len > GEN_STOP_BYTES_MAX || memchr(s.ptr, 0, s.len))
+            return err_set_param(err, ERR_INVALID, "stop",
+                                 "stop[%zu] must be a string of 1 to %d bytes without NUL", i,
+                                 GEN_STOP_BYTES_MAX);
+        r->stop[r->n_stop] = str_dup(s);
+        if (!r->stop[r->n_stop])
+            return err_set(err, ERR_NOMEM, "no memory for stop strings");
+        r->n_stop++;
+    }
+    return 0;
+}
+
+static int read_bias(const json_t *sampling, struct gen_sampling *s, struct err *err)
+{
+    const json_t *bias = json_object_get(sampling, "bias");
+    if (!bias || json_is_null(bias))
+        return 0;
+    size_t n = json_array_size(bias);
+    if (!json_is_array(bias) || n > GEN_BIAS_MAX)
+        return err_set_param(err, ERR_INVALID, "logit_bias", "logit_bias takes at most %d tokens",
+                             GEN_BIAS_MAX);
+    if (n == 0)
+        return 0;
+    s->bias = mem_try_array(n, sizeof(*s->bias));
+    if (!s->bias)
+        return err_set(err, ERR_NOMEM, "no memory for logit_bias");
+    for (size_t i = 0; i < n; i++) {
+        const json_t *pair = json_array_get(bias, i);
+        const json_t *id = json_array_get(pair, 0), *value = json_array_get(pair, 1);
+        if (json_array_size(pair) != 2 || !json_is_integer(id) || json_integer_value(id) < 0 ||
+            json_integer_value(id) > INT32_MAX || !json_is_number(value) ||
+            fabs(json_number_value(value)) > 1e6)
+            return err_set_param(err, ERR_INVALID, "logit_bias",
+                                 "logit_bias maps token ids to numbers");
+        s->bias[i].token = (int32_t)json_integer_value(id);
+        s->bias[i].bias = (float)json_number_value(value);
+    }
+    s->n_bias = n;
+    return 0;
+}
+
+static int read_request(const json_t *frame, struct gen_request *r, struct err *err)
+{
+    int rc = message_id(frame, &r->id, err);
+    if (rc == 0)
+        rc = fields_read(request_fields, ARRAY_LEN(request_fields), frame, r, err);
+    if (rc == 0)
+        rc = read_prompt(frame, r, err);
+    if (rc == 0)
+        rc = read_stops(frame, r, err);
+    const json_t *sampling = json_object_get(frame, "sampling");
+    if (rc != 0 || !sampling)
+        return rc;
+    rc = fields_read(sampling_fields, ARRAY_LEN(sampling_fields), sampling, &r->sampling, err);
+    return rc != 0 ? rc : read_bias(sampling, &r->sampling, err);
+}
+
+int gen_request_from_json(const json_t *frame, struct gen_request *ret, struct err *err)
+{
+    struct gen_request r;
+    gen_request_init(&r);
+    int rc = read_request(frame, &r, err);
+    if (rc != 0) {
+        gen_request_release(&r);
+        return rc;
+    }
+    *ret = r;
+    return 0;
+}
