@@ -1,0 +1,27 @@
+/*
+ * generic: what the plain C level offers to the table (kernels.h has the contracts), and its
+ * functions that other levels use where they have nothing better.
+ */
+#ifndef HEARTH_KERNELS_GENERIC_H
+#define HEARTH_KERNELS_GENERIC_H
+
+#include "kernels/kernels.h"
+
+extern const struct kernels kernels_generic;
+
+k_mul_fn k_mul_generic(enum dtype t); /* NULL when the type cannot be multiplied */
+
+void k_quantize_a8_generic(const float *x, void *q, int n);
+void k_rms_norm_generic(float *y, const float *x, const float *w, int n, float eps);
+void k_layer_norm_generic(float *y, const float *x, const float *w, const float *b, int n,
+                          float eps);
+void k_add_generic(float *y, const float *x, int n);
+void k_scale_generic(float *y, float s, int n);
+void k_silu_mul_generic(float *y, const float *gate, const float *up, int n);
+void k_gelu_mul_generic(float *y, const float *gate, const float *up, int n);
+void k_softcap_generic(float *y, float cap, int n);
+void k_rope_generic(float *x, const float *cos_sin, int n_head, int head_dim, int n_rot, bool neox);
+void k_f32_to_f16_generic(uint16_t *y, const float *x, int n);
+void k_attend_generic(const struct attend_args *a);
+
+#endif
