@@ -3,8 +3,9 @@
  *
  * One 32-bit word `state` says everything: [epoch:21][open:1][n_joined:10]. The caller publishes a
  * loop by storing a new epoch with the open bit; a worker joins by adding 1 to n_joined with a
- * compare-and-swap that needs the open bit, and leaves by subtracting 1. The caller takes items like
- * a worker, clears the open bit when none is left, and waits for n_joined to reach zero. Hence:
+ * compare-and-swap that needs the open bit, and leaves by subtracting 1. The caller takes items
+ * like a worker, clears the open bit when none is left, and waits for n_joined to reach zero.
+ * Hence:
  *   - fn, ctx and n_items change only while the word is closed with nobody joined;
  *   - a worker that comes late finds the word closed and is not waited for;
  *   - an epoch that wraps around costs at most one missed loop of one worker, never a wrong one,
@@ -42,7 +43,7 @@
 
 enum { WAKE_WORKERS = 1, WAKE_CALLER = 2 };
 
-static_assert(POOL_THREADS_MAX <= JOINED_MASK, "n_joined must fit its field");
+_Static_assert(POOL_THREADS_MAX <= JOINED_MASK, "n_joined must fit its field");
 
 struct pool_thread {
     struct pool *pool;
@@ -63,7 +64,7 @@ struct pool {
     uint32_t n_items;
 
     int n_threads;
-    int64_t spin_ns; /* 0 when there are more threads than cpus */
+    int64_t spin_ns;            /* 0 when there are more threads than cpus */
     struct pool_thread *thread; /* [n_threads - 1] */
 };
 

@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -187,9 +188,12 @@ static void test_quota(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_each_item_once), cmocka_unit_test(test_sleep_between),
-        cmocka_unit_test(test_caller_waits),   cmocka_unit_test(test_new_free),
-        cmocka_unit_test(test_cpu),            cmocka_unit_test(test_quota),
+        cmocka_unit_test(test_each_item_once),
+        cmocka_unit_test(test_sleep_between),
+        cmocka_unit_test(test_caller_waits),
+        cmocka_unit_test(test_new_free),
+        cmocka_unit_test(test_cpu),
+        cmocka_unit_test(test_quota),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

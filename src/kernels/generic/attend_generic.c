@@ -17,8 +17,7 @@ size_t attend_scratch_bytes(int head_dim, int head_dim_v)
 
 static float score(const struct attend_args *a, const float *q, int pos)
 {
-    const uint16_t *k =
-        a->k_block[pos / a->block_len] + (size_t)(pos % a->block_len) * a->stride;
+    const uint16_t *k = a->k_block[pos / a->block_len] + (size_t)(pos % a->block_len) * a->stride;
     double sum = 0;
     for (int i = 0; i < a->head_dim; i++)
         sum += (double)q[i] * (double)f16_to_f32(k[i]);

@@ -246,8 +246,9 @@ static void unpack_iq1_m(const void *block, int i_group, struct unpacked *u)
 {
     const struct block_iq1_m *b = block;
     const struct iq_grids *g = iq_grids();
-    const uint16_t *s = b->scales;
-    uint16_t d = (uint16_t)(s[0] >> 12 | (s[1] >> 12) << 4 | (s[2] >> 12) << 8 | (s[3] >> 12) << 12);
+    const uint16_t s[4] = {b->scales[0], b->scales[1], b->scales[2], b->scales[3]};
+    uint16_t d =
+        (uint16_t)(s[0] >> 12 | (s[1] >> 12) << 4 | (s[2] >> 12) << 8 | (s[3] >> 12) << 12);
     unit_scale(u, f16_to_f32(d) * 0.125f);
     for (int h = 0; h < 2; h++) {
         int i = 2 * i_group + h; /* of 16 */
