@@ -31,14 +31,20 @@ enum gguf_type {
     GGUF_F64,
 };
 
-#define GGUF_N_DIMS_MAX 4
+#define GGUF_N_DIMS_MAX    4
+#define GGUF_N_PARTS_MAX   1024      /* files of a split model */
+#define GGUF_N_KV_MAX      (1 << 16) /* real models have under a hundred */
+#define GGUF_N_TENSORS_MAX (1 << 20) /* real models have under a hundred thousand, per model */
+#define GGUF_N_STRINGS_MAX                                                                         \
+    (1 << 24) /* in all arrays of a file; vocabularies stay under a million */
 
 struct gguf_kv {
     struct str key;
     enum gguf_type type;      /* GGUF_ARR for arrays */
-    enum gguf_type elem_type; /* of arrays */
+    enum gguf_type elem_type; /* of arrays; for scalars the same as type */
     uint64_t n;               /* array length; 1 for scalars */
-    const uint8_t *data;      /* the bytes of the value; unaligned, little endian */
+    const uint8_t *data;      /* the bytes of the value, of an array its elements; unaligned, LE */
+    uint64_t n_bytes;         /* of data */
     struct str *strings;      /* [n] for GGUF_STR scalars and arrays of strings; else NULL */
 };
 
@@ -49,7 +55,7 @@ struct gguf_tensor {
     uint64_t dim[GGUF_N_DIMS_MAX]; /* dim[0] is the contiguous one (columns); unused ones are 1 */
     uint64_t n_elems;
     uint64_t n_bytes;
-    const uint8_t *data; /* inside the mapping; NULL for a file opened without its tensors' data */
+    const uint8_t *data; /* n_bytes inside the mapping; not aligned to anything */
     int i_split;         /* which of the split files */
     uint64_t offset;     /* of the data, from the start of that file */
 };
@@ -71,16 +77,24 @@ int gguf_open_memory(const void *data, size_t len, struct gguf **ret, struct err
     __attribute__((warn_unused_result));
 void gguf_free(struct gguf *g);
 
-/* For the library and for split files: the paths a model consists of, given its first file.
- * Heap array of heap strings, NULL-terminated; n >= 1. */
+/*
+ * For the library and for split files: the paths a model consists of, given its first file. Goes by
+ * the name alone ("-00001-of-00003.gguf"; any other name is a model in one file) and opens
+ * nothing. Heap array of heap strings, NULL-terminated; n >= 1. ERR_NOT_FOUND names the missing
+ * part, ERR_INVALID says which part to give instead of a later one.
+ */
 int gguf_split_paths(const char *path, char ***ret_paths, int *ret_n, struct err *err)
     __attribute__((warn_unused_result));
+void gguf_split_paths_free(char **paths); /* takes NULL */
 
 uint32_t gguf_version(const struct gguf *g);
 uint64_t gguf_file_bytes(const struct gguf *g); /* all parts */
+int gguf_n_parts(const struct gguf *g);
+/* Metadata: of the first part. In file order. */
 size_t gguf_n_kv(const struct gguf *g);
 const struct gguf_kv *gguf_kv_at(const struct gguf *g, size_t i);
 const struct gguf_kv *gguf_find(const struct gguf *g, const char *key); /* NULL if absent */
+/* Tensors: of all parts, in file order. */
 size_t gguf_n_tensors(const struct gguf *g);
 const struct gguf_tensor *gguf_tensor_at(const struct gguf *g, size_t i);
 const struct gguf_tensor *gguf_find_tensor(const struct gguf *g, const char *name);
@@ -94,8 +108,14 @@ int gguf_get_u64(const struct gguf *g, const char *key, uint64_t min, uint64_t m
 int gguf_get_f64(const struct gguf *g, const char *key, double *ret, struct err *err); /* finite */
 int gguf_get_bool(const struct gguf *g, const char *key, bool *ret, struct err *err);
 int gguf_get_str(const struct gguf *g, const char *key, struct str *ret, struct err *err);
-/* Element i of a numeric array, converted; the caller has checked i < kv->n. */
+/*
+ * Element i of an array, converted; the caller has checked i < kv->n. A scalar is an array of one.
+ * Numbers and bools only: 0 for strings and nested arrays. A value that does not fit is clamped
+ * (NaN gives 0).
+ */
 int64_t gguf_arr_i64(const struct gguf_kv *kv, uint64_t i);
 double gguf_arr_f64(const struct gguf_kv *kv, uint64_t i);
+bool gguf_type_is_int(enum gguf_type t);
+const char *gguf_type_name(enum gguf_type t); /* "u32", "str" ... */
 
 #endif
