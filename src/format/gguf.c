@@ -173,12 +173,19 @@ static int finish_open(struct gguf *g, struct gguf **ret, struct err *err)
     return 0;
 }
 
+int gguf_open_parts(const struct str *bytes, int n_parts, struct gguf **ret, struct err *err)
+{
+    struct gguf *g = gguf_new(n_parts);
+    for (int i = 0; i < n_parts; i++) {
+        g->part[i].base = (const uint8_t *)bytes[i].ptr;
+        g->part[i].len = bytes[i].len;
+    }
+    return finish_open(g, ret, err);
+}
+
 int gguf_open_memory(const void *data, size_t len, struct gguf **ret, struct err *err)
 {
-    struct gguf *g = gguf_new(1);
-    g->part[0].base = data;
-    g->part[0].len = len;
-    return finish_open(g, ret, err);
+    return gguf_open_parts(&(struct str){data, len}, 1, ret, err);
 }
 
 static int map_part(struct gguf_part *part, int fd, struct err *err)

@@ -38,6 +38,10 @@ struct gguf_label {
 };
 struct gguf_label gguf_label(struct str s);
 
+/* As gguf_open_memory, for the parts of a split model in order. Fuzzing and tests. */
+int gguf_open_parts(const struct str *bytes, int n_parts, struct gguf **ret, struct err *err)
+    __attribute__((warn_unused_result));
+
 /* Parses g->part[i_part] (base and len are set) and appends its tensors to g->tensor. */
 int gguf_parse_part(struct gguf *g, int i_part, struct err *err)
     __attribute__((warn_unused_result));
