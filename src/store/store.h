@@ -3,14 +3,21 @@
  * (JSON) and blobs/sha256-<hex>. An Ollama library can be used in place. Knows nothing of what is
  * inside a model file.
  *
- * Names: "llama3.1:8b", "hf.co/OWNER/REPO:Q4_K_M", or a path to a .gguf file (used in place, not
- * copied). Blobs are written under a partial name and renamed only when their digest was checked.
+ * Names: store/model_name.h; a path to a .gguf file stands for itself and is used in place.
+ * A server that takes names from clients refuses paths first: model_source_of(name) != SOURCE_NAME.
+ *
+ * Several processes may use one library. Blobs and manifests appear whole or not at all. Who adds
+ * blobs holds the library shared (store_hold) until its manifest is written; who removes blobs
+ * needs it alone, and puts the removal off when it cannot have that.
+ * Thread-safe: all functions, on one struct store (it does not change once open).
  */
 #ifndef HEARTH_STORE_STORE_H
 #define HEARTH_STORE_STORE_H
 
 #include "base/err.h"
 #include "base/str.h"
+#include "store/manifest.h"
+#include "store/model_name.h"
 
 #include <stdint.h>
 
@@ -23,9 +30,11 @@ struct store_model {
     int n_path;
     int64_t bytes;       /* of the model's files */
     int64_t modified_ms; /* since 1970 */
-    char *template_text; /* the manifest's template layer, or NULL */
-    char *system_text;   /* the manifest's system layer, or NULL */
-    char *params_json;   /* the manifest's params layer, or NULL */
+    /* The texts are NULL where there is none, and in what store_list returns. */
+    char *template_text; /* a Jinja template layer; Ollama's own, in Go's language, are left out */
+    char *system_text;   /* the system layer */
+    char *params_json;   /* the params layer: a JSON object */
+    char *license_text;
 };
 void store_model_release(struct store_model *m);
 
@@ -34,16 +43,59 @@ int store_open(const char *dir, struct store **ret, struct err *err)
     __attribute__((warn_unused_result));
 void store_close(struct store *s);
 const char *store_dir(const struct store *s);
+const char *store_blobs_dir(const struct store *s);
 
-/* Resolves a name or a path. ERR_NOT_FOUND says which names are there (or how to pull). */
+/* Resolves a name or a path. ERR_NOT_FOUND says how to get it, ERR_CORRUPT what is damaged. */
 int store_find(struct store *s, const char *name, struct store_model *ret, struct err *err)
     __attribute__((warn_unused_result));
-/* All models, sorted by name; heap array of n. */
+/* All models, sorted by name; heap array of n. Damaged manifests are left out. */
 int store_list(struct store *s, struct store_model **ret, int *ret_n, struct err *err)
     __attribute__((warn_unused_result));
 void store_list_free(struct store_model *list, int n);
-/* Removes the name, then every blob that no manifest names any more. */
+/* Removes the name, then its blobs that no other name needs. */
 int store_remove(struct store *s, const char *name, struct err *err)
     __attribute__((warn_unused_result));
+/* A second name for the same blobs. */
+int store_copy(struct store *s, const char *from, const char *to, struct err *err)
+    __attribute__((warn_unused_result));
+
+struct store_import {
+    const char *name;        /* NULL: made of the first file's name */
+    const char *const *path; /* [n_path] the model file's parts, in order */
+    int n_path;
+    const char *digest;        /* of the only part, when it is known; else NULL */
+    const char *template_text; /* Jinja; NULL: the model file's own */
+    const char *system_text, *params_json, *license_text; /* or NULL */
+};
+/* Files become blobs (store/blob.h says how) and get a name. ret_name: at least
+ * MODEL_NAME_TEXT_MAX bytes, or NULL. */
+int store_import(struct store *s, const struct store_import *in, char *ret_name, struct err *err)
+    __attribute__((warn_unused_result));
+/* "x-00001-of-00003.gguf" -> the three paths; any other path -> itself. By names alone. */
+int store_split_paths(const char *path, char ***ret, int *ret_n, struct err *err)
+    __attribute__((warn_unused_result));
+void store_paths_free(char **path, int n);
+
+/* ---- for who adds or removes blobs: pull, import ---- */
+
+/* Keeps blobs from being removed until store_unhold(*ret_hold). */
+int store_hold(struct store *s, int *ret_hold, struct err *err) __attribute__((warn_unused_result));
+void store_unhold(int hold);
+/* The manifest's bytes under this name; *ret_there says whether there is one. */
+int store_manifest(struct store *s, const struct model_name *name, struct manifest *ret,
+                   bool *ret_there, struct err *err) __attribute__((warn_unused_result));
+/*
+ * Writes the manifest; all its blobs must be there. ret_before gets the one it replaces (empty when
+ * there was none): sweep it once nothing is held any more, then release it.
+ */
+int store_put_manifest(struct store *s, const struct model_name *name, struct str text,
+                       struct manifest *ret_before, struct err *err)
+    __attribute__((warn_unused_result));
+/*
+ * Removes those of the digests that no manifest names, and what has lain unnamed or partial for a
+ * week. Does nothing while somebody holds the library or a manifest cannot be read. freed may be
+ * NULL.
+ */
+void store_sweep(struct store *s, const struct manifest *freed);
 
 #endif
