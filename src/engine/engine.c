@@ -1,0 +1,427 @@
+/*
+ * engine: the step loop and the two queues around it. See the header.
+ *
+ * Invariant: once the END event of a sequence is in the ring, the engine does not touch that
+ * sequence again, nor its job if it was the last.
+ */
+#include "engine/engine.h"
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/mem.h"
+#include "engine/alloc_guard.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define EVENTS_MAX 1024 /* the ring; some seconds of one stream */
+#define BUDGET_MIN 32   /* tokens; below, a step is all overhead */
+
+struct engine {
+    struct engine_config config;
+    struct scheduler scheduler;
+    float *logits;                   /* [n_out_max, n_vocab] */
+    struct sampler_result *result;   /* [n_out_max] */
+    struct sampler_scratch *scratch; /* [n_scratch], one per thread of the pool */
+    int n_scratch;
+    double ns_per_token; /* of steps with prefill, moving average; 0: unknown */
+
+    pthread_t thread;
+    bool is_started;
+    int event_fd;
+    atomic_bool cancel_pending;
+
+    pthread_mutex_t lock; /* all below */
+    pthread_cond_t work;  /* a job, a cancel or the stop */
+    pthread_cond_t room;  /* in the ring */
+    bool stop;
+    struct job *inbox, **inbox_end;
+    struct engine_event *event; /* [EVENTS_MAX] ring */
+    uint32_t event_head, event_tail;
+    struct engine_stats stats;
+};
+
+/* ---- birth and death ---- */
+
+static int n_scratch_of(const struct engine_config *c)
+{
+    return c->pool ? pool_n_threads(c->pool) : 1;
+}
+
+uint64_t engine_bytes(const struct engine_config *c)
+{
+    uint64_t row = (uint64_t)c->n_vocab * sizeof(float) + sizeof(struct sampler_result);
+    return (uint64_t)c->limits.n_out_max * row +
+           (uint64_t)n_scratch_of(c) * sampler_scratch_bytes(c->n_vocab) +
+           EVENTS_MAX * sizeof(struct engine_event);
+}
+
+static int engine_init(struct engine *e, struct err *err)
+{
+    const struct engine_config *c = &e->config;
+    int rc = scheduler_init(&e->scheduler, &c->limits, c->kv.n_blocks, err);
+    if (rc != 0)
+        return rc;
+    e->n_scratch = n_scratch_of(c);
+    e->logits = mem_try_array((size_t)c->limits.n_out_max, (size_t)c->n_vocab * sizeof(float));
+    e->result = mem_try_array((size_t)c->limits.n_out_max, sizeof(*e->result));
+    e->scratch = mem_try_array((size_t)e->n_scratch, sizeof(*e->scratch));
+    e->event = mem_try_array(EVENTS_MAX, sizeof(*e->event));
+    if (!e->logits || !e->result || !e->scratch || !e->event)
+        return err_set(err, ERR_NOMEM, "no memory for the engine");
+    for (int i = 0; i < e->n_scratch; i++) {
+        rc = sampler_scratch_init(&e->scratch[i], c->n_vocab, err);
+        if (rc != 0)
+            return rc;
+    }
+    e->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return e->event_fd < 0 ? err_set(err, ERR_IO, "cannot create an event descriptor") : 0;
+}
+
+int engine_new(const struct engine_config *c, struct engine **ret, struct err *err)
+{
+    struct engine *e = mem_zero(1, sizeof(*e));
+    e->config = *c;
+    e->event_fd = -1;
+    e->inbox_end = &e->inbox;
+    pthread_mutex_init(&e->lock, NULL);
+    pthread_cond_init(&e->work, NULL);
+    pthread_cond_init(&e->room, NULL);
+    int rc = engine_init(e, err);
+    if (rc != 0) {
+        engine_free(e);
+        return rc;
+    }
+    e->stats.n_blocks = c->kv.n_blocks;
+    *ret = e;
+    return 0;
+}
+
+void engine_free(struct engine *e)
+{
+    if (!e)
+        return;
+    CHECK(!e->is_started);
+    for (int i = 0; e->scratch && i < e->n_scratch; i++)
+        sampler_scratch_release(&e->scratch[i]);
+    scheduler_release(&e->scheduler);
+    free(e->logits);
+    free(e->result);
+    free(e->scratch);
+    free(e->event);
+    if (e->event_fd >= 0)
+        close(e->event_fd);
+    pthread_cond_destroy(&e->room);
+    pthread_cond_destroy(&e->work);
+    pthread_mutex_destroy(&e->lock);
+    free(e);
+}
+
+/* ---- commands in ---- */
+
+void engine_submit(struct engine *e, struct job *job)
+{
+    pthread_mutex_lock(&e->lock);
+    job->next_new = NULL;
+    *e->inbox_end = job;
+    e->inbox_end = &job->next_new;
+    pthread_cond_signal(&e->work);
+    pthread_mutex_unlock(&e->lock);
+}
+
+void engine_cancel(struct engine *e, struct sequence *seq)
+{
+    atomic_store(&seq->cancel, true);
+    atomic_store(&e->cancel_pending, true);
+    pthread_mutex_lock(&e->lock);
+    pthread_cond_signal(&e->work);
+    pthread_mutex_unlock(&e->lock);
+}
+
+/* ---- events out ---- */
+
+static void emit(struct engine *e, const struct engine_event *event)
+{
+    pthread_mutex_lock(&e->lock);
+    while (e->event_tail - e->event_head == EVENTS_MAX && !e->stop)
+        pthread_cond_wait(&e->room, &e->lock);
+    bool was_empty = e->event_tail == e->event_head;
+    if (e->event_tail - e->event_head < EVENTS_MAX)
+        e->event[e->event_tail++ % EVENTS_MAX] = *event;
+    pthread_mutex_unlock(&e->lock);
+    if (was_empty) {
+        uint64_t one = 1;
+        ssize_t n = write(e->event_fd, &one, sizeof(one));
+        (void)n; /* full means readable, which is what we want */
+    }
+}
+
+int engine_event_fd(const struct engine *e)
+{
+    return e->event_fd;
+}
+
+int engine_take(struct engine *e, struct engine_event *ret, int max)
+{
+    uint64_t count;
+    ssize_t rc = read(e->event_fd, &count, sizeof(count));
+    (void)rc; /* nothing to read is fine */
+    int n = 0;
+    pthread_mutex_lock(&e->lock);
+    while (n < max && e->event_head != e->event_tail)
+        ret[n++] = e->event[e->event_head++ % EVENTS_MAX];
+    bool more = e->event_head != e->event_tail;
+    pthread_cond_signal(&e->room);
+    pthread_mutex_unlock(&e->lock);
+    if (more) {
+        count = 1;
+        rc = write(e->event_fd, &count, sizeof(count));
+    }
+    return n;
+}
+
+void engine_get_stats(struct engine *e, struct engine_stats *ret)
+{
+    pthread_mutex_lock(&e->lock);
+    *ret = e->stats;
+    pthread_mutex_unlock(&e->lock);
+}
+
+const struct scheduler *engine_scheduler(const struct engine *e)
+{
+    return &e->scheduler;
+}
+
+/* ---- the step ---- */
+
+static void end_sequence(struct engine *e, struct sequence *seq, enum engine_end end)
+{
+    scheduler_remove(&e->scheduler, seq);
+    struct engine_event event = {.kind = ENGINE_END, .end = end, .seq = seq, .time_ns = clock_ns()};
+    emit(e, &event);
+}
+
+static struct sequence *cancelled_of_job(struct sequence *seq)
+{
+    if (atomic_load(&seq->cancel))
+        return seq;
+    for (int i = 1; seq->index == 0 && i < seq->job->n_seq; i++) {
+        struct sequence *held = &seq->job->seq[i];
+        if (held->state == SEQUENCE_HELD && atomic_load(&held->cancel))
+            return held;
+    }
+    return NULL;
+}
+
+static struct sequence *find_cancelled(const struct scheduler *s)
+{
+    struct sequence *found = NULL;
+    for (int i = 0; i < s->n_running && !found; i++)
+        found = cancelled_of_job(s->running[i]);
+    for (struct sequence *w = s->waiting_head; w && !found; w = w->next)
+        found = cancelled_of_job(w);
+    return found;
+}
+
+static void drain(struct engine *e)
+{
+    pthread_mutex_lock(&e->lock);
+    struct job *job = e->inbox;
+    e->inbox = NULL;
+    e->inbox_end = &e->inbox;
+    pthread_mutex_unlock(&e->lock);
+    while (job) {
+        struct job *next = job->next_new;
+        scheduler_add(&e->scheduler, job);
+        job = next;
+    }
+    if (!atomic_exchange(&e->cancel_pending, false))
+        return;
+    struct sequence *seq;
+    while ((seq = find_cancelled(&e->scheduler)))
+        end_sequence(e, seq, ENGINE_END_CANCELLED);
+}
+
+/* How many tokens a step may take so that it lasts about step_ms. Changes no result. */
+static int budget(const struct engine *e)
+{
+    int max = e->config.limits.n_batch_max;
+    if (e->config.step_ms == 0)
+        return max;
+    if (e->ns_per_token <= 0)
+        return max < BUDGET_MIN ? max : BUDGET_MIN; /* measure first */
+    double n = (double)e->config.step_ms * 1e6 / e->ns_per_token;
+    int whole = n < BUDGET_MIN ? BUDGET_MIN : n > max ? max : (int)n / 8 * 8;
+    return whole < max ? whole : max;
+}
+
+static void announce(struct engine *e, const struct plan *p)
+{
+    for (int i = 0; i < p->batch.n_seq; i++) {
+        struct job *job = p->seq[i]->job;
+        if (job->started)
+            continue;
+        job->started = true;
+        struct engine_event event = {
+            .kind = ENGINE_STARTED, .seq = p->seq[i], .time_ns = clock_ns()};
+        emit(e, &event);
+    }
+}
+
+/* Row i of the logits becomes result i; rows are independent. */
+static void sample_row(void *ctx, int i, int i_thread)
+{
+    struct engine *e = ctx;
+    const struct plan_row *row = &e->scheduler.plan.row[i];
+    const struct sequence *seq = row->seq;
+    const struct job *job = seq->job;
+    int n_vocab = e->config.n_vocab, next = row->position + 1;
+    float *logits = e->logits + (size_t)i * (size_t)n_vocab;
+    if (next < seq->n_token) {
+        sampler_score(logits, n_vocab, seq->token[next], job->n_top, &e->result[i]);
+        return;
+    }
+    struct sampling sampling = job->sampling;
+    sampling.seed += (uint64_t)seq->index;
+    struct sampler_history history = {seq->token, seq->n_token, job->n_prompt};
+    struct sampler_ban ban = {e->config.eog, job->ignore_eos ? e->config.n_eog : 0};
+    sampler_pick(&e->scratch[i_thread], logits, &sampling, &history, &ban, job->n_top,
+                 &e->result[i]);
+}
+
+static void sample(struct engine *e, const struct plan *p)
+{
+    if (e->config.pool && p->batch.n_out > 1) {
+        pool_run(e->config.pool, sample_row, e, p->batch.n_out);
+        return;
+    }
+    for (int i = 0; i < p->batch.n_out; i++)
+        sample_row(e, i, 0);
+}
+
+static bool is_eog(const struct engine *e, int32_t id)
+{
+    for (int i = 0; i < e->config.n_eog; i++)
+        if (e->config.eog[i] == id)
+            return true;
+    return false;
+}
+
+/* Appends what was drawn and tells the other side. */
+static void deliver(struct engine *e, const struct plan *p, int64_t now)
+{
+    for (int i = 0; i < p->batch.n_out; i++) {
+        struct sequence *seq = p->row[i].seq;
+        struct engine_event event = {
+            .kind = ENGINE_TOKEN, .seq = seq, .time_ns = now, .result = e->result[i]};
+        int next = p->row[i].position + 1;
+        if (next < seq->n_token) {
+            event.kind = ENGINE_SCORE;
+            seq->n_scored = next + 1;
+            emit(e, &event);
+            continue;
+        }
+        if (is_eog(e, event.result.id)) {
+            end_sequence(e, seq, ENGINE_END_EOG);
+            continue;
+        }
+        seq->token[seq->n_token++] = event.result.id;
+        emit(e, &event);
+        if (seq->n_token == seq->job->n_token_max)
+            end_sequence(e, seq, ENGINE_END_LENGTH);
+    }
+}
+
+static void measure(struct engine *e, const struct plan *p, double ns, int n_output)
+{
+    int n = p->batch.n_tokens, n_prefill = n - p->n_decode;
+    if (n_prefill >= BUDGET_MIN / 2) {
+        double each = ns / n;
+        e->ns_per_token = e->ns_per_token > 0 ? 0.7 * e->ns_per_token + 0.3 * each : each;
+    }
+    const struct scheduler *s = &e->scheduler;
+    pthread_mutex_lock(&e->lock);
+    struct engine_stats *t = &e->stats;
+    if (n > 0) {
+        t->n_steps++;
+        t->n_prompt_tokens += (uint64_t)n_prefill;
+        t->n_output_tokens += (uint64_t)n_output;
+        t->prefill_s += ns * 1e-9 * n_prefill / n;
+        t->decode_s += ns * 1e-9 * p->n_decode / n;
+    }
+    t->n_running = s->n_running;
+    t->n_waiting = s->n_waiting + s->n_held;
+    t->n_blocks_used = s->pool.n_blocks - s->pool.n_free;
+    t->n_preempted = s->n_preempted;
+    pthread_mutex_unlock(&e->lock);
+}
+
+static int count_output(const struct plan *p)
+{
+    int n = 0;
+    for (int i = 0; i < p->batch.n_out; i++)
+        n += p->row[i].position + 1 >= p->row[i].seq->n_token;
+    return n;
+}
+
+bool engine_step(struct engine *e)
+{
+    drain(e);
+    alloc_guard_enter();
+    const struct plan *p = scheduler_plan(&e->scheduler, budget(e));
+    if (p->batch.n_tokens > 0) {
+        announce(e, p);
+        int64_t start = clock_ns();
+        e->config.forward(e->config.forward_ctx, &e->config.kv, &p->batch, e->logits);
+        sample(e, p);
+        scheduler_commit(&e->scheduler);
+        int64_t now = clock_ns();
+        int n_output = count_output(p);
+        deliver(e, p, now);
+        measure(e, p, (double)(now - start), n_output);
+    } else {
+        measure(e, p, 0, 0);
+    }
+    alloc_guard_leave();
+    return p->batch.n_tokens > 0;
+}
+
+/* ---- the thread ---- */
+
+static void *engine_run(void *arg)
+{
+    struct engine *e = arg;
+    for (;;) {
+        bool worked = engine_step(e);
+        pthread_mutex_lock(&e->lock);
+        while (!worked && !e->stop && !e->inbox && !atomic_load(&e->cancel_pending))
+            pthread_cond_wait(&e->work, &e->lock);
+        bool stop = e->stop;
+        pthread_mutex_unlock(&e->lock);
+        if (stop)
+            return NULL;
+    }
+}
+
+int engine_start(struct engine *e, struct err *err)
+{
+    int rc = pthread_create(&e->thread, NULL, engine_run, e);
+    if (rc != 0)
+        return err_set_errno(err, rc, "cannot start the engine thread");
+    e->is_started = true;
+    return 0;
+}
+
+void engine_stop(struct engine *e)
+{
+    if (!e->is_started)
+        return;
+    pthread_mutex_lock(&e->lock);
+    e->stop = true;
+    pthread_cond_signal(&e->work);
+    pthread_cond_signal(&e->room);
+    pthread_mutex_unlock(&e->lock);
+    pthread_join(e->thread, NULL);
+    e->is_started = false;
+}

@@ -1,0 +1,81 @@
+/*
+ * engine: one thread that turns jobs into tokens. A step: drain commands, plan, forward, sample,
+ * commit, emit.
+ *
+ * The other side (one thread: the worker's loop) submits jobs, cancels sequences and takes events.
+ * Events stand in a bounded ring: when nobody takes them, the engine waits, so a slow reader
+ * costs no memory. The engine knows no socket, no text and no clock but the monotonic one; what it
+ * computes does not depend on time.
+ *
+ * Ownership: job_new's caller owns the job; the engine uses it from engine_submit until the END
+ * event of its last sequence has been taken. Every sequence ends exactly once.
+ */
+#ifndef HEARTH_ENGINE_ENGINE_H
+#define HEARTH_ENGINE_ENGINE_H
+
+#include "engine/scheduler.h"
+
+/* model_forward's shape; a test puts a fake model here. Must not allocate. */
+typedef void (*engine_forward_fn)(void *ctx, const struct kv_slab *kv, const struct batch *b,
+                                  float *logits);
+
+struct engine_config {
+    engine_forward_fn forward;
+    void *forward_ctx;
+    struct pool *pool; /* borrowed; samples rows in parallel; NULL: one after the other */
+    struct kv_slab kv; /* borrowed */
+    int n_vocab;
+    const int32_t *eog; /* [n_eog] tokens that end a text; borrowed */
+    int n_eog;
+    struct scheduler_limits limits;
+    int step_ms; /* aim for the length of a step with prefill; 0: always n_batch_max tokens */
+};
+
+enum engine_event_kind {
+    ENGINE_STARTED, /* the first token of the job is being computed (choice 0) */
+    ENGINE_SCORE,   /* log probabilities of one token of the prompt, in order (choice 0) */
+    ENGINE_TOKEN,   /* a new token */
+    ENGINE_END,     /* the last event of this sequence */
+};
+
+enum engine_end { ENGINE_END_EOG, ENGINE_END_LENGTH, ENGINE_END_CANCELLED };
+
+struct engine_event {
+    enum engine_event_kind kind;
+    enum engine_end end;
+    struct sequence *seq;
+    int64_t time_ns;
+    struct sampler_result result; /* SCORE, TOKEN; an end token is not reported */
+};
+
+struct engine_stats {
+    int n_running, n_waiting;
+    uint32_t n_blocks_used, n_blocks;
+    uint64_t n_steps, n_prompt_tokens, n_output_tokens, n_preempted;
+    double prefill_s, decode_s;
+};
+
+struct engine;
+
+/* Bytes of memory beside the slab and the jobs. */
+uint64_t engine_bytes(const struct engine_config *c);
+int engine_new(const struct engine_config *c, struct engine **ret, struct err *err)
+    __attribute__((warn_unused_result));
+/* After engine_stop, or if never started. Jobs that have not ended stay the caller's. */
+void engine_free(struct engine *e);
+
+int engine_start(struct engine *e, struct err *err) __attribute__((warn_unused_result));
+void engine_stop(struct engine *e); /* after the current step; joins the thread */
+/* One step, on the calling thread, for an engine that was not started (tests). False: idle. */
+bool engine_step(struct engine *e);
+
+void engine_submit(struct engine *e, struct job *job);
+void engine_cancel(struct engine *e, struct sequence *seq); /* harmless when it ended already */
+/* Readable when events may be there. engine_take clears it first, so nothing is missed. */
+int engine_event_fd(const struct engine *e);
+int engine_take(struct engine *e, struct engine_event *ret, int max); /* how many */
+void engine_get_stats(struct engine *e, struct engine_stats *ret);
+/* For tests, between steps. */
+const struct scheduler *engine_scheduler(const struct engine *e);
+
+#endif

@@ -1,0 +1,62 @@
+/*
+ * sequence: birth and death of jobs. What happens in between is the scheduler's.
+ */
+#include "engine/sequence.h"
+#include "base/check.h"
+#include "base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static size_t blocks_for(int n_token)
+{
+    return ((size_t)n_token + KV_BLOCK_LEN - 1) / KV_BLOCK_LEN;
+}
+
+uint64_t job_bytes(int n_token_max, int n_seq)
+{
+    uint64_t each = sizeof(struct sequence) + (uint64_t)n_token_max * sizeof(int32_t) +
+                    blocks_for(n_token_max) * sizeof(uint32_t);
+    return sizeof(struct job) + (uint64_t)n_seq * each;
+}
+
+int job_new(const int32_t *prompt, int n_prompt, int n_token_max, int n_seq, struct job **ret,
+            struct err *err)
+{
+    CHECK(n_prompt >= 1 && n_prompt < n_token_max && n_seq >= 1);
+    struct job *job = calloc(1, sizeof(*job) + (size_t)n_seq * sizeof(struct sequence));
+    if (!job)
+        return err_set(err, ERR_NOMEM, "no memory for a request");
+    job->n_prompt = n_prompt;
+    job->n_token_max = n_token_max;
+    job->n_seq = n_seq;
+    job->n_top = -1;
+    for (int i = 0; i < n_seq; i++) {
+        struct sequence *seq = &job->seq[i];
+        seq->job = job;
+        seq->index = i;
+        seq->token = mem_try_array((size_t)n_token_max, sizeof(*seq->token));
+        seq->block = mem_try_array(blocks_for(n_token_max), sizeof(*seq->block));
+        if (!seq->token || !seq->block) {
+            job_free(job);
+            return err_set(err, ERR_NOMEM, "no memory for %d tokens in %d choices", n_token_max,
+                           n_seq);
+        }
+        memcpy(seq->token, prompt, (size_t)n_prompt * sizeof(*prompt));
+        seq->n_token = n_prompt;
+        seq->n_scored = 1;
+    }
+    *ret = job;
+    return 0;
+}
+
+void job_free(struct job *job)
+{
+    if (!job)
+        return;
+    for (int i = 0; i < job->n_seq; i++) {
+        free(job->seq[i].token);
+        free(job->seq[i].block);
+    }
+    free(job);
+}

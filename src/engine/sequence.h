@@ -1,0 +1,67 @@
+/*
+ * sequence: the tokens of one choice, the blocks that hold their keys and values, and where it
+ * stands; and the job: one request, n sequences with the same prompt.
+ *
+ * A job is allocated whole, for its longest possible text, by the thread that admits it, so that
+ * the engine thread never allocates. That thread frees it after the last of its sequences ended
+ * (the END events); until then all but the marked fields belong to the engine thread.
+ */
+#ifndef HEARTH_ENGINE_SEQUENCE_H
+#define HEARTH_ENGINE_SEQUENCE_H
+
+#include "engine/sampler.h"
+#include "model/model.h"
+
+#include <stdatomic.h>
+
+enum sequence_state {
+    SEQUENCE_NEW,     /* not known to the scheduler */
+    SEQUENCE_HELD,    /* waits for the first sequence of its job to compute the prompt */
+    SEQUENCE_WAITING, /* in the queue */
+    SEQUENCE_RUNNING, /* takes part in steps */
+    SEQUENCE_ENDED,
+};
+
+struct job;
+
+struct sequence {
+    struct job *job;
+    int index; /* choice; draws with seed + index */
+    enum sequence_state state;
+    atomic_bool cancel; /* set by engine_cancel: end it before the next step */
+
+    int32_t *token; /* [n_token_max]; the first job->n_prompt are the prompt */
+    int n_token;
+    int n_computed;  /* tokens whose keys and values are in blocks; < n_token while alive */
+    int n_scored;    /* prompt tokens whose log probability was reported; the first has none */
+    uint32_t *block; /* [n_block_max] block table */
+    int n_block;
+
+    struct sequence *prev, *next; /* the waiting queue */
+};
+
+struct job {
+    void *owner;      /* of the admitting thread; the engine does not look */
+    uint64_t arrival; /* set by the scheduler: 1, 2, 3, ... */
+    int n_prompt;
+    int n_token_max; /* prompt and answer */
+    int n_seq;
+    struct sampling sampling; /* borrows bias from the owner */
+    int n_top;                /* -1: no log probabilities */
+    bool score_prompt;        /* report log probabilities of the prompt's tokens (choice 0) */
+    bool ignore_eos;
+    bool started;         /* its first token is or was being computed */
+    struct job *next_new; /* the engine's inbox */
+    struct sequence seq[];
+};
+
+/*
+ * prompt: 1 <= n_prompt < n_token_max tokens. Every sequence starts with a copy of it. ERR_NOMEM.
+ */
+int job_new(const int32_t *prompt, int n_prompt, int n_token_max, int n_seq, struct job **ret,
+            struct err *err) __attribute__((warn_unused_result));
+void job_free(struct job *job);
+/* What job_new would allocate, roughly: for admission. */
+uint64_t job_bytes(int n_token_max, int n_seq);
+
+#endif
