@@ -1,0 +1,434 @@
+/*
+ * engine: a deterministic simulator. A fake model stores a running hash of a sequence's tokens in
+ * its blocks and derives the logits from what it reads back, so a block that is lost, shared
+ * wrongly, reused too early or recomputed wrongly changes the text. Seeded arrivals, cancels and
+ * tiny pools; invariants after each step; every text is compared with one computed alone.
+ */
+#include "base/mem.h"
+#include "base/rng.h"
+#include "engine/engine.h"
+
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define N_VOCAB     61
+#define EOG         7
+#define BLOCK_BYTES (KV_BLOCK_LEN * sizeof(uint64_t))
+#define JOBS_MAX    64
+
+static uint64_t mix(uint64_t h, uint64_t x)
+{
+    h ^= x + 0x9e3779b97f4a7c15ull + (h << 6) + (h >> 2);
+    h *= 0xff51afd7ed558ccdull;
+    return h ^ (h >> 32);
+}
+
+static uint64_t *cell(const struct kv_slab *kv, const struct batch_seq *s, int pos)
+{
+    uint64_t *block = (uint64_t *)(kv->base + s->block[pos / KV_BLOCK_LEN] * BLOCK_BYTES);
+    return &block[pos % KV_BLOCK_LEN];
+}
+
+static void row_of(uint64_t hash, float *row)
+{
+    for (int v = 0; v < N_VOCAB; v++)
+        row[v] = (float)(mix(hash, (uint64_t)v) % 1000) / 100.0f;
+    row[EOG] -= 6.0f;
+}
+
+static void fake_forward(void *ctx, const struct kv_slab *kv, const struct batch *b, float *logits)
+{
+    (void)ctx;
+    uint64_t hash[512];
+    assert_in_range(b->n_tokens, 1, ARRAY_LEN(hash));
+    int at = 0;
+    for (int i = 0; i < b->n_seq; i++) {
+        const struct batch_seq *s = &b->seq[i];
+        assert_int_equal(s->i_token, at);
+        for (int k = 0; k < s->n_tokens; k++, at++) {
+            int pos = s->pos0 + k;
+            uint64_t before = pos > 0 ? *cell(kv, s, pos - 1) : 1;
+            hash[at] = *cell(kv, s, pos) = mix(before, (uint64_t)b->token[at]);
+        }
+    }
+    assert_int_equal(at, b->n_tokens);
+    for (int i = 0; i < b->n_out; i++) {
+        assert_true(i == 0 || b->out_row[i] > b->out_row[i - 1]);
+        row_of(hash[b->out_row[i]], logits + (size_t)i * N_VOCAB);
+    }
+}
+
+/* ---- one simulated client request and what came of it ---- */
+
+struct text {
+    int n, end; /* end: -1 while running */
+    int32_t token[400];
+    float logprob[400];
+    float score[400];
+    int n_score;
+};
+
+struct client {
+    struct job *job;
+    int n_ended, cancel_at; /* cancel when the first choice has so many tokens; -1: never */
+    bool started;
+    struct text text[3];
+};
+
+struct sim {
+    struct engine *engine;
+    struct client client[JOBS_MAX];
+    int n_client;
+    uint8_t *slab;
+};
+
+static const int32_t eog[] = {EOG};
+
+static void sim_init(struct sim *m, int n_blocks, int n_seq, int n_batch)
+{
+    memset(m, 0, sizeof(*m));
+    m->slab = malloc((size_t)n_blocks * BLOCK_BYTES);
+    memset(m->slab, 0xee, (size_t)n_blocks * BLOCK_BYTES);
+    struct engine_config c = {
+        .forward = fake_forward,
+        .kv = {m->slab, (uint32_t)n_blocks},
+        .n_vocab = N_VOCAB,
+        .eog = eog,
+        .n_eog = 1,
+        .limits = {n_seq, n_batch, n_seq + 5},
+    };
+    struct err err;
+    assert_int_equal(engine_new(&c, &m->engine, &err), 0);
+}
+
+static void sim_release(struct sim *m)
+{
+    engine_free(m->engine);
+    for (int i = 0; i < m->n_client; i++)
+        job_free(m->client[i].job);
+    free(m->slab);
+}
+
+static uint64_t pick(uint64_t seed, uint64_t i, uint64_t n)
+{
+    return (uint64_t)(rng_uniform(seed, 2, i) * (double)n);
+}
+
+/* Request i of a seed: the same whatever engine it is sent to. */
+static struct job *make_job(uint64_t seed, int i, int n_ctx)
+{
+    uint64_t s = mix(seed, (uint64_t)i);
+    int32_t prompt[300];
+    int n_prompt = 1 + (int)pick(s, 0, pick(s, 1, 3) == 0 ? 200 : 20);
+    n_prompt = n_prompt < n_ctx ? n_prompt : n_ctx - 1;
+    int n_max = n_prompt + 1 + (int)pick(s, 2, 90);
+    for (int k = 0; k < n_prompt; k++)
+        prompt[k] = (int32_t)pick(s, 100 + (uint64_t)k, N_VOCAB);
+    struct job *job;
+    struct err err;
+    int rc = job_new(prompt, n_prompt, n_max < n_ctx ? n_max : n_ctx, 1 + (int)pick(s, 3, 3), &job,
+                     &err);
+    assert_int_equal(rc, 0);
+    job->sampling = (struct sampling){.temperature = pick(s, 4, 3) == 0 ? 0 : 0.9,
+                                      .top_p = 0.95,
+                                      .top_k = (int64_t)pick(s, 5, 2) * 20,
+                                      .typical_p = 1,
+                                      .repeat_penalty = 1.1,
+                                      .repeat_last_n = 64,
+                                      .presence_penalty = 0.5,
+                                      .seed = s};
+    job->ignore_eos = pick(s, 6, 4) == 0;
+    job->n_top = (int)pick(s, 7, 3) - 1;
+    job->score_prompt = job->n_top >= 0 && pick(s, 8, 2) == 0;
+    return job;
+}
+
+static void sim_submit(struct sim *m, struct job *job, int cancel_at)
+{
+    assert_true(m->n_client < JOBS_MAX);
+    struct client *c = &m->client[m->n_client++];
+    c->job = job;
+    job->owner = c;
+    c->cancel_at = cancel_at;
+    for (int i = 0; i < job->n_seq; i++)
+        c->text[i].end = -1;
+    engine_submit(m->engine, job);
+}
+
+static void take_event(struct sim *m, const struct engine_event *e)
+{
+    struct client *c = e->seq->job->owner;
+    struct text *t = &c->text[e->seq->index];
+    assert_int_equal(t->end, -1); /* nothing after the end */
+    switch (e->kind) {
+    case ENGINE_STARTED:
+        assert_false(c->started);
+        c->started = true;
+        break;
+    case ENGINE_SCORE:
+        assert_int_equal(e->seq->index, 0);
+        t->score[t->n_score++] = e->result.logprob;
+        assert_int_equal(e->result.id, c->job->seq[0].token[t->n_score]);
+        break;
+    case ENGINE_TOKEN:
+        assert_true(c->started);
+        t->token[t->n] = e->result.id;
+        t->logprob[t->n++] = e->result.logprob;
+        if (c->cancel_at >= 0 && c->text[0].n >= c->cancel_at)
+            for (int i = 0; i < c->job->n_seq; i++)
+                engine_cancel(m->engine, &c->job->seq[i]);
+        break;
+    case ENGINE_END:
+        t->end = (int)e->end;
+        c->n_ended++;
+        break;
+    }
+}
+
+/* The scheduler's invariants, checked from outside. */
+static void check_invariants(struct sim *m)
+{
+    const struct scheduler *s = engine_scheduler(m->engine);
+    uint32_t *refs = calloc(s->pool.n_blocks, sizeof(*refs));
+    int n_running = 0, n_waiting = 0, n_held = 0;
+    for (int i = 0; i < m->n_client; i++) {
+        for (int k = 0; k < m->client[i].job->n_seq; k++) {
+            const struct sequence *q = &m->client[i].job->seq[k];
+            n_running += q->state == SEQUENCE_RUNNING;
+            n_waiting += q->state == SEQUENCE_WAITING;
+            n_held += q->state == SEQUENCE_HELD;
+            if (q->state == SEQUENCE_RUNNING || q->state == SEQUENCE_WAITING)
+                assert_true(q->n_computed < q->n_token);
+            else
+                assert_int_equal(q->n_block, 0);
+            assert_true(q->n_block * KV_BLOCK_LEN >= q->n_computed);
+            for (int b = 0; b < q->n_block; b++)
+                refs[q->block[b]]++;
+        }
+    }
+    uint32_t n_free = 0;
+    for (uint32_t b = 0; b < s->pool.n_blocks; b++) {
+        assert_int_equal(refs[b], s->pool.refs[b]);
+        n_free += refs[b] == 0;
+    }
+    assert_int_equal(n_free, s->pool.n_free);
+    assert_int_equal(n_running, s->n_running);
+    assert_int_equal(n_waiting, s->n_waiting);
+    assert_int_equal(n_held, s->n_held);
+    for (int i = 1; i < s->n_running; i++)
+        assert_true(s->running[i - 1]->job->arrival <= s->running[i]->job->arrival);
+    free(refs);
+}
+
+static bool sim_step(struct sim *m)
+{
+    bool worked = engine_step(m->engine);
+    check_invariants(m);
+    struct engine_event event[64];
+    int n;
+    while ((n = engine_take(m->engine, event, 64)) > 0)
+        for (int i = 0; i < n; i++)
+            take_event(m, &event[i]);
+    return worked;
+}
+
+static void sim_finish(struct sim *m)
+{
+    int n = 0;
+    while (sim_step(m))
+        assert_true(++n < 100000);
+    sim_step(m); /* cancels that the last events caused */
+    for (int i = 0; i < m->n_client; i++)
+        assert_int_equal(m->client[i].n_ended, m->client[i].job->n_seq);
+    const struct scheduler *s = engine_scheduler(m->engine);
+    assert_int_equal(s->pool.n_free, s->pool.n_blocks);
+    assert_int_equal(s->n_running + s->n_waiting + s->n_held, 0);
+}
+
+/* got is what alone is, or, when cancelled, a beginning of it. */
+static void assert_same(const struct client *got, const struct client *alone)
+{
+    for (int i = 0; i < got->job->n_seq; i++) {
+        const struct text *a = &alone->text[i], *g = &got->text[i];
+        if (g->end == ENGINE_END_CANCELLED) {
+            assert_true(g->n <= a->n && g->n_score <= a->n_score);
+        } else {
+            assert_int_equal(g->n, a->n);
+            assert_int_equal(g->end, a->end);
+            assert_int_equal(g->n_score, a->n_score);
+        }
+        assert_memory_equal(g->token, a->token, (size_t)g->n * sizeof(*g->token));
+        assert_memory_equal(g->logprob, a->logprob, (size_t)g->n * sizeof(*g->logprob));
+        assert_memory_equal(g->score, a->score, (size_t)g->n_score * sizeof(*g->score));
+    }
+}
+
+static uint64_t simulate(uint64_t seed)
+{
+    int n_ctx = 64 + (int)pick(seed, 0, 200);
+    int n_blocks = (n_ctx + KV_BLOCK_LEN - 1) / KV_BLOCK_LEN + (int)pick(seed, 1, 12);
+    int n_seq = 1 + (int)pick(seed, 2, 9);
+    int n_batch = n_seq + 1 + (int)pick(seed, 3, 100);
+    int n_jobs = 1 + (int)pick(seed, 4, 12);
+    struct sim busy, alone;
+    sim_init(&busy, n_blocks, n_seq, n_batch);
+    for (int i = 0; i < n_jobs; i++) {
+        bool cancels = pick(seed, 50 + (uint64_t)i, 4) == 0;
+        int cancel_at = (int)pick(seed, 80 + (uint64_t)i, 30);
+        sim_submit(&busy, make_job(seed, i, n_ctx), cancels ? cancel_at : -1);
+        if (cancels && cancel_at == 0)
+            engine_cancel(busy.engine, &busy.client[i].job->seq[0]);
+        for (uint64_t k = pick(seed, 110 + (uint64_t)i, 15); k > 0; k--)
+            sim_step(&busy);
+    }
+    sim_finish(&busy);
+    for (int i = 0; i < n_jobs; i++) {
+        sim_init(&alone, 40, 4, 200);
+        sim_submit(&alone, make_job(seed, i, n_ctx), -1);
+        sim_finish(&alone);
+        assert_same(&busy.client[i], &alone.client[0]);
+        sim_release(&alone);
+    }
+    uint64_t n = engine_scheduler(busy.engine)->n_preempted;
+    sim_release(&busy);
+    return n;
+}
+
+static void test_simulator(void **state)
+{
+    (void)state;
+    uint64_t n_preempted = 0;
+    for (uint64_t seed = 1; seed <= 300; seed++)
+        n_preempted += simulate(seed);
+    assert_true(n_preempted > 100); /* else the test shows nothing about preemption */
+}
+
+static struct job *plain_job(int n_prompt, int n_new, int n_seq)
+{
+    int32_t prompt[1000];
+    for (int i = 0; i < n_prompt; i++)
+        prompt[i] = i % N_VOCAB;
+    struct job *job;
+    struct err err;
+    assert_int_equal(job_new(prompt, n_prompt, n_prompt + n_new, n_seq, &job, &err), 0);
+    job->sampling =
+        (struct sampling){.temperature = 1, .top_p = 1, .typical_p = 1, .repeat_penalty = 1};
+    job->ignore_eos = true;
+    return job;
+}
+
+/* n choices compute the prompt once: only its last part block is computed by each. */
+static void test_choices_share_prompt(void **state)
+{
+    (void)state;
+    struct sim m;
+    sim_init(&m, 64, 8, 128);
+    sim_submit(&m, plain_job(100, 10, 3), -1);
+    sim_finish(&m);
+    struct engine_stats stats;
+    engine_get_stats(m.engine, &stats);
+    assert_true(stats.n_prompt_tokens <= 100 + 2 * KV_BLOCK_LEN);
+    assert_int_equal(stats.n_output_tokens, 30);
+    assert_true(memcmp(m.client[0].text[0].token, m.client[0].text[1].token, 40) != 0);
+    sim_release(&m);
+}
+
+/* A short prompt gets its first token long before a long prompt that came first is done. */
+static void test_short_prompt_is_not_stuck(void **state)
+{
+    (void)state;
+    struct sim m;
+    sim_init(&m, 64, 8, 64);
+    sim_submit(&m, plain_job(900, 4, 1), -1);
+    sim_step(&m);
+    sim_submit(&m, plain_job(20, 4, 1), -1);
+    sim_step(&m);
+    assert_int_equal(m.client[1].text[0].n, 1);
+    assert_int_equal(m.client[0].text[0].n, 0);
+    sim_finish(&m);
+    sim_release(&m);
+}
+
+/* Decoding goes on while a long prompt is computed: a token for it in every step. */
+static void test_decode_is_not_stuck(void **state)
+{
+    (void)state;
+    struct sim m;
+    sim_init(&m, 64, 8, 64);
+    sim_submit(&m, plain_job(4, 100, 1), -1);
+    sim_step(&m);
+    sim_submit(&m, plain_job(900, 4, 1), -1);
+    for (int i = 0; i < 10; i++)
+        sim_step(&m);
+    assert_int_equal(m.client[0].text[0].n, 11);
+    assert_int_equal(m.client[1].text[0].n, 0);
+    sim_finish(&m);
+    sim_release(&m);
+}
+
+static void test_cancel_everywhere(void **state)
+{
+    (void)state;
+    struct sim m;
+    sim_init(&m, 40, 2, 32);
+    for (int i = 0; i < 6; i++)
+        sim_submit(&m, plain_job(200, 50, 3), -1);
+    sim_step(&m);
+    /* a waiting one, a held one, the one in prefill */
+    engine_cancel(m.engine, &m.client[4].job->seq[0]);
+    engine_cancel(m.engine, &m.client[3].job->seq[2]);
+    engine_cancel(m.engine, &m.client[0].job->seq[0]);
+    sim_step(&m);
+    assert_int_equal(m.client[4].text[0].end, ENGINE_END_CANCELLED);
+    assert_int_equal(m.client[3].text[2].end, ENGINE_END_CANCELLED);
+    assert_int_equal(m.client[0].text[0].end, ENGINE_END_CANCELLED);
+    for (int i = 0; i < 6; i++)
+        for (int k = 0; k < 3; k++)
+            engine_cancel(m.engine, &m.client[i].job->seq[k]);
+    sim_finish(&m);
+    sim_release(&m);
+}
+
+/* The engine on its own thread; a full ring stops it, and it goes on when events are taken. */
+static void test_thread_and_slow_reader(void **state)
+{
+    (void)state;
+    struct sim m;
+    sim_init(&m, 320, 8, 64);
+    struct err err;
+    assert_int_equal(engine_start(m.engine, &err), 0);
+    for (int i = 0; i < 8; i++)
+        sim_submit(&m, plain_job(10, 390, 1), -1);
+    int n_ended = 0;
+    for (int i = 0; n_ended < 8; i++) {
+        assert_true(i < 1000000);
+        struct engine_event event[7];
+        int n = engine_take(m.engine, event, 7);
+        for (int k = 0; k < n; k++) {
+            take_event(&m, &event[k]);
+            n_ended += event[k].kind == ENGINE_END;
+        }
+        if (n == 0)
+            sched_yield();
+    }
+    engine_stop(m.engine);
+    sim_release(&m);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_simulator),
+        cmocka_unit_test(test_choices_share_prompt),
+        cmocka_unit_test(test_short_prompt_is_not_stuck),
+        cmocka_unit_test(test_decode_is_not_stuck),
+        cmocka_unit_test(test_cancel_everywhere),
+        cmocka_unit_test(test_thread_and_slow_reader),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
