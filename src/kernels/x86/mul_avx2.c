@@ -1,0 +1,258 @@
+/*
+ * mul_avx2: products of quantized weights: fills panels of 16 rows and multiplies them.
+ *
+ * Owns how the blocks of each type are read into a panel with AVX2. Types without a fill of their
+ * own go through the generic unpackers, once per call and row.
+ */
+#include "kernels/unpack.h"
+#include "kernels/x86/avx2.h"
+#include "kernels/x86/panel_avx2.h"
+#include "tensor/blocks.h"
+
+#include <immintrin.h>
+#include <string.h>
+
+#define ALWAYS static inline __attribute__((always_inline))
+
+/* 8 rows of 32 elements become 8 registers of 4 elements of each row. */
+ALWAYS void transpose_store(struct panel *p, int b, int half, const __m256i v[8])
+{
+    __m256i a[8], c[8];
+    for (int i = 0; i < 8; i += 2) {
+        a[i] = _mm256_unpacklo_epi32(v[i], v[i + 1]);
+        a[i + 1] = _mm256_unpackhi_epi32(v[i], v[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4) {
+        c[i] = _mm256_unpacklo_epi64(a[i], a[i + 2]);
+        c[i + 1] = _mm256_unpackhi_epi64(a[i], a[i + 2]);
+        c[i + 2] = _mm256_unpacklo_epi64(a[i + 1], a[i + 3]);
+        c[i + 3] = _mm256_unpackhi_epi64(a[i + 1], a[i + 3]);
+    }
+    for (int t = 0; t < 4; t++) {
+        __m256i low = _mm256_permute2x128_si256(c[t], c[t + 4], 0x20);
+        __m256i high = _mm256_permute2x128_si256(c[t], c[t + 4], 0x31);
+        _mm256_store_si256((__m256i *)p->q[8 * b + t][8 * half], low);
+        _mm256_store_si256((__m256i *)p->q[8 * b + t + 4][8 * half], high);
+    }
+}
+
+ALWAYS uint16_t load_u16(const uint8_t *p)
+{
+    uint16_t v;
+    memcpy(&v, p, 2);
+    return v;
+}
+
+/* The half float at `at` of 8 rows. */
+ALWAYS __m256 halves(const uint8_t *const row[8], size_t at)
+{
+    __m128i v = _mm_cvtsi32_si128(load_u16(row[0] + at));
+    v = _mm_insert_epi16(v, load_u16(row[1] + at), 1);
+    v = _mm_insert_epi16(v, load_u16(row[2] + at), 2);
+    v = _mm_insert_epi16(v, load_u16(row[3] + at), 3);
+    v = _mm_insert_epi16(v, load_u16(row[4] + at), 4);
+    v = _mm_insert_epi16(v, load_u16(row[5] + at), 5);
+    v = _mm_insert_epi16(v, load_u16(row[6] + at), 6);
+    v = _mm_insert_epi16(v, load_u16(row[7] + at), 7);
+    return _mm256_cvtph_ps(v);
+}
+
+/* ---- 32 elements of one row as bytes ---- */
+
+ALWAYS __m256i nibbles16(const uint8_t *qs)
+{
+    const __m128i v = _mm_loadu_si128((const __m128i *)qs);
+    const __m256i both = _mm256_set_m128i(_mm_srli_epi16(v, 4), v);
+    return _mm256_and_si256(both, _mm256_set1_epi8(15));
+}
+
+/* Bit i of the 32 becomes 0x10 in byte i. */
+ALWAYS __m256i fifth_bits(const uint8_t *qh)
+{
+    int32_t bits;
+    memcpy(&bits, qh, 4);
+    const __m256i spread = _mm256_set_epi64x(0x0303030303030303, 0x0202020202020202,
+                                             0x0101010101010101, 0x0000000000000000);
+    const __m256i select = _mm256_set1_epi64x((long long)0x8040201008040201);
+    const __m256i v =
+        _mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32(bits), spread), select);
+    return _mm256_and_si256(_mm256_cmpeq_epi8(v, select), _mm256_set1_epi8(16));
+}
+
+ALWAYS __m256i quants_q4_0(const uint8_t *block)
+{
+    return nibbles16(block + offsetof(struct block_q4_0, qs));
+}
+
+ALWAYS __m256i quants_q4_1(const uint8_t *block)
+{
+    return nibbles16(block + offsetof(struct block_q4_1, qs));
+}
+
+ALWAYS __m256i quants_q5_0(const uint8_t *block)
+{
+    return _mm256_or_si256(nibbles16(block + offsetof(struct block_q5_0, qs)),
+                           fifth_bits(block + offsetof(struct block_q5_0, qh)));
+}
+
+ALWAYS __m256i quants_q5_1(const uint8_t *block)
+{
+    return _mm256_or_si256(nibbles16(block + offsetof(struct block_q5_1, qs)),
+                           fifth_bits(block + offsetof(struct block_q5_1, qh)));
+}
+
+ALWAYS __m256i quants_q8_0(const uint8_t *block)
+{
+    return _mm256_loadu_si256((const __m256i *)(block + offsetof(struct block_q8_0, qs)));
+}
+
+/* ---- fills for types of 32 elements ---- */
+
+#define FILL_32(name, has_min)                                                                     \
+    static void fill_##name(struct panel *p, const uint8_t *const row[PANEL_ROWS], int b0,         \
+                            int n_blocks)                                                          \
+    {                                                                                              \
+        for (int b = 0; b < n_blocks; b++) {                                                       \
+            const size_t at = (size_t)(b0 + b) * sizeof(struct block_##name);                      \
+            for (int half = 0; half < 2; half++) {                                                 \
+                const uint8_t *const *r = row + 8 * half;                                          \
+                __m256i v[8];                                                                      \
+                for (int i = 0; i < 8; i++)                                                        \
+                    v[i] = quants_##name(r[i] + at);                                               \
+                transpose_store(p, b, half, v);                                                    \
+                _mm256_store_ps(p->d[b] + 8 * half, halves(r, at));                                \
+                if (has_min)                                                                       \
+                    _mm256_store_ps(p->m[b][0] + 8 * half, halves(r, at + 2));                     \
+            }                                                                                      \
+        }                                                                                          \
+    }
+FILL_32(q4_0, false)
+FILL_32(q4_1, true)
+FILL_32(q5_0, false)
+FILL_32(q5_1, true)
+FILL_32(q8_0, false)
+
+/* ---- fills through the generic unpackers ---- */
+
+ALWAYS void fill_unpacked(enum dtype t, int block_elems, int block_bytes, struct panel *p,
+                          const uint8_t *const row[PANEL_ROWS], int b0, int n_blocks)
+{
+    const k_unpack_fn unpack = k_unpackers[t].fn;
+    const int n_group = block_elems / 32;
+    for (int r = 0; r < PANEL_ROWS; r++) {
+        for (int b = 0; b < n_blocks; b++) {
+            struct unpacked u;
+            unpack(row[r] + (b0 + b) / n_group * block_bytes, (b0 + b) % n_group, &u);
+            for (int i = 0; i < 8; i++)
+                memcpy(p->q[8 * b + i][r], u.q + 4 * i, 4);
+            p->d[b][r] = u.d;
+            for (int h = 0; h < 2; h++) {
+                p->m[b][h][r] = u.m[h];
+                p->scale[b][h][r][0] = p->scale[b][h][r][1] = (int16_t)u.scale[h];
+            }
+        }
+    }
+}
+
+#define UNPACKED(name, dtype)                                                                      \
+    static void fill_##name(struct panel *p, const uint8_t *const row[PANEL_ROWS], int b0,         \
+                            int n_blocks)                                                          \
+    {                                                                                              \
+        fill_unpacked(dtype, 256, sizeof(struct block_##name), p, row, b0, n_blocks);              \
+    }
+#define UNPACKED_32(name, dtype)                                                                   \
+    static void fill_##name(struct panel *p, const uint8_t *const row[PANEL_ROWS], int b0,         \
+                            int n_blocks)                                                          \
+    {                                                                                              \
+        fill_unpacked(dtype, 32, sizeof(struct block_##name), p, row, b0, n_blocks);               \
+    }
+UNPACKED(q2_k, DTYPE_Q2_K)
+UNPACKED(q3_k, DTYPE_Q3_K)
+UNPACKED(q4_k, DTYPE_Q4_K)
+UNPACKED(q5_k, DTYPE_Q5_K)
+UNPACKED(q6_k, DTYPE_Q6_K)
+UNPACKED(iq2_xxs, DTYPE_IQ2_XXS)
+UNPACKED(iq2_xs, DTYPE_IQ2_XS)
+UNPACKED(iq2_s, DTYPE_IQ2_S)
+UNPACKED(iq3_xxs, DTYPE_IQ3_XXS)
+UNPACKED(iq3_s, DTYPE_IQ3_S)
+UNPACKED(iq1_s, DTYPE_IQ1_S)
+UNPACKED(iq1_m, DTYPE_IQ1_M)
+UNPACKED_32(iq4_nl, DTYPE_IQ4_NL)
+UNPACKED(iq4_xs, DTYPE_IQ4_XS)
+UNPACKED(tq1_0, DTYPE_TQ1_0)
+UNPACKED(tq2_0, DTYPE_TQ2_0)
+UNPACKED_32(mxfp4, DTYPE_MXFP4)
+
+/* ---- the product ---- */
+
+/* Rows past the last repeat it: they cost nothing to think about and are not stored. */
+static void row_pointers(const uint8_t *row[PANEL_ROWS], const void *w, size_t w_stride, int n_rows)
+{
+    for (int i = 0; i < PANEL_ROWS; i++)
+        row[i] = (const uint8_t *)w + (size_t)(i < n_rows ? i : n_rows - 1) * w_stride;
+}
+
+static void mul_panel_rows(const struct panel_type *t, struct panel *p, float *y, size_t y_stride,
+                           const uint8_t *const row[PANEL_ROWS], const void *x, size_t x_stride,
+                           int n_cols, int n_k)
+{
+    for (int b0 = 0; b0 < n_k / 32; b0 += PANEL_BLOCKS) {
+        int left = n_k / 32 - b0;
+        int n_blocks = left < PANEL_BLOCKS ? left : PANEL_BLOCKS;
+        t->fill(p, row, b0, n_blocks);
+        panel_mul(t, p, n_blocks, b0, b0 == 0, y, y_stride, x, x_stride, n_cols, n_k);
+    }
+}
+
+static void mul_panels(const struct panel_type *t, K_MUL_ARGS)
+{
+    struct panel p;
+    const uint8_t *row[PANEL_ROWS];
+    int r = 0;
+    for (; r + PANEL_ROWS <= n_rows; r += PANEL_ROWS) {
+        row_pointers(row, (const uint8_t *)w + (size_t)r * w_stride, w_stride, PANEL_ROWS);
+        mul_panel_rows(t, &p, y + r, y_stride, row, x, x_stride, n_cols, n_k);
+    }
+    if (r == n_rows)
+        return;
+    row_pointers(row, (const uint8_t *)w + (size_t)r * w_stride, w_stride, n_rows - r);
+    for (int c = 0; c < n_cols;) { /* through a whole tile, of which some rows are kept */
+        float tmp[24][PANEL_ROWS];
+        int nc = n_cols - c < 24 ? n_cols - c : 24;
+        mul_panel_rows(t, &p, tmp[0], PANEL_ROWS, row, (const uint8_t *)x + (size_t)c * x_stride,
+                       x_stride, nc, n_k);
+        for (int i = 0; i < nc; i++)
+            memcpy(y + (size_t)(c + i) * y_stride + r, tmp[i], (size_t)(n_rows - r) * 4);
+        c += nc;
+    }
+}
+
+#define MUL(name, ...)                                                                             \
+    void k_mul_##name##_avx2(K_MUL_ARGS)                                                           \
+    {                                                                                              \
+        static const struct panel_type type = {fill_##name, __VA_ARGS__};                          \
+        mul_panels(&type, y, y_stride, w, w_stride, n_rows, x, x_stride, n_cols, n_k);             \
+    }
+MUL(q4_0, PANEL_U4, MIN_NONE, 8)
+MUL(q4_1, PANEL_U4, MIN_32, 0)
+MUL(q5_0, PANEL_U5, MIN_NONE, 16)
+MUL(q5_1, PANEL_U5, MIN_32, 0)
+MUL(q8_0, PANEL_S8, MIN_NONE, 0)
+MUL(q2_k, PANEL_S8S, MIN_16, 0)
+MUL(q3_k, PANEL_S8S, MIN_NONE, 0)
+MUL(q4_k, PANEL_U4, MIN_32, 0)
+MUL(q5_k, PANEL_U5, MIN_32, 0)
+MUL(q6_k, PANEL_S8S, MIN_NONE, 0)
+MUL(iq2_xxs, PANEL_S8S, MIN_NONE, 0)
+MUL(iq2_xs, PANEL_S8S, MIN_NONE, 0)
+MUL(iq2_s, PANEL_S8S, MIN_NONE, 0)
+MUL(iq3_xxs, PANEL_S8S, MIN_NONE, 0)
+MUL(iq3_s, PANEL_S8S, MIN_NONE, 0)
+MUL(iq1_s, PANEL_S8S, MIN_NONE, 0)
+MUL(iq1_m, PANEL_S8S, MIN_NONE, 0)
+MUL(iq4_nl, PANEL_S8, MIN_NONE, 0)
+MUL(iq4_xs, PANEL_S8S, MIN_NONE, 0)
+MUL(tq1_0, PANEL_S8, MIN_NONE, 0)
+MUL(tq2_0, PANEL_S8, MIN_NONE, 0)
+MUL(mxfp4, PANEL_S8, MIN_NONE, 0)

@@ -1,0 +1,113 @@
+/*
+ * bench_kernels: multiply-adds and weight bytes per cycle of every mul kernel, and the time per
+ * element of the others, on one thread.
+ *
+ * Cycles come from the processor's counter where the system allows it, else the unit is the
+ * nanosecond. Best of many short runs: neighbours on a shared machine only ever add time.
+ */
+#include "check.h"
+
+#include "base/clock.h"
+
+#include <linux/perf_event.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static int cycle_fd = -2;
+
+/* Cycles, or nanoseconds without a counter. */
+static uint64_t ticks(void)
+{
+    if (cycle_fd == -2) {
+        struct perf_event_attr attr = {.type = PERF_TYPE_HARDWARE,
+                                       .size = sizeof attr,
+                                       .config = PERF_COUNT_HW_CPU_CYCLES,
+                                       .exclude_kernel = 1,
+                                       .exclude_hv = 1};
+        cycle_fd = (int)syscall(SYS_perf_event_open, &attr, 0, -1, -1, 0);
+    }
+    uint64_t v;
+    if (cycle_fd >= 0 && read(cycle_fd, &v, sizeof v) == (ssize_t)sizeof v)
+        return v;
+    return (uint64_t)clock_ns();
+}
+
+static const char *unit(void)
+{
+    return cycle_fd >= 0 ? "cycle" : "ns";
+}
+
+#define BENCH_ROWS 192
+
+struct mul_bench {
+    const struct kernels *k;
+    enum dtype t;
+    int n_k;
+    struct check_buf w, x, y;
+};
+
+static double time_mul(const struct mul_bench *b, size_t w_stride, size_t x_stride, int n_cols)
+{
+    uint64_t best = UINT64_MAX;
+    int64_t end = clock_ns() + 60000000;
+    int runs = 0;
+    while (runs++ < 3 || (clock_ns() < end && runs < 2000)) {
+        uint64_t t0 = ticks();
+        b->k->mul[b->t](b->y.ptr, BENCH_ROWS, b->w.ptr, w_stride, BENCH_ROWS, b->x.ptr, x_stride,
+                        n_cols, b->n_k);
+        uint64_t t = ticks() - t0;
+        best = t < best ? t : best;
+    }
+    return (double)best;
+}
+
+static void bench_mul(const struct kernels *k, enum dtype t)
+{
+    static const int cols[] = {1, 2, 4, 8, 64, 256};
+    const struct dtype_info *info = dtype_info(t);
+    struct mul_bench b = {.k = k, .t = t, .n_k = 1536};
+    size_t n_blocks = (size_t)(b.n_k / info->block_elems);
+    size_t w_stride = n_blocks * (size_t)info->block_bytes;
+    size_t x_stride = k->mul_takes_a8[t] ? act_bytes(b.n_k) : (size_t)b.n_k * 4;
+    b.w = check_buf_new(w_stride * BENCH_ROWS);
+    b.x = check_buf_new((x_stride * 256 + 63) / 64 * 64);
+    b.y = check_buf_new(BENCH_ROWS * 256 * 4);
+    fill_blocks(t, b.w.ptr, n_blocks * BENCH_ROWS, FILL_SANE);
+    for (int c = 0; c < 256; c++) {
+        static float x[1536];
+        void *to = (char *)b.x.ptr + (size_t)c * x_stride;
+        fill_floats(x, (size_t)b.n_k, FILL_SANE);
+        if (k->mul_takes_a8[t])
+            k->quantize_a8(x, to, b.n_k);
+        else
+            memcpy(to, x, sizeof x);
+    }
+    printf("%-8s %-8s", cpu_level_name(k->level), info->name);
+    for (size_t i = 0; i < sizeof cols / sizeof cols[0]; i++) {
+        if (k->level == CPU_GENERIC && cols[i] > 8)
+            break;
+        double best = time_mul(&b, w_stride, x_stride, cols[i]);
+        printf("  %3d: %5.1f", cols[i], (double)cols[i] * b.n_k * BENCH_ROWS / best);
+        if (cols[i] == 1)
+            printf(" (%4.1f B)", (double)(w_stride * BENCH_ROWS) / best);
+    }
+    printf("\n");
+    fflush(stdout);
+    check_buf_free(&b.w);
+    check_buf_free(&b.x);
+    check_buf_free(&b.y);
+}
+
+void bench_all(const struct kernels *k, const char *filter)
+{
+    ticks();
+    printf("multiply-adds per %s with 1, 2, ... columns (weight bytes per %s with 1)\n", unit(),
+           unit());
+    for (int t = 0; t < DTYPE_END; t++)
+        if (dtype_info((uint32_t)t) && k->mul[t] &&
+            (!filter || strcasecmp(filter, dtype_name((enum dtype)t)) == 0))
+            bench_mul(k, (enum dtype)t);
+}

@@ -1,0 +1,80 @@
+/*
+ * check_kernels: checks every kernel of every level that this machine has against generic, and
+ * generic against double precision; with --bench it times them.
+ *
+ * check_kernels [--bench] [--level NAME] [--only WORD]
+ */
+#include "check.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int check_n_failed;
+long check_n_done;
+
+void check_fail(const char *fmt, ...)
+{
+    if (check_n_failed++ >= 40)
+        return;
+    va_list ap;
+    va_start(ap, fmt);
+    vfprintf(stderr, fmt, ap);
+    va_end(ap);
+    fputc('\n', stderr);
+}
+
+static void run_level(enum cpu_level level, bool bench, const char *only)
+{
+    const struct kernels *k = kernels_get(level);
+    if (bench) {
+        bench_all(k, only);
+        return;
+    }
+    static const struct {
+        const char *name;
+        void (*fn)(const struct kernels *k);
+    } part[] = {
+        {"mul", check_mul},
+        {"determinism", check_mul_determinism},
+        {"ops", check_ops},
+        {"attend", check_attend},
+    };
+    for (size_t i = 0; i < sizeof part / sizeof part[0]; i++) {
+        if (only && !strstr(part[i].name, only))
+            continue;
+        long done = check_n_done;
+        int failed = check_n_failed;
+        part[i].fn(k);
+        printf("%-8s %-12s %7ld checks, %d failed\n", cpu_level_name(level), part[i].name,
+               check_n_done - done, check_n_failed - failed);
+        fflush(stdout);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    bool bench = false;
+    const char *level = NULL, *only = NULL;
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--bench") == 0)
+            bench = true;
+        else if (strcmp(argv[i], "--level") == 0 && i + 1 < argc)
+            level = argv[++i];
+        else if (strcmp(argv[i], "--only") == 0 && i + 1 < argc)
+            only = argv[++i];
+        else {
+            fprintf(stderr, "usage: check_kernels [--bench] [--level NAME] [--only WORD]\n");
+            return 2;
+        }
+    }
+    if (!bench && !only)
+        check_mul_generic();
+    for (int l = CPU_GENERIC; l <= (int)cpu_level_detect(); l++)
+        if (!level || strcmp(level, cpu_level_name((enum cpu_level)l)) == 0)
+            run_level((enum cpu_level)l, bench, only);
+    if (!bench)
+        printf("%ld checks, %d failed\n", check_n_done, check_n_failed);
+    return check_n_failed ? 1 : 0;
+}
