@@ -50,8 +50,8 @@ static int arch_unknown(struct str name, struct err *err)
     char known[256];
     size_t at = 0;
     for (size_t i = 0; i < ARRAY_LEN(archs); i++)
-        at += (size_t)snprintf(known + at, sizeof(known) - at, "%s%s", i ? ", " : "",
-                               archs[i].name);
+        at +=
+            (size_t)snprintf(known + at, sizeof(known) - at, "%s%s", i ? ", " : "", archs[i].name);
     if (name.len > 64)
         name.len = 64;
     return err_set_param(err, ERR_UNSUPPORTED, "general.architecture",

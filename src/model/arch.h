@@ -15,13 +15,13 @@
 
 #include "format/gguf.h"
 
-#define N_LAYER_MAX   1024
-#define N_EMBD_MAX    (1 << 16)
-#define N_HEAD_MAX    1024
-#define HEAD_DIM_MAX  1024
-#define N_FF_MAX      (1 << 20)
-#define N_VOCAB_MAX   (1 << 22)
-#define N_CTX_MAX     (1 << 24)
+#define N_LAYER_MAX    1024
+#define N_EMBD_MAX     (1 << 16)
+#define N_HEAD_MAX     1024
+#define HEAD_DIM_MAX   1024
+#define N_FF_MAX       (1 << 20)
+#define N_VOCAB_MAX    (1 << 22)
+#define N_CTX_MAX      (1 << 24)
 #define N_EMBD_QKV_MAX (1 << 17) /* n_head * head_dim */
 
 enum rope_kind { ROPE_NONE, ROPE_LINEAR, ROPE_YARN, ROPE_LONGROPE };
@@ -49,8 +49,8 @@ struct hparams {
     float norm_eps;
     float attn_scale; /* of q.k */
     float attn_cap, final_cap;
-    int window;                 /* a query sees itself and window - 1 before it; 0: no local layer */
-    bool local[N_LAYER_MAX];    /* the layer sees the window only */
+    int window;              /* a query sees itself and window - 1 before it; 0: no local layer */
+    bool local[N_LAYER_MAX]; /* the layer sees the window only */
     double rope_base, rope_base_local;
     enum rope_kind rope_kind;
     double rope_factor;      /* > 0; 1: none */

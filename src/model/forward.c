@@ -1,0 +1,399 @@
+/*
+ * forward: one step of the decoder over a batch of tokens from any number of sequences.
+ *
+ * Owns: the order of operations; model_forward reads like the papers. It must not know what a
+ * request is, nor how blocks of keys and values are handed out.
+ *
+ * Invariants. No allocation. Every phase writes rows (tokens) or tiles that no other item of the
+ * phase touches, and every element is formed by one call of a kernel whose result depends only on
+ * that element's inputs: so bits depend neither on threads nor on the batch.
+ *
+ * Activations are quantized twice: 8 bit blocks of x, then 8 bit blocks of what the first left.
+ * The product of both with the weights is added. One plane alone costs small models 2 to 4 % of
+ * their top-1 answers (docs/numerics.md).
+ *
+ * Shapes: n tokens in the batch; n_embd, n_ff, n_head, n_head_kv, head_dim as in the
+ * hyperparameters.
+ */
+#include "base/check.h"
+#include "kernels/act.h"
+#include "model/model_state.h"
+
+#include <math.h>
+#include <string.h>
+
+#define PRODUCTS_MAX 3
+
+/* y = x * w^T (+ bias), soft-capped if cap > 0: [n, w.n_out]. */
+struct product {
+    const struct matrix *w;
+    float *y;
+    float cap;
+};
+
+/* What the phases of one step share. */
+struct step {
+    struct model *m;
+    const struct kernels *k;
+    const struct hparams *h;
+    struct scratch *s;
+    const struct kv_slab *kv;
+    const struct batch *b;
+    int i_layer;
+    const struct layer *l;
+    int n;          /* rows at hand: all tokens, then those whose logits are wanted */
+    int n_tile;     /* attention tiles */
+    int n_part;     /* parts that the heads of a key head are cut into */
+    const float *x; /* input of the products below as float, [n, n_in] */
+    struct product product[PRODUCTS_MAX];
+    int n_product;
+    int n_row_item; /* row items of all products together */
+};
+
+static int min_int(int a, int b)
+{
+    return a < b ? a : b;
+}
+
+static void each(struct step *s, pool_fn fn, int n_items)
+{
+    if (n_items > 0)
+        pool_run(s->m->opts.pool, fn, s, n_items);
+}
+
+/* Two columns of activations for one token: x, and what the first left of x. n % 32 == 0. */
+static void quantize(struct step *s, const float *x, int n, int t, int i_thread)
+{
+    size_t bytes = act_bytes(n);
+    uint8_t *column = s->s->act + 2 * (size_t)t * bytes;
+    float *rest = s->s->thread[i_thread].rest;
+    s->k->quantize_a8(x, column, n);
+    struct act a = act_at(column, n);
+    for (int i = 0; i < n; i += 32)
+        for (int j = i; j < i + 32; j++)
+            rest[j] = x[j] - a.d[i / 32] * (float)a.q[j];
+    s->k->quantize_a8(rest, column + bytes, n);
+}
+
+/* The input of the next products; some of them may take floats. */
+static void set_input(struct step *s, const float *x, int n, int t, int i_thread)
+{
+    if (n % 32 == 0)
+        quantize(s, x, n, t, i_thread);
+}
+
+/* The sum of both planes, and the bias. tile: [2 n_col][ROWS_PER_ITEM]. */
+static void join_planes(float *y, size_t y_stride, const float *tile, const float *bias, int n_row,
+                        int n_col)
+{
+    for (int c = 0; c < n_col; c++) {
+        const float *a = tile + (size_t)(2 * c) * ROWS_PER_ITEM;
+        const float *b = a + ROWS_PER_ITEM;
+        for (int r = 0; r < n_row; r++)
+            y[c * y_stride + r] = a[r] + b[r];
+    }
+    for (int c = 0; bias != NULL && c < n_col; c++)
+        for (int r = 0; r < n_row; r++)
+            y[c * y_stride + r] += bias[r];
+}
+
+static void multiply_item(void *ctx, int i_item, int i_thread)
+{
+    struct step *s = ctx;
+    int c0 = i_item / s->n_row_item * COLS_PER_ITEM;
+    int i_row = i_item % s->n_row_item;
+    const struct product *p = s->product;
+    for (int n; i_row >= (n = (p->w->n_out + ROWS_PER_ITEM - 1) / ROWS_PER_ITEM); p++)
+        i_row -= n;
+    const struct matrix *w = p->w;
+    int r0 = i_row * ROWS_PER_ITEM;
+    int n_row = min_int(ROWS_PER_ITEM, w->n_out - r0);
+    int n_col = min_int(COLS_PER_ITEM, s->n - c0);
+    size_t y_stride = (size_t)w->n_out;
+    float *y = p->y + c0 * y_stride + r0;
+    const uint8_t *data = w->data + (size_t)r0 * w->stride;
+    const float *bias = w->bias == NULL ? NULL : w->bias + r0;
+    if (s->k->mul_takes_a8[w->type]) {
+        float *tile = s->s->thread[i_thread].tile;
+        size_t bytes = act_bytes(w->n_in);
+        s->k->mul[w->type](tile, ROWS_PER_ITEM, data, w->stride, n_row,
+                           s->s->act + 2 * (size_t)c0 * bytes, bytes, 2 * n_col, w->n_in);
+        join_planes(y, y_stride, tile, bias, n_row, n_col);
+    } else {
+        s->k->mul[w->type](y, y_stride, data, w->stride, n_row, s->x + (size_t)c0 * w->n_in,
+                           (size_t)w->n_in * sizeof(float), n_col, w->n_in);
+        for (int c = 0; bias != NULL && c < n_col; c++)
+            s->k->add(y + c * y_stride, bias, n_row);
+    }
+    for (int c = 0; p->cap > 0.0f && c < n_col; c++)
+        s->k->softcap(y + c * y_stride, p->cap, n_row);
+}
+
+/* All products take the same input: x, and its quantized planes in s->act. */
+static void multiply(struct step *s, const float *x, int n_product, const struct product *product)
+{
+    s->x = x;
+    s->n_product = n_product;
+    s->n_row_item = 0;
+    for (int i = 0; i < n_product; i++) {
+        s->product[i] = product[i];
+        s->n_row_item += (product[i].w->n_out + ROWS_PER_ITEM - 1) / ROWS_PER_ITEM;
+    }
+    each(s, multiply_item, s->n_row_item * ((s->n + COLS_PER_ITEM - 1) / COLS_PER_ITEM));
+}
+
+/* x = embedding of the token; the angles of its position. */
+static void embed(void *ctx, int t, int i_thread)
+{
+    struct step *s = ctx;
+    const struct matrix *e = &s->m->w.embd;
+    const struct batch_seq *seq = &s->b->seq[s->s->i_seq[t]];
+    int n = s->h->n_embd;
+    float *x = s->s->x + (size_t)t * n;
+    (void)i_thread;
+    CHECK(dequantize_row(e->type, e->data + (size_t)s->b->token[t] * e->stride, x, (size_t)n));
+    if (s->h->arch->embd_scale)
+        s->k->scale(x, sqrtf((float)n), n);
+    int position = seq->pos0 + t - seq->i_token;
+    s->s->position[t] = position;
+    for (int local = 0; local < 2; local++)
+        rope_angles(&s->m->rope[local], position, s->s->angle[local] + (size_t)t * s->h->n_rot);
+}
+
+/* x += y, normalized first where the architecture does so. */
+static void join_stream(struct step *s, int t, const float *post_norm)
+{
+    int n = s->h->n_embd;
+    float *y = s->s->y + (size_t)t * n;
+    if (post_norm != NULL)
+        s->k->rms_norm(y, y, post_norm, n, s->h->norm_eps);
+    s->k->add(s->s->x + (size_t)t * n, y, n);
+}
+
+/* xn = norm(x), as input of the next products */
+static void normalize(struct step *s, int t, const float *norm, int i_thread)
+{
+    int n = s->h->n_embd;
+    float *xn = s->s->xn + (size_t)t * n;
+    s->k->rms_norm(xn, s->s->x + (size_t)t * n, norm, n, s->h->norm_eps);
+    set_input(s, xn, n, t, i_thread);
+}
+
+static void attn_in(void *ctx, int t, int i_thread)
+{
+    struct step *s = ctx;
+    if (s->i_layer > 0)
+        join_stream(s, t, s->l[-1].ffn_post_norm);
+    normalize(s, t, s->l->attn_norm, i_thread);
+}
+
+static void norm_heads(struct step *s, float *x, int n_head, const float *norm)
+{
+    for (int i = 0; norm != NULL && i < n_head; i++) {
+        float *head = x + (size_t)i * s->h->head_dim;
+        s->k->rms_norm(head, head, norm, s->h->head_dim, s->h->norm_eps);
+    }
+}
+
+/* The keys of the current layer in a block: [KV_BLOCK_LEN][n_head_kv * head_dim]; then the values.
+ */
+static uint16_t *keys_of(const struct step *s, uint32_t i_block)
+{
+    CHECK(i_block < s->kv->n_blocks);
+    return (uint16_t *)(s->kv->base + i_block * s->m->info.kv_block_bytes +
+                        (size_t)s->i_layer * s->m->layer_bytes);
+}
+
+/* Normalizes and rotates the heads, stores the token's key and value. */
+static void qkv_out(void *ctx, int t, int i_thread)
+{
+    struct step *s = ctx;
+    const struct hparams *h = s->h;
+    int n_kv = h->n_head_kv * h->head_dim;
+    float *q = s->s->q + (size_t)t * h->n_head * h->head_dim;
+    float *k = s->s->k + (size_t)t * n_kv;
+    const float *angle = s->s->angle[h->local[s->i_layer]] + (size_t)t * h->n_rot;
+    (void)i_thread;
+    norm_heads(s, q, h->n_head, s->l->q_norm);
+    norm_heads(s, k, h->n_head_kv, s->l->k_norm);
+    s->k->rope(q, angle, h->n_head, h->head_dim, h->n_rot, h->arch->rope_neox);
+    s->k->rope(k, angle, h->n_head_kv, h->head_dim, h->n_rot, h->arch->rope_neox);
+    int position = s->s->position[t];
+    const struct batch_seq *seq = &s->b->seq[s->s->i_seq[t]];
+    uint16_t *keys = keys_of(s, seq->block[position / KV_BLOCK_LEN]);
+    uint16_t *values = keys + (size_t)KV_BLOCK_LEN * n_kv;
+    size_t at = (size_t)(position % KV_BLOCK_LEN) * n_kv;
+    s->k->f32_to_f16(keys + at, k, n_kv);
+    s->k->f32_to_f16(values + at, s->s->v + (size_t)t * n_kv, n_kv);
+}
+
+/* Some positions of a sequence, the heads that share one key head (or a part of them). */
+static void attend_item(void *ctx, int i_item, int i_thread)
+{
+    struct step *s = ctx;
+    const struct hparams *h = s->h;
+    struct thread_scratch *ts = &s->s->thread[i_thread];
+    int group = h->n_head / h->n_head_kv;
+    int n_per_tile = h->n_head_kv * s->n_part;
+    /* Long tiles first: late positions see the most. */
+    const struct query_tile *tile = &s->s->tile[s->n_tile - 1 - i_item / n_per_tile];
+    int i_kv = i_item % n_per_tile / s->n_part;
+    int part = i_item % s->n_part;
+    int head0 = i_kv * group + group * part / s->n_part;
+    int head1 = i_kv * group + group * (part + 1) / s->n_part;
+    const struct batch_seq *seq = &s->b->seq[tile->i_seq];
+    bool local = h->local[s->i_layer];
+    int first = s->s->position[tile->t0];
+    int end = s->s->position[tile->t0 + tile->n - 1] + 1;
+    int block0 = local && first >= h->window ? (first - h->window + 1) / KV_BLOCK_LEN : 0;
+    int n_row = 0;
+    for (int t = tile->t0; t < tile->t0 + tile->n; t++)
+        for (int head = head0; head < head1; head++) {
+            int position = s->s->position[t];
+            int from = local && position >= h->window ? position - h->window + 1 : 0;
+            ts->q_at[n_row] = ((size_t)t * h->n_head + head) * h->head_dim;
+            ts->from[n_row] = from - block0 * KV_BLOCK_LEN;
+            ts->to[n_row] = position + 1 - block0 * KV_BLOCK_LEN;
+            n_row++;
+        }
+    int n_kv = h->n_head_kv * h->head_dim;
+    for (int i = block0; i * KV_BLOCK_LEN < end; i++) {
+        const uint16_t *keys = keys_of(s, seq->block[i]) + (size_t)i_kv * h->head_dim;
+        ts->k_block[i - block0] = keys;
+        ts->v_block[i - block0] = keys + (size_t)KV_BLOCK_LEN * n_kv;
+    }
+    s->k->attend(&(struct attend_args){
+        .out = s->s->att,
+        .out_at = ts->q_at,
+        .q = s->s->q,
+        .q_at = ts->q_at,
+        .from = ts->from,
+        .to = ts->to,
+        .n_q = n_row,
+        .head_dim = h->head_dim,
+        .head_dim_v = h->head_dim,
+        .k_block = ts->k_block,
+        .v_block = ts->v_block,
+        .stride = (size_t)n_kv,
+        .block_len = KV_BLOCK_LEN,
+        .scale = h->attn_scale,
+        .cap = h->attn_cap,
+        .scratch = ts->attend,
+    });
+}
+
+static void attn_out(void *ctx, int t, int i_thread)
+{
+    struct step *s = ctx;
+    int n = s->h->n_head * s->h->head_dim;
+    set_input(s, s->s->att + (size_t)t * n, n, t, i_thread);
+}
+
+static void ffn_in(void *ctx, int t, int i_thread)
+{
+    struct step *s = ctx;
+    join_stream(s, t, s->l->attn_post_norm);
+    normalize(s, t, s->l->ffn_norm, i_thread);
+}
+
+/* xn = act(gate) * up */
+static void ffn_gate(void *ctx, int t, int i_thread)
+{
+    struct step *s = ctx;
+    int n = s->h->n_ff;
+    size_t at = (size_t)t * n;
+    void (*gate)(float *, const float *, const float *, int) =
+        s->h->arch->gelu ? s->k->gelu_mul : s->k->silu_mul;
+    gate(s->s->xn + at, s->s->gate + at, s->s->up + at, n);
+    set_input(s, s->s->xn + at, n, t, i_thread);
+}
+
+static void output_in(void *ctx, int t, int i_thread)
+{
+    struct step *s = ctx;
+    join_stream(s, t, s->l->ffn_post_norm);
+    normalize(s, t, s->m->w.output_norm, i_thread);
+}
+
+/* Past the last layer's attention only the rows whose logits are wanted matter. */
+static void keep_out_rows(struct step *s)
+{
+    size_t n_embd = (size_t)s->h->n_embd;
+    size_t n_q = (size_t)s->h->n_head * s->h->head_dim;
+    for (int i = 0; i < s->b->n_out; i++) {
+        size_t row = (size_t)s->b->out_row[i]; /* >= i: ascending */
+        memmove(s->s->x + i * n_embd, s->s->x + row * n_embd, n_embd * sizeof(float));
+        memmove(s->s->att + i * n_q, s->s->att + row * n_q, n_q * sizeof(float));
+    }
+    s->n = s->b->n_out;
+}
+
+static void check_batch(const struct step *s)
+{
+    const struct batch *b = s->b;
+    const struct model_opts *o = &s->m->opts;
+    CHECK(b->n_tokens >= 1 && b->n_tokens <= o->n_batch_max);
+    CHECK(b->n_out >= 0 && b->n_out <= o->n_out_max && b->n_seq >= 1);
+    for (int i = 0; i < b->n_tokens; i++)
+        CHECK(b->token[i] >= 0 && b->token[i] < s->h->n_vocab);
+    for (int i = 0; i < b->n_out; i++)
+        CHECK(b->out_row[i] >= (i > 0 ? b->out_row[i - 1] + 1 : 0) && b->out_row[i] < b->n_tokens);
+}
+
+/* Which sequence a row belongs to, and the tiles of rows that are attended together. */
+static void lay_out(struct step *s)
+{
+    const struct batch *b = s->b;
+    int group = s->h->n_head / s->h->n_head_kv;
+    int n_tile_max = s->m->query_rows / group; /* >= 1 */
+    int t = 0;
+    for (int i = 0; i < b->n_seq; i++) {
+        const struct batch_seq *seq = &b->seq[i];
+        CHECK(seq->i_token == t && seq->n_tokens >= 1 && seq->n_tokens <= b->n_tokens - t);
+        CHECK(seq->pos0 >= 0 && seq->pos0 <= s->m->opts.n_ctx_max - seq->n_tokens);
+        for (int j = 0; j < seq->n_tokens; j++)
+            s->s->i_seq[t + j] = i;
+        for (int j = 0; j < seq->n_tokens; j += n_tile_max)
+            s->s->tile[s->n_tile++] =
+                (struct query_tile){i, t + j, min_int(n_tile_max, seq->n_tokens - j)};
+        t += seq->n_tokens;
+    }
+    CHECK(t == b->n_tokens);
+    int n_item = s->n_tile * s->h->n_head_kv;
+    int n_threads = pool_n_threads(s->m->opts.pool);
+    s->n_part = n_item >= n_threads ? 1 : min_int(group, (n_threads + n_item - 1) / n_item);
+}
+
+void model_forward(struct model *m, const struct kv_slab *kv, const struct batch *b, float *logits)
+{
+    struct scratch *sc = &m->s;
+    const struct weights *w = &m->w;
+    struct step step = {
+        .m = m, .k = m->opts.kernels, .h = &m->h, .s = sc, .kv = kv, .b = b, .n = b->n_tokens};
+    struct step *s = &step;
+    check_batch(s);
+    lay_out(s);
+    each(s, embed, s->n); /* x: [n, n_embd] */
+    for (s->i_layer = 0; s->i_layer < m->h.n_layer; s->i_layer++) {
+        const struct layer *l = s->l = &w->layer[s->i_layer];
+
+        /* attention: q [n, n_head, head_dim]; k, v [n, n_head_kv, head_dim] */
+        each(s, attn_in, s->n);
+        multiply(s, sc->xn, 3,
+                 (struct product[]){{&l->q, sc->q, 0}, {&l->k, sc->k, 0}, {&l->v, sc->v, 0}});
+        each(s, qkv_out, s->n);
+        each(s, attend_item, s->n_tile * m->h.n_head_kv * s->n_part);
+        if (s->i_layer == m->h.n_layer - 1)
+            keep_out_rows(s);
+        each(s, attn_out, s->n);
+        multiply(s, sc->att, 1, (struct product[]){{&l->attn_output, sc->y, 0}});
+
+        /* feed-forward: gate, up [n, n_ff] */
+        each(s, ffn_in, s->n);
+        multiply(s, sc->xn, 2, (struct product[]){{&l->gate, sc->gate, 0}, {&l->up, sc->up, 0}});
+        each(s, ffn_gate, s->n);
+        multiply(s, sc->xn, 1, (struct product[]){{&l->down, sc->y, 0}});
+    }
+    each(s, output_in, s->n);
+    multiply(s, sc->xn, 1, (struct product[]){{&w->output, logits, m->h.final_cap}});
+}

@@ -1,0 +1,62 @@
+/*
+ * model_state: what a loaded model holds (private to src/model).
+ *
+ * Owns: the layout of the scratch memory, one slab carved at load. n stands for n_batch_max.
+ */
+#ifndef HEARTH_MODEL_MODEL_STATE_H
+#define HEARTH_MODEL_MODEL_STATE_H
+
+#include "model/model.h"
+#include "model/rope.h"
+#include "model/weights.h"
+
+/* A product is cut into items of ROWS x COLS: 64 KiB of results and the columns' activations stay
+ * in a second-level cache while the weights stream by. */
+#define ROWS_PER_ITEM 64
+#define COLS_PER_ITEM 128
+/* Query rows (positions times the heads that share a key head) of one attention item. */
+#define QUERY_ROWS 64
+
+struct thread_scratch {
+    float *tile;                         /* [2 * COLS_PER_ITEM][ROWS_PER_ITEM] */
+    float *rest;                         /* [n_in_max] what the first plane of activations left */
+    void *attend;                        /* attend_scratch_bytes */
+    const uint16_t **k_block, **v_block; /* [blocks of n_ctx_max] */
+    size_t *q_at;                        /* [query_rows] */
+    int *from, *to;                      /* [query_rows] */
+};
+
+/* Consecutive positions of one sequence, attended together. */
+struct query_tile {
+    int i_seq, t0, n; /* rows [t0, t0 + n) of the batch */
+};
+
+struct scratch {
+    float *x;     /* [n, n_embd] the residual stream */
+    float *xn;    /* [n, max(n_embd, n_ff)] input of the next product */
+    uint8_t *act; /* [2 n, act_bytes(n_in)] the same, quantized: token t in columns 2t, 2t + 1 */
+    float *q;     /* [n, n_head * head_dim] */
+    float *k, *v; /* [n, n_head_kv * head_dim] */
+    float *att;   /* [n, n_head * head_dim] */
+    float *y;     /* [n, n_embd] a branch's output, before it joins the stream */
+    float *gate, *up;        /* [n, n_ff] */
+    float *angle[2];         /* [n, n_rot / 2][2] cosine and sine; of global and of local layers */
+    int *position;           /* [n] */
+    int *i_seq;              /* [n] */
+    struct query_tile *tile; /* [n] */
+    struct thread_scratch *thread; /* [n_threads] */
+};
+
+struct model {
+    struct hparams h;
+    struct weights w;
+    struct rope rope[2]; /* of global and of local layers */
+    struct model_info info;
+    struct model_opts opts;
+    int query_rows;     /* rows of one attention item, at most */
+    size_t layer_bytes; /* of one layer in a block of keys and values: K, then V */
+    uint8_t *slab;      /* the scratch memory */
+    struct scratch s;
+};
+
+#endif

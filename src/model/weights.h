@@ -1,0 +1,52 @@
+/*
+ * weights: a model's tensors, found by name and checked for type and shape.
+ *
+ * Owns: the map from GGUF names to the matrices and vectors of each layer. Matrices stay in the
+ * mapped file; vectors (norms, biases, rotary factors) are copied out as float, for they may lie
+ * unaligned or in another type. Tensors that fuse several matrices (attn_qkv; gate and up in
+ * ffn_up) become views of their rows, so that the forward pass knows one form only.
+ */
+#ifndef HEARTH_MODEL_WEIGHTS_H
+#define HEARTH_MODEL_WEIGHTS_H
+
+#include "kernels/kernels.h"
+#include "model/arch.h"
+
+struct matrix {
+    const uint8_t *data; /* n_out rows of `stride` bytes, in the file */
+    size_t stride;
+    enum dtype type;
+    int n_in, n_out;
+    const float *bias; /* [n_out], or NULL */
+};
+
+struct layer {
+    const float *attn_norm;       /* [n_embd] */
+    struct matrix q, k, v;        /* n_embd to n_head * head_dim, n_head_kv * head_dim twice */
+    const float *q_norm, *k_norm; /* [head_dim], or NULL */
+    struct matrix attn_output;    /* n_head * head_dim to n_embd */
+    const float *attn_post_norm;  /* [n_embd], or NULL */
+    const float *ffn_norm;        /* [n_embd] */
+    struct matrix gate, up;       /* n_embd to n_ff */
+    struct matrix down;           /* n_ff to n_embd */
+    const float *ffn_post_norm;   /* [n_embd], or NULL */
+};
+
+struct weights {
+    struct matrix embd;       /* [n_vocab] rows of n_embd */
+    struct matrix output;     /* n_embd to n_vocab; the embedding table where the file has none */
+    const float *output_norm; /* [n_embd] */
+    const float *rope_factor; /* [n_rot / 2], or NULL */
+    struct layer *layer;      /* [n_layer] */
+    float **vector;           /* every float copy, for weights_release */
+    size_t n_vector, cap_vector;
+};
+
+/* n_ctx: the longest sequence; past the original context longrope's other factors hold.
+ * ERR_CORRUPT, ERR_UNSUPPORTED name the tensor. On failure nothing is left to release. */
+int weights_load(const struct gguf *g, const struct hparams *h, const struct kernels *kernels,
+                 int n_ctx, struct weights *ret, struct err *err)
+    __attribute__((warn_unused_result));
+void weights_release(struct weights *w);
+
+#endif
