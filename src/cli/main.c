@@ -17,6 +17,7 @@ struct command {
 };
 
 static const struct command commands[] = {
+    {"eval", "measure a model: perplexity of a text", cmd_eval},
     {"version", "show the version", cmd_version},
 };
 
