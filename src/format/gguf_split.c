@@ -30,14 +30,19 @@ static bool parse_number(const char *s, int *ret)
 static bool parse_name(const char *path, size_t *ret_stem, int *ret_no, int *ret_count)
 {
     size_t len = strlen(path);
+    int no, count;
     if (len <= SUFFIX_LEN)
         return false;
     const char *s = path + len - SUFFIX_LEN;
     if (s[0] != '-' || memcmp(s + 6, "-of-", 4) != 0 || strcmp(s + 15, ".gguf") != 0 ||
-        !parse_number(s + 1, ret_no) || !parse_number(s + 10, ret_count))
+        !parse_number(s + 1, &no) || !parse_number(s + 10, &count))
+        return false;
+    if (no < 1 || no > count || count > GGUF_N_PARTS_MAX)
         return false;
     *ret_stem = len - SUFFIX_LEN;
-    return *ret_no >= 1 && *ret_no <= *ret_count && *ret_count <= GGUF_N_PARTS_MAX;
+    *ret_no = no;
+    *ret_count = count;
+    return true;
 }
 
 static char *part_path(const char *path, size_t stem, int no, int count)
