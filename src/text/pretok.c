@@ -18,7 +18,7 @@
 #define N_STAGES_MAX 6
 /* A pattern that looks at each character this often on average is being abused. */
 #define STEPS_PER_BYTE 200
-#define STEPS_MIN 1000000
+#define STEPS_MIN      1000000
 
 /* clang-format off */
 #define P_CONTRACT "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
@@ -285,9 +285,9 @@ static int compile_stage(struct pretok *p, size_t i, struct err *err)
     int code;
     PCRE2_SIZE offset;
     const char *pattern = p->row->stages[i]->pattern;
-    p->code[i] = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED,
-                               PCRE2_UTF | PCRE2_UCP | PCRE2_MATCH_INVALID_UTF, &code, &offset,
-                               NULL);
+    p->code[i] =
+        pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED,
+                      PCRE2_UTF | PCRE2_UCP | PCRE2_MATCH_INVALID_UTF, &code, &offset, NULL);
     if (!p->code[i])
         return err_set(err, ERR_INTERNAL, "pre-tokenizer pattern %s: error %d at %zu", pattern,
                        code, (size_t)offset);

@@ -51,14 +51,14 @@ struct stage {
     unsigned run_flags;           /* classes in the run */
     const struct cp_range *range; /* and these characters, sorted */
     unsigned n_range;
-    unsigned n_min;   /* shorter runs are no match */
-    bool lead_space;  /* one white space may stand before the run */
+    unsigned n_min;  /* shorter runs are no match */
+    bool lead_space; /* one white space may stand before the run */
     /* SCAN_GROUPS */
     unsigned group_flags; /* GROUP_* */
 };
 
 enum group_flag {
-    GROUP_BOUNDARY = 1, /* only where a word ends after the digits */
+    GROUP_BOUNDARY = 1,    /* only where a word ends after the digits */
     GROUP_ALL_NUMBERS = 2, /* \p{N} and not only decimal digits */
 };
 

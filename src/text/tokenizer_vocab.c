@@ -331,8 +331,8 @@ static void load_bytes(struct tokenizer *t)
             text[4] = hex[b & 15];
             len = 6;
         }
-        t->byte_id[b] = t->kind == KIND_WORDPIECE ? TOKEN_NONE
-                                                  : vocab_find(t, (struct str){text, len});
+        t->byte_id[b] =
+            t->kind == KIND_WORDPIECE ? TOKEN_NONE : vocab_find(t, (struct str){text, len});
     }
 }
 

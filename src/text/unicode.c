@@ -14,7 +14,7 @@
 #include <string.h>
 #include <utf8proc.h>
 
-#define FLAT_END 0x20000u /* below: one lookup; above (rare): a search in the ranges */
+#define FLAT_END       0x20000u /* below: one lookup; above (rare): a search in the ranges */
 #define CODEPOINTS_MAX ((size_t)1 << 30)
 
 static uint16_t flat[FLAT_END];
@@ -263,9 +263,8 @@ static bool nfc_flush(struct codepoints *a, struct buf *out)
         return true;
     if (!unicode_nfd(a))
         return false;
-    utf8proc_ssize_t n = utf8proc_normalize_utf32((utf8proc_int32_t *)a->cp,
-                                                  (utf8proc_ssize_t)a->len,
-                                                  UTF8PROC_COMPOSE | UTF8PROC_STABLE);
+    utf8proc_ssize_t n = utf8proc_normalize_utf32(
+        (utf8proc_int32_t *)a->cp, (utf8proc_ssize_t)a->len, UTF8PROC_COMPOSE | UTF8PROC_STABLE);
     if (n < 0)
         return false;
     for (utf8proc_ssize_t i = 0; i < n; i++) {

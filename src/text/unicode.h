@@ -14,23 +14,23 @@
 #include "base/buf.h"
 
 enum unicode_flag {
-    UC_LETTER = 1,   /* \p{L} */
-    UC_NUMBER = 2,   /* \p{N} */
-    UC_PUNCT = 4,    /* \p{P} */
-    UC_SYMBOL = 8,   /* \p{S} */
-    UC_MARK = 16,    /* \p{M} */
-    UC_SPACE = 32,   /* \s: White_Space */
-    UC_UPPER = 64,   /* Lu Lt Lm Lo M: what may stand in the upper-case part of a word */
-    UC_LOWER = 128,  /* Ll Lm Lo M: what may stand in the lower-case part */
-    UC_B_DROP = 256, /* the columns of BERT's normalizer: removed, */
-    UC_B_SPACE = 512,        /* made a space, */
-    UC_B_PUNCT = 1024,       /* a word of its own, */
-    UC_B_MARK = 2048,        /* removed as an accent */
-    UC_NORM_UNKNOWN = 4096,  /* the reference normalizer treats it as an inert character */
+    UC_LETTER = 1,          /* \p{L} */
+    UC_NUMBER = 2,          /* \p{N} */
+    UC_PUNCT = 4,           /* \p{P} */
+    UC_SYMBOL = 8,          /* \p{S} */
+    UC_MARK = 16,           /* \p{M} */
+    UC_SPACE = 32,          /* \s: White_Space */
+    UC_UPPER = 64,          /* Lu Lt Lm Lo M: what may stand in the upper-case part of a word */
+    UC_LOWER = 128,         /* Ll Lm Lo M: what may stand in the lower-case part */
+    UC_B_DROP = 256,        /* the columns of BERT's normalizer: removed, */
+    UC_B_SPACE = 512,       /* made a space, */
+    UC_B_PUNCT = 1024,      /* a word of its own, */
+    UC_B_MARK = 2048,       /* removed as an accent */
+    UC_NORM_UNKNOWN = 4096, /* the reference normalizer treats it as an inert character */
 };
 
 /* What an invalid byte decodes to; a symbol like U+FFFD, but not it. */
-#define UNICODE_BAD 0x110000u
+#define UNICODE_BAD         0x110000u
 #define UNICODE_REPLACEMENT 0xFFFDu
 
 void unicode_init(void);
