@@ -19,6 +19,7 @@ int cli_fail(const struct err *err);
 int cli_done(void);
 
 int cmd_eval(int argc, char **argv);
+int cmd_tokenize(int argc, char **argv);
 int cmd_version(int argc, char **argv);
 
 #endif
