@@ -47,9 +47,9 @@ typedef void (*k_mul_fn)(float *y, size_t y_stride, const void *w, size_t w_stri
  *
  * The rows are usually (query heads sharing that head) x (query positions): more rows per call are
  * faster. Row i sees positions [from[i], to[i]), to > from, counted from the start of block 0.
- * Scores are scaled by `scale`, then soft-capped if cap > 0. Keys and values outside the union of
- * the rows' ranges are never read, and a row's result depends only on q, its range and what is in
- * it. The softmax is online over tiles of 32 positions that begin at multiples of 32.
+ * Scores are scaled by `scale`, then soft-capped if cap > 0. Nothing outside [least from, greatest
+ * to) is read, and a row's result depends only on q, its own range and what is in it. The softmax
+ * is online over tiles of 32 positions that begin at multiples of 32.
  */
 struct attend_args {
     float *out; /* row i at out + out_at[i]: float[head_dim_v] */

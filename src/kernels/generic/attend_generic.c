@@ -10,8 +10,8 @@
 
 size_t attend_scratch_bytes(int head_dim, int head_dim_v)
 {
-    /* Keys and values of a tile of 32 positions as f32, and what is carried per query row. */
-    size_t floats = 32 * ((size_t)head_dim + (size_t)head_dim_v) + 4096;
+    /* Keys and values of a tile of 32 positions as f32, each row padded to whole vectors. */
+    size_t floats = 32 * (((size_t)head_dim + 15) / 16 * 16 + ((size_t)head_dim_v + 15) / 16 * 16);
     return floats * sizeof(float);
 }
 
