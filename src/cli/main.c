@@ -19,6 +19,7 @@ struct command {
 static const struct command commands[] = {
     {"eval", "measure a model: perplexity of a text", cmd_eval},
     {"tokenize", "turn text into token ids", cmd_tokenize},
+    {"show", "show what is inside a model", cmd_show},
     {"version", "show the version", cmd_version},
 };
 
