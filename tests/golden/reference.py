@@ -29,7 +29,7 @@ ARCHS = {
 
 
 def quantize_a8(x):
-    """What Hearth's kernels do to activations: int8 in blocks of 32, one f32 scale a block."""
+    """One plane of activations: int8 in blocks of 32, one f32 scale a block."""
     b = x.reshape(-1, 32).astype(np.float32)
     d = np.abs(b).max(axis=1, keepdims=True) / np.float32(127)
     q = np.rint(b / np.where(d > 0, d, 1))
@@ -39,12 +39,13 @@ def quantize_a8(x):
 class Reference:
     """Reference(path).logits(tokens, rows) -> float32 [len(rows), n_vocab]."""
 
-    def __init__(self, path, n_ctx=0, a8=False):
+    def __init__(self, path, n_ctx=0, a8=False, kv_f16=False):
         """n_ctx: the context the model is opened with (phi3 picks its rotary factors by it);
-        a8: round activations as Hearth does before each product with a quantized matrix."""
+        a8: round activations to one plane of 8 bits before each product with a quantized matrix;
+        kv_f16: round keys and values to 16 bits, as Hearth keeps them."""
         self.reader = GGUFReader(path)
         self.tensors = {t.name: t for t in self.reader.tensors}
-        self.a8 = a8
+        self.a8, self.kv_f16 = a8, kv_f16
         self.cache = {}
         arch = self.arch = self.reader.fields["general.architecture"].contents()
         row = self.row = ARCHS[arch]
@@ -210,6 +211,8 @@ class Reference:
             k = self.norm(k, b + "attn_k_norm.weight", optional=True)
             rope = self.rope_local if local else self.rope_global
             q, k = self.rotate(q, rope), self.rotate(k, rope)
+            if self.kv_f16:
+                k, v = (a.astype(np.float16).astype(np.float32) for a in (k, v))
             y = self.attention(q, k, v, self.window if local else 0)
             y = self.multiply(y, b + "attn_output.weight")
             x = x + self.norm(y, b + "post_attention_norm.weight", optional=True)
