@@ -6,11 +6,15 @@
  * windows of n_ctx; each window's first token is replaced by that token where there is one; the
  * tokens at positions n_ctx / 2 + 1 and later are scored, given those before them in the window.
  */
+#include "base/clock.h"
+#include "base/fs.h"
 #include "base/mem.h"
 #include "cli/cli.h"
 #include "cli/eval_model.h"
+#include "text/tokenizer.h"
 
 #include <ctype.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -119,8 +123,8 @@ static int eval_logits(int argc, char **argv)
          .flag_only = true},
         {"ctx", 0, ARG_INT, "N", "context the model is opened with (the longest sequence)", &n_ctx,
          0, INT32_MAX, .flag_only = true},
-        {"threads", 0, ARG_INT, "N", "threads (one per physical core)", &n_threads, 0, 512,
-         .flag_only = true},
+        {"threads", 0, ARG_INT, "N", "threads (one per physical core)", &n_threads, 0,
+         POOL_THREADS_MAX, .flag_only = true},
     };
     const struct args_spec spec = {
         .command = "eval logits",
@@ -160,6 +164,179 @@ static int eval_logits(int argc, char **argv)
     return code;
 }
 
+#define TEXT_MAX ((size_t)256 << 20)
+
+/* What `eval perplexity` was asked and what it has found so far. */
+struct perplexity {
+    struct eval_model m;
+    struct tokenizer *tokenizer;
+    struct tokens ids;
+    int n_ctx;
+    int n_windows;
+    bool json;
+    double nll, nll2; /* sums of -log p and of its square */
+    int64_t n_scored;
+};
+
+/* log of the softmax of row at id, in double */
+static double log_probability(const float *row, int n, int32_t id)
+{
+    float max = row[0];
+    for (int i = 1; i < n; i++)
+        max = row[i] > max ? row[i] : max;
+    double sum = 0.0;
+    for (int i = 0; i < n; i++)
+        sum += (double)expf(row[i] - max);
+    return (double)row[id] - (double)max - log(sum);
+}
+
+static void score(struct perplexity *p, int window, int pos, const float *row)
+{
+    int32_t id = p->ids.id[(size_t)window * (size_t)p->n_ctx + (size_t)pos];
+    double logprob = log_probability(row, p->m.info->n_vocab, id);
+    if (p->json)
+        printf("%s\n  {\"window\": %d, \"pos\": %d, \"id\": %d, \"logprob\": %.7g}",
+               p->n_scored > 0 ? "," : "", window, pos, (int)id, logprob);
+    p->nll -= logprob;
+    p->nll2 += logprob * logprob;
+    p->n_scored++;
+}
+
+static void run_window(struct perplexity *p, int window, int32_t *out_row)
+{
+    struct eval_model *m = &p->m;
+    int32_t *token = p->ids.id + (size_t)window * (size_t)p->n_ctx;
+    int32_t kept = token[0];
+    int first = p->n_ctx / 2;
+    if (tokenizer_adds_bos(p->tokenizer))
+        token[0] = tokenizer_bos(p->tokenizer);
+    for (int pos = 0; pos < p->n_ctx - 1; pos += m->n_chunk) {
+        int left = p->n_ctx - pos;
+        int n = left < m->n_chunk ? left : m->n_chunk;
+        struct batch_seq seq = {eval_blocks(m, 0), pos, n, 0};
+        struct batch b = {token + pos, n, &seq, 1, out_row, 0};
+        /* The last position's prediction lies in the next window. */
+        for (int i = first > pos ? first - pos : 0; i < n && pos + i < p->n_ctx - 1; i++)
+            out_row[b.n_out++] = i;
+        model_forward(m->model, &m->kv, &b, m->logits);
+        for (int i = 0; i < b.n_out; i++)
+            score(p, window, pos + out_row[i] + 1,
+                  m->logits + (size_t)i * (size_t)m->info->n_vocab);
+    }
+    token[0] = kept;
+}
+
+static double perplexity_error(const struct perplexity *p, double mean)
+{
+    double var = p->nll2 / (double)p->n_scored - mean * mean;
+    if (p->n_scored < 2 || var <= 0.0)
+        return 0.0;
+    return sqrt(var / (double)(p->n_scored - 1)) * exp(mean);
+}
+
+static int perplexity_run(struct perplexity *p)
+{
+    int32_t *out_row = mem_zero((size_t)p->m.n_chunk, sizeof(*out_row));
+    int64_t start = clock_ms();
+    if (p->json)
+        printf("{\"tokens\": [");
+    for (int i = 0; i < p->n_windows && !ferror(stdout); i++) {
+        run_window(p, i, out_row);
+        int64_t ms = clock_ms() - start;
+        fprintf(stderr, "window %d of %d: perplexity %.4f, %.1f tokens/s\n", i + 1, p->n_windows,
+                exp(p->nll / (double)p->n_scored),
+                1000.0 * (i + 1) * p->n_ctx / (double)(ms > 0 ? ms : 1));
+    }
+    free(out_row);
+    double mean = p->nll / (double)p->n_scored;
+    double error = perplexity_error(p, mean);
+    if (p->json)
+        printf("\n],\n\"n_ctx\": %d, \"n_windows\": %d, \"n_tokens\": %lld, \"mean_logprob\": "
+               "%.9g, \"perplexity\": %.9g, \"perplexity_error\": %.4g}\n",
+               p->n_ctx, p->n_windows, (long long)p->n_scored, -mean, exp(mean), error);
+    else
+        printf("perplexity %.4f +/- %.4f (%lld tokens of %d windows of %d)\n", exp(mean), error,
+               (long long)p->n_scored, p->n_windows, p->n_ctx);
+    return cli_done();
+}
+
+static int read_tokens(struct perplexity *p, const char *path, struct err *err)
+{
+    struct buf text;
+    buf_init(&text, TEXT_MAX);
+    tokens_init(&p->ids, TEXT_MAX);
+    int rc = fs_read(path, &text, err);
+    if (rc == 0)
+        rc = tokenizer_encode(p->tokenizer, buf_str(&text), TOKENIZE_BOS_EOS, &p->ids, err);
+    buf_release(&text);
+    if (rc != 0)
+        return rc;
+    if (p->ids.len < (size_t)p->n_ctx)
+        return err_set(err, ERR_INVALID,
+                       "%s has %zu tokens; a window takes %d: give a longer text or a smaller "
+                       "--ctx",
+                       path, p->ids.len, p->n_ctx);
+    size_t n = p->ids.len / (size_t)p->n_ctx;
+    p->n_windows = n > INT32_MAX ? INT32_MAX : (int)n;
+    return 0;
+}
+
+static int perplexity_open(struct perplexity *p, char **word, int n_threads, struct err *err)
+{
+    struct gguf *g;
+    int rc = eval_gguf_open(word[0], &g, err);
+    if (rc != 0)
+        return rc;
+    struct eval_opts o = {.n_ctx = p->n_ctx, .n_seq = 1, .n_chunk = 128, .n_threads = n_threads};
+    if ((rc = eval_model_open(&p->m, g, &o, err)) != 0 ||
+        (rc = tokenizer_new(g, &p->tokenizer, err)) != 0)
+        return rc;
+    if (tokenizer_adds_bos(p->tokenizer) &&
+        (tokenizer_bos(p->tokenizer) < 0 || tokenizer_bos(p->tokenizer) >= p->m.info->n_vocab))
+        return err_set(err, ERR_CORRUPT,
+                       "the tokenizer adds a first token, but names none (or one outside of the "
+                       "vocabulary)");
+    return read_tokens(p, word[1], err);
+}
+
+static int eval_perplexity(int argc, char **argv)
+{
+    struct perplexity p = {.n_ctx = 512};
+    int n_threads = 0;
+    const struct arg_option option[] = {
+        {"ctx", 'c', ARG_INT, "N", "tokens in a window (512)", &p.n_ctx, 4, INT32_MAX,
+         .flag_only = true},
+        {"json", 0, ARG_BOOL, NULL, "one JSON object with every scored token's log probability",
+         &p.json, .flag_only = true},
+        {"threads", 0, ARG_INT, "N", "threads (one per physical core)", &n_threads, 0,
+         POOL_THREADS_MAX, .flag_only = true},
+    };
+    const struct args_spec spec = {
+        .command = "eval perplexity",
+        .usage = "MODEL TEXTFILE",
+        .summary = "Say how well a model predicts a text: the exponential of its mean surprise",
+        .details = "The text is cut into windows of N tokens; the second half of each is scored, "
+                   "given\nwhat stands before it in the window, as llama.cpp's perplexity tool "
+                   "does.",
+        .option = option,
+        .n_option = ARRAY_LEN(option),
+        .n_word_min = 2,
+        .n_word_max = 2,
+    };
+    struct args args;
+    int code;
+    if (!args_take(&spec, argc, argv, &args, &code))
+        return code;
+    struct err err = {0};
+    int rc = perplexity_open(&p, args.word, n_threads, &err);
+    code = rc == 0 ? perplexity_run(&p) : cli_fail(&err);
+    tokens_release(&p.ids);
+    tokenizer_free(p.tokenizer);
+    eval_model_close(&p.m);
+    args_release(&args);
+    return code;
+}
+
 int cmd_eval(int argc, char **argv)
 {
     static const struct {
@@ -167,6 +344,7 @@ int cmd_eval(int argc, char **argv)
         const char *help;
         int (*run)(int argc, char **argv);
     } what[] = {
+        {"perplexity", "how well it predicts a text", eval_perplexity},
         {"logits", "the logits of given token ids, for tests", eval_logits},
     };
     const char *word = argc > 1 ? argv[1] : "";
