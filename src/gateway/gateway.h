@@ -7,6 +7,7 @@
 
 #include "base/err.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct gateway_opts {
@@ -14,16 +15,21 @@ struct gateway_opts {
     int port;                 /* 11434; 0 = any free one */
     const char *models_dir;   /* the library */
     const char *model;        /* loaded at start and used when a request names none; NULL = none */
-    const char *exe;          /* path of this executable, to start workers */
+    const char *exe;          /* started as `exe worker ...` for each model */
     int ctx;                  /* 0 = as the model and memory allow */
     int parallel;             /* sequences at once per worker */
     int threads;              /* 0 = physical cores */
     int64_t memory_max_bytes; /* 0 = what the machine has */
-    int queue_max;            /* requests waiting per worker; more get 503 with Retry-After */
-    int header_timeout_ms, body_timeout_ms, write_timeout_ms;
-    int64_t body_bytes_max, client_buffer_bytes_max;
-    const char *api_key; /* NULL = none; needed when host is not loopback */
-    bool quiet;          /* no banner */
+    int queue_max;            /* choices waiting per model; more get 503 with Retry-After */
+    int connections_max;
+    int header_timeout_ms, body_timeout_ms; /* for the whole head, the whole body */
+    int write_timeout_ms;                   /* a client that takes nothing for so long is dropped */
+    int idle_timeout_ms;                    /* between two requests of a connection */
+    int drain_timeout_ms;                   /* at the end, for answers that are running */
+    int64_t body_bytes_max;
+    int64_t client_buffer_bytes_max; /* of a stream that is not read; beyond it: dropped */
+    const char *api_key;             /* NULL = none; needed when host is not loopback */
+    bool quiet;                      /* no banner */
 };
 
 void gateway_opts_init(struct gateway_opts *o);

@@ -1,0 +1,84 @@
+/*
+ * errors: see errors.h. Owns the table from ERR_* to HTTP status, OpenAI type and OpenAI code.
+ */
+#include "api/errors.h"
+
+#include "base/json.h"
+#include "base/mem.h"
+
+#include <inttypes.h>
+
+struct fault {
+    int err_code;
+    int status;
+    const char *type;
+    const char *code; /* NULL: null in JSON */
+};
+
+/* The client libraries retry 408, 409, 429 and 5xx, so what a retry cannot cure is another 4xx. */
+static const struct fault faults[] = {
+    {ERR_INVALID, 400, "invalid_request_error", "invalid_value"},
+    {ERR_SYNTAX, 400, "invalid_request_error", "invalid_json"},
+    {ERR_LIMIT, 400, "invalid_request_error", "limit_exceeded"},
+    {ERR_UNSUPPORTED, 400, "invalid_request_error", "unsupported_parameter"},
+    {ERR_CONTEXT_LENGTH, 400, "invalid_request_error", "context_length_exceeded"},
+    {ERR_AUTH, 401, "authentication_error", "invalid_api_key"},
+    {ERR_DENIED, 403, "permission_error", "forbidden"},
+    {ERR_NOT_FOUND, 404, "invalid_request_error", "not_found"},
+    {ERR_TIMEOUT, 408, "invalid_request_error", "request_timeout"},
+    {ERR_EXISTS, 409, "invalid_request_error", "exists"},
+    {ERR_TOO_LARGE, 413, "invalid_request_error", "request_too_large"},
+    {ERR_CANCELLED, API_STATUS_CLIENT_LEFT, "invalid_request_error", "cancelled"},
+    {ERR_CORRUPT, 500, "server_error", "model_damaged"},
+    {ERR_IO, 500, "server_error", "io_error"},
+    {ERR_INTERNAL, 500, "server_error", "internal_error"},
+    {ERR_NOMEM, 503, "server_error", "out_of_memory"},
+    {ERR_BUSY, 503, "server_error", "overloaded"},
+    {ERR_UNAVAILABLE, 503, "server_error", "overloaded"},
+};
+
+static const struct fault *fault_of(int err_code)
+{
+    static const struct fault internal = {ERR_INTERNAL, 500, "server_error", "internal_error"};
+    for (size_t i = 0; i < ARRAY_LEN(faults); i++)
+        if (faults[i].err_code == err_code)
+            return &faults[i];
+    return &internal;
+}
+
+int api_status(int err_code)
+{
+    return fault_of(err_code)->status;
+}
+
+static bool write_openai(const struct err *err, const struct api_counts *counts, struct buf *out)
+{
+    const struct fault *f = fault_of(err->code);
+    const char *code = f->code;
+    if (err->code == ERR_NOT_FOUND && str_eq_z(STR("model"), err->param))
+        code = "model_not_found";
+    buf_add_z(out, "{\"error\":{\"message\":");
+    json_write_string(str_z(err->text), out);
+    buf_printf(out, ",\"type\":\"%s\",\"param\":", f->type);
+    if (err->param[0] == '\0')
+        buf_add_z(out, "null");
+    else
+        json_write_string(str_z(err->param), out);
+    buf_printf(out, ",\"code\":\"%s\"", code);
+    if (counts != NULL && counts->n_ctx > 0)
+        buf_printf(out, ",\"n_prompt_tokens\":%" PRId64 ",\"n_ctx\":%" PRId64, counts->n_prompt,
+                   counts->n_ctx);
+    buf_add_z(out, "}}");
+    return !out->overflow;
+}
+
+bool api_error_write(enum api_dialect dialect, const struct err *err,
+                     const struct api_counts *counts, struct buf *out)
+{
+    if (dialect == API_OPENAI)
+        return write_openai(err, counts, out);
+    buf_add_z(out, "{\"error\":");
+    json_write_string(str_z(err->text), out);
+    buf_add_char(out, '}');
+    return !out->overflow;
+}

@@ -1,0 +1,31 @@
+/*
+ * errors: what an ERR_* is in HTTP and in each dialect. One table, for every answer that says no.
+ *
+ * OpenAI:  {"error": {"message", "type", "param", "code"}}
+ * Ollama:  {"error": "text"}
+ * Pure: bytes out, no sockets. Texts come from struct err and are written for people.
+ */
+#ifndef HEARTH_API_ERRORS_H
+#define HEARTH_API_ERRORS_H
+
+#include "base/buf.h"
+#include "base/err.h"
+
+enum api_dialect {
+    API_OPENAI,
+    API_OLLAMA,
+};
+
+#define API_STATUS_CLIENT_LEFT 499 /* nobody is there to read it: for logs and metrics */
+
+/* What goes beside struct err in an answer. Zero is "not known". */
+struct api_counts {
+    int64_t n_prompt, n_ctx; /* with ERR_CONTEXT_LENGTH */
+};
+
+int api_status(int err_code); /* 400..599 */
+/* Appends the error object; false past out->max. counts may be NULL. */
+bool api_error_write(enum api_dialect dialect, const struct err *err,
+                     const struct api_counts *counts, struct buf *out);
+
+#endif

@@ -1,0 +1,358 @@
+/*
+ * openai_answer: see the header. Writes JSON straight into buffers: this is the path of every
+ * token of every stream, and the shapes are fixed.
+ */
+#include "api/openai_answer.h"
+
+#include "base/mem.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LOGPROB_LEAST (-9999.0) /* what OpenAI writes for minus infinity */
+#define PARTS_MAX     (64u << 20)
+
+/* ---- log probabilities ----
+ * chat: part[0] is the inside of "content". completions: tokens, token_logprobs, top_logprobs,
+ * text_offset are part[0..3].
+ */
+
+static void write_logprob(float logprob, struct buf *out)
+{
+    double value = (double)logprob;
+    if (isnan(value))
+        buf_add_z(out, "null");
+    else
+        buf_printf(out, "%.9g", value < LOGPROB_LEAST ? LOGPROB_LEAST : value);
+}
+
+/* One entry of "content" or "top_logprobs": without the closing brace. */
+static void write_chat_token(const char *bytes, size_t n, float logprob, struct buf *out)
+{
+    buf_add_z(out, "{\"token\":");
+    json_write_string((struct str){bytes, n}, out);
+    buf_add_z(out, ",\"logprob\":");
+    if (isnan(logprob))
+        buf_printf(out, "%.0f", LOGPROB_LEAST);
+    else
+        write_logprob(logprob, out);
+    buf_add_z(out, ",\"bytes\":[");
+    for (size_t i = 0; i < n; i++)
+        buf_printf(out, "%s%u", i ? "," : "", (unsigned)(unsigned char)bytes[i]);
+    buf_add_char(out, ']');
+}
+
+static void add_chat_token(const struct gen_token *t, struct buf *out)
+{
+    if (out->len > 0)
+        buf_add_char(out, ',');
+    write_chat_token(t->bytes, t->n_bytes, t->logprob, out);
+    buf_add_z(out, ",\"top_logprobs\":[");
+    for (size_t i = 0; i < t->n_top; i++) {
+        if (i > 0)
+            buf_add_char(out, ',');
+        write_chat_token(t->top[i].bytes, t->top[i].n_bytes, t->top[i].logprob, out);
+        buf_add_char(out, '}');
+    }
+    buf_add_z(out, "]}");
+}
+
+static bool is_utf8(const char *bytes, size_t n)
+{
+    json_t *probe = json_stringn(bytes ? bytes : "", n);
+    json_decref(probe);
+    return probe != NULL;
+}
+
+/* Legacy completions name tokens that are no text "bytes:\xe2\x80", so that keys stay distinct. */
+static void write_plain_token(const char *bytes, size_t n, struct buf *out)
+{
+    if (is_utf8(bytes, n)) {
+        json_write_string((struct str){bytes, n}, out);
+        return;
+    }
+    buf_add_z(out, "\"bytes:");
+    for (size_t i = 0; i < n; i++)
+        buf_printf(out, "\\\\x%02x", (unsigned)(unsigned char)bytes[i]);
+    buf_add_char(out, '"');
+}
+
+static int64_t count_chars(const char *bytes, size_t n)
+{
+    int64_t chars = 0;
+    for (size_t i = 0; i < n; i++)
+        chars += ((unsigned char)bytes[i] & 0xc0) != 0x80;
+    return chars;
+}
+
+/* The alternatives, and the chosen token too when it is not among them. */
+static void write_top(const struct gen_token *t, struct buf *out)
+{
+    bool chosen = false;
+    if (isnan(t->logprob)) {
+        buf_add_z(out, "null");
+        return;
+    }
+    buf_add_char(out, '{');
+    for (size_t i = 0; i < t->n_top; i++) {
+        if (i > 0)
+            buf_add_char(out, ',');
+        write_plain_token(t->top[i].bytes, t->top[i].n_bytes, out);
+        buf_add_char(out, ':');
+        write_logprob(t->top[i].logprob, out);
+        chosen = chosen || t->top[i].id == t->id;
+    }
+    if (!chosen) {
+        if (t->n_top > 0)
+            buf_add_char(out, ',');
+        write_plain_token(t->bytes, t->n_bytes, out);
+        buf_add_char(out, ':');
+        write_logprob(t->logprob, out);
+    }
+    buf_add_char(out, '}');
+}
+
+static void add_plain_token(struct openai_choice *c, const struct gen_token *t, bool with_top)
+{
+    for (int i = 0; i < 4 && c->part[0].len > 0; i++)
+        if (c->part[i].len > 0)
+            buf_add_char(&c->part[i], ',');
+    write_plain_token(t->bytes, t->n_bytes, &c->part[0]);
+    write_logprob(t->logprob, &c->part[1]);
+    if (with_top)
+        write_top(t, &c->part[2]);
+    buf_printf(&c->part[3], "%" PRId64, c->n_chars);
+    c->n_chars += count_chars(t->bytes, t->n_bytes);
+}
+
+static bool add_tokens(struct openai_answer *a, struct openai_choice *c, const struct gen_delta *d)
+{
+    bool ok = true;
+    for (size_t i = 0; i < d->n_tokens; i++) {
+        if (a->kind == OPENAI_CHAT)
+            add_chat_token(&d->tokens[i], &c->part[0]);
+        else
+            add_plain_token(c, &d->tokens[i], a->top_logprobs > 0);
+    }
+    for (int i = 0; i < 4; i++)
+        ok = ok && !c->part[i].overflow;
+    return ok;
+}
+
+static void write_logprobs(const struct openai_answer *a, const struct openai_choice *c,
+                           struct buf *out)
+{
+    if (!a->logprobs) {
+        buf_add_z(out, "null");
+    } else if (a->kind == OPENAI_CHAT) {
+        buf_add_z(out, "{\"content\":[");
+        buf_add_str(out, buf_str(&c->part[0]));
+        buf_add_z(out, "],\"refusal\":null}");
+    } else {
+        buf_add_z(out, "{\"tokens\":[");
+        buf_add_str(out, buf_str(&c->part[0]));
+        buf_add_z(out, "],\"token_logprobs\":[");
+        buf_add_str(out, buf_str(&c->part[1]));
+        buf_add_z(out, "],\"top_logprobs\":");
+        if (a->top_logprobs > 0) {
+            buf_add_char(out, '[');
+            buf_add_str(out, buf_str(&c->part[2]));
+            buf_add_char(out, ']');
+        } else {
+            buf_add_z(out, "null");
+        }
+        buf_add_z(out, ",\"text_offset\":[");
+        buf_add_str(out, buf_str(&c->part[3]));
+        buf_add_z(out, "]}");
+    }
+}
+
+/* ---- life ---- */
+
+bool openai_answer_init(struct openai_answer *a, const struct openai_request *r, const char *id,
+                        int64_t created_s, const char *model, const char *fingerprint)
+{
+    static const char *const object[2][2] = {{"chat.completion", "chat.completion.chunk"},
+                                             {"text_completion", "text_completion"}};
+    *a = (struct openai_answer){.kind = r->kind,
+                                .stream = r->stream,
+                                .include_usage = r->include_usage,
+                                .logprobs = r->gen.logprobs,
+                                .top_logprobs = r->gen.top_logprobs,
+                                .n_choice = r->n_prompt * (int)r->gen.n,
+                                .n_per_prompt = (int)r->gen.n};
+    buf_init(&a->head, 8192);
+    a->choice = mem_try_array((size_t)a->n_choice, sizeof *a->choice);
+    if (a->choice == NULL)
+        return false;
+    for (int i = 0; i < a->n_choice; i++) {
+        buf_init(&a->choice[i].text, OPENAI_ANSWER_BYTES_MAX);
+        for (int j = 0; j < 4; j++)
+            buf_init(&a->choice[i].part[j], PARTS_MAX);
+    }
+    buf_printf(&a->head, "\"id\":\"%s\",\"object\":\"%s\",\"created\":%" PRId64 ",\"model\":", id,
+               object[a->kind][a->stream], created_s);
+    json_write_string(str_z(model), &a->head);
+    buf_add_z(&a->head, ",\"system_fingerprint\":");
+    json_write_string(str_z(fingerprint), &a->head);
+    return !a->head.overflow;
+}
+
+void openai_answer_release(struct openai_answer *a)
+{
+    for (int i = 0; a->choice != NULL && i < a->n_choice; i++) {
+        buf_release(&a->choice[i].text);
+        for (int j = 0; j < 4; j++)
+            buf_release(&a->choice[i].part[j]);
+    }
+    free(a->choice);
+    a->choice = NULL;
+    buf_release(&a->head);
+}
+
+/* ---- chunks of a stream ---- */
+
+static void chunk_open(const struct openai_answer *a, int i_choice, struct buf *sse)
+{
+    buf_add_z(sse, "data: {");
+    buf_add_str(sse, buf_str(&a->head));
+    buf_printf(sse, ",\"choices\":[{\"index\":%d,", i_choice);
+}
+
+static bool chunk_close(const struct openai_answer *a, const char *finish, struct buf *sse)
+{
+    if (finish == NULL)
+        buf_add_z(sse, ",\"finish_reason\":null}]");
+    else
+        buf_printf(sse, ",\"finish_reason\":\"%s\"}]", finish);
+    buf_add_z(sse, a->include_usage ? ",\"usage\":null}\n\n" : "}\n\n");
+    return !sse->overflow;
+}
+
+bool openai_answer_begin(struct openai_answer *a, struct buf *sse)
+{
+    for (int i = 0; a->kind == OPENAI_CHAT && a->stream && i < a->n_choice; i++) {
+        chunk_open(a, i, sse);
+        buf_add_z(sse, "\"delta\":{\"role\":\"assistant\",\"content\":\"\",\"refusal\":null},"
+                       "\"logprobs\":null");
+        chunk_close(a, NULL, sse);
+    }
+    return !sse->overflow;
+}
+
+/* A choice the worker may speak of, or NULL. */
+static struct openai_choice *choice_of(struct openai_answer *a, int i_prompt, int64_t index,
+                                       int *ret_i)
+{
+    if (index < 0 || index >= a->n_per_prompt)
+        return NULL;
+    *ret_i = i_prompt * a->n_per_prompt + (int)index;
+    return &a->choice[*ret_i];
+}
+
+bool openai_answer_delta(struct openai_answer *a, int i_prompt, const struct gen_delta *d,
+                         struct buf *sse)
+{
+    int i = 0;
+    struct openai_choice *c = choice_of(a, i_prompt, d->index, &i);
+    if (c == NULL || (a->logprobs && !add_tokens(a, c, d)))
+        return false;
+    struct str text = {d->text, d->text_len};
+    if (!a->stream)
+        return buf_add_str(&c->text, text);
+    if (text.len == 0 && c->part[0].len == 0)
+        return true;
+    chunk_open(a, i, sse);
+    buf_add_z(sse, a->kind == OPENAI_CHAT ? "\"delta\":{\"content\":" : "\"text\":");
+    json_write_string(text, sse);
+    buf_add_z(sse, a->kind == OPENAI_CHAT ? "},\"logprobs\":" : ",\"logprobs\":");
+    write_logprobs(a, c, sse);
+    for (int j = 0; j < 4; j++)
+        buf_clear(&c->part[j]);
+    return chunk_close(a, NULL, sse);
+}
+
+bool openai_answer_end(struct openai_answer *a, int i_prompt, int64_t index, const char *reason,
+                       struct buf *sse)
+{
+    int i = 0;
+    struct openai_choice *c = choice_of(a, i_prompt, index, &i);
+    if (c == NULL || c->finish[0] != '\0')
+        return false;
+    strcpy(c->finish, strcmp(reason, "length") == 0 ? "length" : "stop");
+    if (!a->stream)
+        return true;
+    chunk_open(a, i, sse);
+    buf_add_z(sse, a->kind == OPENAI_CHAT ? "\"delta\":{},\"logprobs\":null"
+                                          : "\"text\":\"\",\"logprobs\":null");
+    return chunk_close(a, c->finish, sse);
+}
+
+void openai_answer_done(struct openai_answer *a, const struct gen_done *d)
+{
+    a->n_prompt += d->n_prompt;
+    a->n_cached += d->n_cached;
+    a->n_completion += d->n_completion;
+    a->queue_ms = fmax(a->queue_ms, d->queue_ms);
+    a->prefill_ms = fmax(a->prefill_ms, d->prefill_ms);
+    a->decode_ms = fmax(a->decode_ms, d->decode_ms);
+}
+
+/* `timings` is ours: what a person asks when an answer was slow. */
+static void write_usage(const struct openai_answer *a, struct buf *out)
+{
+    buf_printf(out,
+               "\"usage\":{\"prompt_tokens\":%" PRId64 ",\"completion_tokens\":%" PRId64
+               ",\"total_tokens\":%" PRId64 ",\"prompt_tokens_details\":{\"cached_tokens\":%" PRId64
+               "}},"
+               "\"timings\":{\"queue_ms\":%.3f,\"prefill_ms\":%.3f,\"decode_ms\":%.3f}",
+               a->n_prompt, a->n_completion, a->n_prompt + a->n_completion, a->n_cached,
+               a->queue_ms, a->prefill_ms, a->decode_ms);
+}
+
+bool openai_answer_finish(const struct openai_answer *a, struct buf *sse)
+{
+    if (a->include_usage) {
+        buf_add_z(sse, "data: {");
+        buf_add_str(sse, buf_str(&a->head));
+        buf_add_z(sse, ",\"choices\":[],");
+        write_usage(a, sse);
+        buf_add_z(sse, "}\n\n");
+    }
+    buf_add_z(sse, "data: [DONE]\n\n");
+    return !sse->overflow;
+}
+
+bool openai_answer_fail(const struct err *err, struct buf *sse)
+{
+    buf_add_z(sse, "data: ");
+    api_error_write(API_OPENAI, err, NULL, sse);
+    buf_add_z(sse, "\n\n");
+    return !sse->overflow;
+}
+
+/* ---- the whole answer ---- */
+
+bool openai_answer_whole(const struct openai_answer *a, struct buf *out)
+{
+    buf_add_char(out, '{');
+    buf_add_str(out, buf_str(&a->head));
+    buf_add_z(out, ",\"choices\":[");
+    for (int i = 0; i < a->n_choice; i++) {
+        const struct openai_choice *c = &a->choice[i];
+        buf_printf(out, "%s{\"index\":%d,", i ? "," : "", i);
+        buf_add_z(out, a->kind == OPENAI_CHAT ? "\"message\":{\"role\":\"assistant\",\"content\":"
+                                              : "\"text\":");
+        json_write_string(buf_str(&c->text), out);
+        buf_add_z(out,
+                  a->kind == OPENAI_CHAT ? ",\"refusal\":null},\"logprobs\":" : ",\"logprobs\":");
+        write_logprobs(a, c, out);
+        buf_printf(out, ",\"finish_reason\":\"%s\"}", c->finish[0] ? c->finish : "stop");
+    }
+    buf_add_z(out, "],");
+    write_usage(a, out);
+    buf_add_char(out, '}');
+    return !out->overflow;
+}

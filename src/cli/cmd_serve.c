@@ -1,0 +1,97 @@
+/*
+ * cmd_serve: `hearth serve [MODEL]`. Owns the flags; everything else is the gateway's.
+ */
+#include "base/log.h"
+#include "base/mem.h"
+#include "cli/cli.h"
+#include "gateway/gateway.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <unistd.h>
+
+static const char details[] =
+    "MODEL is a name of the library or a path to a .gguf file. It is loaded at once and answers\n"
+    "requests that name no model; other models of the library are loaded when a request names\n"
+    "them. Beyond this machine (--host 0.0.0.0) an API key is needed.\n"
+    "Ctrl-C finishes the running answers and stops; a second one stops at once.";
+
+/* The table of options; values go straight into *o. */
+static int parse(struct gateway_opts *o, int argc, char **argv, struct args *args, int *ret_code)
+{
+    const char *worker_exe = NULL;
+    /* clang-format off: rows of a table */
+    const struct arg_option option[] = {
+        {"host", 0, ARG_STR, "ADDRESS", "address to listen on", &o->host},
+        {"port", 'p', ARG_INT, "N", "port to listen on; 0: any free one", &o->port, 0, 65535},
+        {"api-key", 0, ARG_STR, "KEY", "key that clients must send as a bearer token", &o->api_key},
+        {"models", 0, ARG_STR, "DIR", "the library", &o->models_dir},
+        {"model", 'm', ARG_STR, "MODEL", "as the word MODEL", &o->model},
+        {"ctx", 'c', ARG_INT, "N", "tokens of context; 0: as the model and memory allow", &o->ctx,
+         0, INT_MAX},
+        {"parallel", 0, ARG_INT, "N", "requests computed at once per model", &o->parallel, 1, 1024},
+        {"threads", 't', ARG_INT, "N", "threads per model; 0: physical cores", &o->threads, 0,
+         1024},
+        {"memory-max", 0, ARG_BYTES, "SIZE", "memory for all models; 0: what the machine has",
+         &o->memory_max_bytes, 0, INT64_MAX},
+        {"queue", 0, ARG_INT, "N", "requests that may wait per model; more are refused",
+         &o->queue_max, 0, 1000000},
+        {"connections", 0, ARG_INT, "N", "connections at once", &o->connections_max, 1, 100000},
+        {"header-timeout", 0, ARG_MS, "TIME", "for a request's whole head", &o->header_timeout_ms,
+         100, INT_MAX},
+        {"body-timeout", 0, ARG_MS, "TIME", "for a request's whole body", &o->body_timeout_ms, 100,
+         INT_MAX},
+        {"write-timeout", 0, ARG_MS, "TIME", "a client that reads nothing for so long is dropped",
+         &o->write_timeout_ms, 100, INT_MAX},
+        {"idle-timeout", 0, ARG_MS, "TIME", "for a connection between two requests",
+         &o->idle_timeout_ms, 100, INT_MAX},
+        {"drain-timeout", 0, ARG_MS, "TIME", "for running answers when the server stops",
+         &o->drain_timeout_ms, 0, INT_MAX},
+        {"body-max", 0, ARG_BYTES, "SIZE", "the largest request", &o->body_bytes_max, 1024,
+         48 << 20},
+        {"client-buffer", 0, ARG_BYTES, "SIZE",
+         "held for a client that reads slowly; more: dropped", &o->client_buffer_bytes_max, 4096,
+         1 << 30},
+        {"worker-exe", 0, ARG_STR, "FILE", "program started as the worker (for tests)",
+         &worker_exe},
+        {"quiet", 'q', ARG_BOOL, NULL, "print no banner", &o->quiet},
+    };
+    /* clang-format on */
+    const struct args_spec spec = {.command = "serve",
+                                   .usage = "[MODEL]",
+                                   .summary = "Serve models over HTTP",
+                                   .details = details,
+                                   .option = option,
+                                   .n_option = ARRAY_LEN(option),
+                                   .n_word_max = 1};
+    if (!args_take(&spec, argc, argv, args, ret_code))
+        return 0;
+    if (args->n_word > 0)
+        o->model = args->word[0];
+    if (worker_exe != NULL)
+        o->exe = worker_exe;
+    return 1;
+}
+
+int cmd_serve(int argc, char **argv)
+{
+    struct gateway_opts opts;
+    struct err err = {0};
+    struct args args;
+    int code;
+    char self[PATH_MAX];
+    gateway_opts_init(&opts);
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (n < 0) {
+        err_set(&err, ERR_IO, "/proc/self/exe cannot be read: is /proc mounted?");
+        return cli_fail(&err);
+    }
+    self[n] = '\0';
+    opts.exe = self;
+    if (!parse(&opts, argc, argv, &args, &code))
+        return code;
+    log_init("gateway");
+    code = gateway_run(&opts, &err);
+    args_release(&args);
+    return code == 0 ? CLI_OK : cli_fail(&err);
+}

@@ -1,0 +1,356 @@
+/*
+ * completions: one API call from body to answer: checks it, puts a job per prompt on the model's
+ * slot, and turns their news into the answer.
+ *
+ * The 200 of a stream is sent once every prompt was accepted, so that what can be refused is
+ * refused with a status. After that an error is an event in the stream, and the stream ends
+ * without [DONE]. A call ends in exactly one of: finish, fail, on_gone, or an overflowing client.
+ */
+#include "gateway/server.h"
+
+#include "api/openai_answer.h"
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/rng.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PING_MS          15000 /* a comment in a silent stream, so that proxies keep it open */
+#define ANSWER_BYTES_MAX (1u << 30)
+
+struct call {
+    struct server *server;
+    struct exchange *x;
+    json_t *body;
+    struct openai_request request;
+    struct openai_answer answer;
+    char model[512];
+    struct job **job; /* [request.n_prompt]; NULL when over */
+    int n_accepted, n_done;
+    bool begun, started, answer_ready;
+    struct buf sse;
+    int64_t *last_ns; /* [n_choice] of the latest text, for the metric; 0 before the first */
+    int64_t submit_ns;
+    uv_timer_t *ping;
+};
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+    free(handle);
+}
+
+/* Frees the call; jobs that still run are cancelled. The exchange is not touched. */
+static void call_free(struct call *c, bool client_left)
+{
+    for (int i = 0; c->job != NULL && i < c->request.n_prompt; i++)
+        if (c->job[i] != NULL)
+            job_cancel(c->job[i], client_left);
+    if (c->ping != NULL) {
+        uv_timer_stop(c->ping);
+        uv_close((uv_handle_t *)c->ping, on_handle_closed);
+    }
+    if (c->answer_ready)
+        openai_answer_release(&c->answer);
+    openai_request_release(&c->request);
+    buf_release(&c->sse);
+    json_decref(c->body);
+    free(c->job);
+    free(c->last_ns);
+    free(c);
+}
+
+static void on_gone(struct exchange *x, void *ctx)
+{
+    (void)x;
+    call_free(ctx, true);
+}
+
+/* Sends what was gathered. False: the client was dropped and the call is freed. */
+static bool flush(struct call *c)
+{
+    if (!c->begun || c->sse.len == 0)
+        return true;
+    if (!exchange_write(c->x, buf_str(&c->sse))) {
+        call_free(c, true);
+        return false;
+    }
+    buf_clear(&c->sse);
+    return true;
+}
+
+static void fail(struct call *c, const struct err *err, const struct api_counts *counts)
+{
+    if (c->begun) {
+        if (!openai_answer_fail(err, &c->sse) || !flush(c))
+            return; /* flush freed the call; an overflow here cannot be told */
+        exchange_end(c->x);
+    } else {
+        if (err->code == ERR_UNAVAILABLE)
+            exchange_add_header(c->x, "Retry-After", "1");
+        reply_error(c->x, err, counts);
+    }
+    call_free(c, false);
+}
+
+static void fail_full(struct call *c)
+{
+    struct err err = {0};
+    err_set(&err, ERR_LIMIT, "the answer grew beyond what the server holds for one request");
+    buf_clear(&c->sse);
+    fail(c, &err, NULL);
+}
+
+/* ---- news from the jobs ---- */
+
+static void on_ping(uv_timer_t *t)
+{
+    struct call *c = t->data;
+    if (exchange_idle_ms(c->x) < PING_MS / 2)
+        return;
+    buf_add_z(&c->sse, ": still working\n\n");
+    (void)!flush(c);
+}
+
+static void begin_stream(struct call *c)
+{
+    struct buf text = c->sse; /* what came before all prompts were accepted */
+    buf_init(&c->sse, text.max);
+    c->begun = true;
+    exchange_add_header(c->x, "Cache-Control", "no-cache");
+    exchange_add_header(c->x, "X-Accel-Buffering", "no");
+    exchange_begin(c->x, 200, "text/event-stream");
+    bool ok = openai_answer_begin(&c->answer, &c->sse) && buf_add_str(&c->sse, buf_str(&text));
+    buf_release(&text);
+    c->ping = mem_zero(1, sizeof *c->ping);
+    c->ping->data = c;
+    uv_timer_init(&c->server->loop, c->ping);
+    uv_timer_start(c->ping, on_ping, PING_MS, PING_MS);
+    if (!ok)
+        fail_full(c);
+    else
+        (void)!flush(c);
+}
+
+static void finish(struct call *c)
+{
+    struct metrics *m = &c->server->metrics;
+    m->prompt_tokens += (uint64_t)c->answer.n_prompt;
+    m->cached_tokens += (uint64_t)c->answer.n_cached;
+    m->completion_tokens += (uint64_t)c->answer.n_completion;
+    if (c->request.stream) {
+        if (!openai_answer_finish(&c->answer, &c->sse)) {
+            fail_full(c);
+            return;
+        }
+        if (!flush(c))
+            return;
+        exchange_end(c->x);
+    } else {
+        struct buf whole;
+        buf_init(&whole, ANSWER_BYTES_MAX);
+        bool ok = openai_answer_whole(&c->answer, &whole);
+        if (ok)
+            exchange_reply(c->x, 200, "application/json", buf_str(&whole));
+        buf_release(&whole);
+        if (!ok) {
+            fail_full(c);
+            return;
+        }
+    }
+    call_free(c, false);
+}
+
+static void count_text(struct call *c, int i_prompt, const struct gen_delta *d)
+{
+    struct metrics *m = &c->server->metrics;
+    if (d->index < 0 || d->index >= c->answer.n_per_prompt || d->text_len == 0)
+        return;
+    int64_t *last_ns = &c->last_ns[i_prompt * c->answer.n_per_prompt + (int)d->index];
+    int64_t now_ns = clock_ns();
+    if (*last_ns != 0)
+        histogram_add(&m->itl, (double)(now_ns - *last_ns) * 1e-9);
+    else if (!c->started)
+        histogram_add(&m->ttft, (double)(now_ns - exchange_start_ns(c->x)) * 1e-9);
+    c->started = true;
+    *last_ns = now_ns;
+}
+
+static void on_job_error(struct call *c, int tag, const struct gen_error *e)
+{
+    const struct api_counts counts = {e->n_prompt, e->n_ctx};
+    struct err err = e->err;
+    c->job[tag] = NULL;
+    if (err.code == ERR_CONTEXT_LENGTH && err.param[0] == '\0')
+        strcpy(err.param, c->request.kind == OPENAI_CHAT ? "messages" : "prompt");
+    fail(c, &err, &counts);
+}
+
+static void on_news(void *ctx, int tag, const struct job_news *news)
+{
+    static const char *const reason[] = {[GEN_STOP] = "stop", [GEN_LENGTH] = "length"};
+    struct call *c = ctx;
+    bool ok = true;
+    switch (news->event) {
+    case JOB_ACCEPTED:
+        if (++c->n_accepted == c->request.n_prompt && c->request.stream)
+            begin_stream(c);
+        return;
+    case JOB_STARTED:
+        histogram_add(&c->server->metrics.queue, (double)(clock_ns() - c->submit_ns) * 1e-9);
+        return;
+    case JOB_DELTA:
+        count_text(c, tag, news->delta);
+        ok = openai_answer_delta(&c->answer, tag, news->delta, &c->sse);
+        break;
+    case JOB_END:
+        ok = openai_answer_end(&c->answer, tag, news->end->index, reason[news->end->reason],
+                               &c->sse);
+        break;
+    case JOB_DONE:
+        c->job[tag] = NULL;
+        openai_answer_done(&c->answer, news->done);
+        if (++c->n_done == c->request.n_prompt) {
+            finish(c);
+            return;
+        }
+        break;
+    case JOB_ERROR:
+        on_job_error(c, tag, news->error);
+        return;
+    }
+    if (!ok)
+        fail_full(c);
+    else
+        (void)!flush(c);
+}
+
+/* ---- from the body to jobs ---- */
+
+/* The model's own parameters (its params layer) where the client gave none. */
+static int add_defaults(struct call *c, const struct slot *slot, struct err *err)
+{
+    static const char *const keys[] = {
+        "temperature",       "top_p",          "top_k",         "min_p",
+        "typical_p",         "repeat_penalty", "repeat_last_n", "presence_penalty",
+        "frequency_penalty", "seed",           "stop"};
+    bool changed = false;
+    if (slot->params_json == NULL)
+        return 0;
+    json_t *params = json_parse(str_z(slot->params_json), JSON_DEPTH_MAX, NULL);
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+        json_t *value = json_object_get(params, keys[i]);
+        json_t *given = json_object_get(c->body, keys[i]);
+        if (value != NULL && (given == NULL || json_is_null(given)))
+            changed = json_object_set(c->body, keys[i], value) == 0 || changed;
+    }
+    json_decref(params);
+    if (!changed)
+        return 0;
+    enum openai_kind kind = c->request.kind;
+    openai_request_release(&c->request);
+    c->request = (struct openai_request){.kind = kind};
+    int code = openai_request_parse(kind, c->body, &c->request, err);
+    if (code != 0)
+        err_wrap(err, "with the model's own default parameters");
+    return code;
+}
+
+static int prepare(struct call *c, const struct slot *slot, struct err *err)
+{
+    char id[48];
+    uint64_t word[2];
+    rng_system(word, sizeof word);
+    snprintf(id, sizeof id, "%s-%016" PRIx64 "%08" PRIx32,
+             c->request.kind == OPENAI_CHAT ? "chatcmpl" : "cmpl", word[0], (uint32_t)word[1]);
+    c->answer_ready = true;
+    if (!openai_answer_init(&c->answer, &c->request, id, clock_wall_ms() / 1000, slot->name,
+                            slot->ready.fingerprint))
+        return err_set(err, ERR_NOMEM, "out of memory for the answer");
+    c->job = mem_zero((size_t)c->request.n_prompt, sizeof *c->job);
+    c->last_ns = mem_zero((size_t)c->answer.n_choice, sizeof *c->last_ns);
+    return 0;
+}
+
+static int check_room(struct call *c, const struct slot *slot, struct err *err)
+{
+    int retry_s = 1;
+    char text[16];
+    if (slot_has_room(slot, c->request.gen.n * c->request.n_prompt, &retry_s))
+        return 0;
+    c->server->metrics.refused_full++;
+    snprintf(text, sizeof text, "%d", retry_s);
+    exchange_add_header(c->x, "Retry-After", text);
+    return err_set(err, ERR_BUSY,
+                   "the model '%s' has %" PRId64 " requests waiting or running, the most this "
+                   "server takes; try again in about %d s",
+                   slot->name, slot->n_jobs, retry_s);
+}
+
+static int submit(struct call *c, struct slot *slot, struct err *err)
+{
+    c->submit_ns = clock_ns();
+    for (int i = 0; i < c->request.n_prompt; i++) {
+        uint64_t id = models_next_id(&c->server->models);
+        json_t *frame = openai_request_frame(&c->request, i, id);
+        if (frame == NULL)
+            return err_set(err, ERR_NOMEM, "out of memory for the request");
+        c->job[i] = slot_submit(slot, id, frame, c->request.gen.n, i, on_news, c);
+    }
+    return 0;
+}
+
+static int start(struct call *c, enum openai_kind kind, struct err *err)
+{
+    struct slot *slot;
+    c->body = json_parse(exchange_body(c->x), JSON_DEPTH_MAX, err);
+    if (c->body == NULL)
+        return err->code;
+    int code = openai_request_parse(kind, c->body, &c->request, err);
+    if (code != 0)
+        return code;
+    struct str name = c->request.model;
+    if (name.len == 0)
+        name = str_z(c->server->startup_name);
+    if (name.len == 0)
+        return err_set_param(err, ERR_INVALID, "model", "'model' is missing");
+    if (name.len >= sizeof c->model || memchr(name.ptr, '\0', name.len) != NULL)
+        return err_set_param(err, ERR_NOT_FOUND, "model", "there is no model of such a name");
+    memcpy(c->model, name.ptr, name.len);
+    code = models_find(&c->server->models, c->model, false, &slot, err);
+    if (code == 0)
+        code = check_room(c, slot, err);
+    if (code == 0)
+        code = add_defaults(c, slot, err);
+    if (code == 0 && !openai_request_default_system(&c->request, slot->system_text))
+        code = err_set(err, ERR_NOMEM, "out of memory for the request");
+    if (code == 0)
+        code = prepare(c, slot, err);
+    if (code == 0)
+        code = submit(c, slot, err);
+    return code;
+}
+
+static void serve(struct server *s, struct exchange *x, enum openai_kind kind)
+{
+    struct err err = {0};
+    struct call *c = mem_zero(1, sizeof *c);
+    c->server = s;
+    c->x = x;
+    buf_init(&c->sse, 64u << 20);
+    exchange_on_gone(x, on_gone, c);
+    if (start(c, kind, &err) != 0)
+        fail(c, &err, NULL);
+}
+
+void completions_chat(struct server *s, struct exchange *x)
+{
+    serve(s, x, OPENAI_CHAT);
+}
+
+void completions_text(struct server *s, struct exchange *x)
+{
+    serve(s, x, OPENAI_COMPLETION);
+}

@@ -1,0 +1,228 @@
+/*
+ * gateway: see gateway.h. Owns the loop: start, the first model, signals, the orderly end.
+ *
+ * First signal: no new connections, running answers are finished (drain_timeout_ms at most).
+ * Second signal, or the deadline: everything stops at once.
+ */
+#include "gateway/server.h"
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define TICK_MS 50
+
+void gateway_opts_init(struct gateway_opts *o)
+{
+    *o = (struct gateway_opts){
+        .host = "127.0.0.1",
+        .port = 11434,
+        .parallel = 8,
+        .queue_max = 256,
+        .connections_max = 1024,
+        .header_timeout_ms = 10000,
+        .body_timeout_ms = 60000,
+        .write_timeout_ms = 60000,
+        .idle_timeout_ms = 75000,
+        .drain_timeout_ms = 30000,
+        .body_bytes_max = (int64_t)16 << 20,
+        .client_buffer_bytes_max = (int64_t)1 << 20,
+    };
+}
+
+/* ---- the end ---- */
+
+static void close_handle(uv_handle_t *handle, void *ctx)
+{
+    (void)ctx;
+    if (!uv_is_closing(handle))
+        uv_close(handle, NULL);
+}
+
+static void on_models_stopped(void *ctx)
+{
+    struct server *s = ctx;
+    uv_stop(&s->loop);
+}
+
+/* Everything stops: clients are cut off, workers end. */
+static void stop_now(struct server *s)
+{
+    if (s->stopping)
+        return;
+    s->stopping = true;
+    uv_timer_stop(&s->timer);
+    http_free(s->http);
+    s->http = NULL;
+    models_stop(&s->models, on_models_stopped, s);
+}
+
+static void fail(struct server *s, const struct err *err)
+{
+    s->fatal = *err;
+    stop_now(s);
+}
+
+static void on_signal(uv_signal_t *handle, int signal_number)
+{
+    struct server *s = handle->data;
+    if (s->stopping)
+        return;
+    if (s->draining) {
+        stop_now(s);
+        return;
+    }
+    s->draining = true;
+    s->drain_end_ms = clock_ms() + s->opts.drain_timeout_ms;
+    int n = http_n_exchanges(s->http);
+    if (n > 0)
+        log_info("%s: finishing %d requests; once more stops at once", strsignal(signal_number), n);
+    http_close_listener(s->http);
+}
+
+/* ---- the first model, and time passing ---- */
+
+static void watch_startup(struct server *s)
+{
+    struct slot *slot = s->startup;
+    if (slot->state == SLOT_READY) {
+        s->startup = NULL;
+        banner_ready(s, slot);
+    } else if (slot->state == SLOT_FAILED) {
+        struct err err = slot->reason;
+        err_wrap(&err, "the model %s cannot be loaded", slot->name);
+        fail(s, &err);
+    } else {
+        banner_progress(s, slot);
+    }
+}
+
+static void on_tick(uv_timer_t *t)
+{
+    struct server *s = t->data;
+    if (s->draining && (http_n_exchanges(s->http) == 0 || clock_ms() > s->drain_end_ms))
+        stop_now(s);
+    else if (s->startup != NULL)
+        watch_startup(s);
+}
+
+/* ---- the start ---- */
+
+static int check_opts(const struct gateway_opts *o, bool loopback, struct err *err)
+{
+    if (!loopback && (o->api_key == NULL || o->api_key[0] == '\0'))
+        return err_set(err, ERR_DENIED,
+                       "%s can be reached from other machines, so an API key is needed: set "
+                       "--api-key (or HEARTH_API_KEY), or listen on 127.0.0.1",
+                       o->host);
+    return 0;
+}
+
+/* Descriptors for the connections asked for, if the system allows. */
+static void raise_file_limit(int connections_max)
+{
+    struct rlimit limit;
+    rlim_t want = (rlim_t)connections_max + 256;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= want)
+        return;
+    limit.rlim_cur = want < limit.rlim_max ? want : limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+        log_warn("the limit of open files stays at %ld", (long)limit.rlim_cur);
+}
+
+static int open_http(struct server *s, struct err *err)
+{
+    const struct gateway_opts *o = &s->opts;
+    int fd;
+    int code = listen_open(o->host, o->port, &fd, &s->port, &s->loopback, err);
+    if (code != 0)
+        return code;
+    code = check_opts(o, s->loopback, err);
+    if (code != 0) {
+        close(fd);
+        return code;
+    }
+    const struct http_opts h = {.loop = &s->loop,
+                                .listen_fd = fd,
+                                .connections_max = o->connections_max,
+                                .head_timeout_ms = o->header_timeout_ms,
+                                .body_timeout_ms = o->body_timeout_ms,
+                                .write_timeout_ms = o->write_timeout_ms,
+                                .idle_timeout_ms = o->idle_timeout_ms,
+                                .body_bytes_max = o->body_bytes_max,
+                                .client_buffer_bytes_max = o->client_buffer_bytes_max,
+                                .ctx = s,
+                                .on_head = routes_on_head,
+                                .on_request = routes_on_request,
+                                .on_over = routes_on_over,
+                                .write_error = routes_write_error};
+    return http_new(&h, &s->http, err);
+}
+
+static void start_handles(struct server *s)
+{
+    static const int signals[] = {SIGINT, SIGTERM};
+    for (size_t i = 0; i < ARRAY_LEN(signals); i++) {
+        uv_signal_init(&s->loop, &s->signals[i]);
+        s->signals[i].data = s;
+        uv_signal_start(&s->signals[i], on_signal, signals[i]);
+    }
+    uv_timer_init(&s->loop, &s->timer);
+    s->timer.data = s;
+    uv_timer_start(&s->timer, on_tick, TICK_MS, TICK_MS);
+}
+
+static int load_startup(struct server *s, struct err *err)
+{
+    if (s->opts.model == NULL)
+        return 0;
+    int code = models_find(&s->models, s->opts.model, true, &s->startup, err);
+    if (code == 0)
+        snprintf(s->startup_name, sizeof s->startup_name, "%s", s->startup->name);
+    return code;
+}
+
+static int start(struct server *s, struct err *err)
+{
+    raise_file_limit(s->opts.connections_max);
+    metrics_init(&s->metrics);
+    int code = models_init(&s->models, &s->loop, &s->opts, &s->metrics, err);
+    if (code == 0)
+        code = open_http(s, err);
+    if (code == 0)
+        code = load_startup(s, err);
+    return code;
+}
+
+int gateway_run(const struct gateway_opts *opts, struct err *err)
+{
+    struct server *s = mem_zero(1, sizeof *s);
+    struct err failure = {0};
+    s->opts = *opts;
+    s->start_ms = clock_ms();
+    signal(SIGPIPE, SIG_IGN);
+    CHECK(uv_loop_init(&s->loop) == 0);
+    start_handles(s);
+    if (start(s, &failure) != 0)
+        fail(s, &failure);
+    else if (s->startup == NULL)
+        banner_ready(s, NULL);
+    uv_run(&s->loop, UV_RUN_DEFAULT);
+    uv_walk(&s->loop, close_handle, NULL);
+    uv_run(&s->loop, UV_RUN_DEFAULT);
+    uv_loop_close(&s->loop);
+    models_release(&s->models);
+    int code = s->fatal.code;
+    if (code != 0 && err != NULL)
+        *err = s->fatal;
+    free(s);
+    return code;
+}

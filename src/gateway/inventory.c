@@ -1,0 +1,274 @@
+/*
+ * inventory: what there is and how it fares: models on disk, models loaded, health, metrics, and
+ * unloading. Short answers from what is at hand; nothing here waits.
+ */
+#include "gateway/server.h"
+
+#include "api/ollama.h"
+#include "base/clock.h"
+#include "base/mem.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BODY_MAX (16u << 20)
+
+static void reply_json(struct exchange *x, int status, struct buf *body)
+{
+    struct err err = {0};
+    if (!body->overflow) {
+        exchange_reply(x, status, "application/json", buf_str(body));
+    } else {
+        err_set(&err, ERR_INTERNAL, "the answer is too long");
+        reply_error(x, &err, NULL);
+    }
+    buf_release(body);
+}
+
+/* ---- OpenAI's list ---- */
+
+static void write_openai_model(const char *name, int64_t modified_ms, struct buf *out)
+{
+    buf_add_z(out, "{\"id\":");
+    json_write_string(str_z(name), out);
+    buf_printf(out, ",\"object\":\"model\",\"created\":%" PRId64 ",\"owned_by\":\"library\"}",
+               modified_ms / 1000);
+}
+
+/* A file that is served under its path is not in the library: it is listed all the same. */
+static const struct slot *path_slot(const struct server *s)
+{
+    const struct slot *slot = s->models.slots;
+    while (slot != NULL && slot->digest[0] != '\0')
+        slot = slot->next;
+    return slot;
+}
+
+void inventory_models(struct server *s, struct exchange *x)
+{
+    struct err err = {0};
+    struct store_model *list = NULL;
+    struct buf out;
+    int n = 0;
+    if (store_list(s->models.store, &list, &n, &err) != 0) {
+        reply_error(x, &err, NULL);
+        return;
+    }
+    buf_init(&out, BODY_MAX);
+    buf_add_z(&out, "{\"object\":\"list\",\"data\":[");
+    const struct slot *extra = path_slot(s);
+    if (extra != NULL)
+        write_openai_model(extra->name, extra->modified_ms, &out);
+    for (int i = 0; i < n; i++) {
+        if (i > 0 || extra != NULL)
+            buf_add_char(&out, ',');
+        write_openai_model(list[i].name, list[i].modified_ms, &out);
+    }
+    buf_add_z(&out, "]}");
+    store_list_free(list, n);
+    reply_json(x, 200, &out);
+}
+
+void inventory_model(struct server *s, struct exchange *x)
+{
+    struct err err = {0};
+    struct store_model found = {0};
+    struct buf out;
+    const char *name = exchange_path(x) + strlen("/v1/models/");
+    const struct slot *extra = path_slot(s);
+    buf_init(&out, BODY_MAX);
+    if (extra != NULL && strcmp(extra->name, name) == 0) {
+        write_openai_model(extra->name, extra->modified_ms, &out);
+    } else if (model_source_of(name) == SOURCE_NAME &&
+               store_find(s->models.store, name, &found, &err) == 0) {
+        write_openai_model(found.name, found.modified_ms, &out);
+    } else {
+        if (err.code == 0 || err.code == ERR_INVALID)
+            err_set(&err, ERR_NOT_FOUND, "there is no model '%.200s'", name);
+        strcpy(err.param, "model");
+        reply_error(x, &err, NULL);
+        buf_release(&out);
+        return;
+    }
+    store_model_release(&found);
+    reply_json(x, 200, &out);
+}
+
+/* ---- Ollama's lists ---- */
+
+static const struct slot *slot_of(const struct server *s, const char *name)
+{
+    const struct slot *slot = s->models.slots;
+    while (slot != NULL && (slot->retiring || strcmp(slot->name, name) != 0))
+        slot = slot->next;
+    return slot;
+}
+
+static void describe(struct ollama_model *m, const struct slot *slot)
+{
+    if (slot == NULL) {
+        m->arch = m->file_type = "";
+        return;
+    }
+    m->name = slot->name;
+    m->digest = slot->digest;
+    m->bytes = slot->bytes;
+    m->modified_ms = slot->modified_ms;
+    m->arch = slot->ready.arch;
+    m->file_type = slot->ready.file_type;
+    m->n_params = slot->ready.n_params;
+    m->n_ctx = slot->ready.n_ctx;
+    m->resident_bytes = slot_plan_bytes(slot);
+    m->state = slot_state_word(slot);
+    m->n_requests = slot->n_jobs;
+}
+
+void inventory_tags(struct server *s, struct exchange *x)
+{
+    struct err err = {0};
+    struct store_model *list = NULL;
+    struct buf out;
+    int n = 0, n_model = 0;
+    if (store_list(s->models.store, &list, &n, &err) != 0) {
+        reply_error(x, &err, NULL);
+        return;
+    }
+    struct ollama_model *model = mem_zero((size_t)n + 1, sizeof *model);
+    if (path_slot(s) != NULL)
+        describe(&model[n_model++], path_slot(s));
+    for (int i = 0; i < n; i++, n_model++) {
+        struct ollama_model *m = &model[n_model];
+        describe(m, slot_of(s, list[i].name));
+        m->name = list[i].name;
+        m->digest = list[i].digest;
+        m->bytes = list[i].bytes;
+        m->modified_ms = list[i].modified_ms;
+    }
+    buf_init(&out, BODY_MAX);
+    ollama_write_tags(model, n_model, &out);
+    free(model);
+    store_list_free(list, n);
+    reply_json(x, 200, &out);
+}
+
+void inventory_ps(struct server *s, struct exchange *x)
+{
+    struct buf out;
+    int n = 0, n_model = 0;
+    for (const struct slot *slot = s->models.slots; slot != NULL; slot = slot->next)
+        n++;
+    struct ollama_model *model = mem_zero((size_t)n + 1, sizeof *model);
+    for (const struct slot *slot = s->models.slots; slot != NULL; slot = slot->next)
+        describe(&model[n_model++], slot);
+    buf_init(&out, BODY_MAX);
+    ollama_write_ps(model, n_model, &out);
+    free(model);
+    reply_json(x, 200, &out);
+}
+
+void inventory_unload(struct server *s, struct exchange *x)
+{
+    struct err err = {0};
+    struct str name;
+    struct buf out;
+    json_t *body = json_parse(exchange_body(x), JSON_DEPTH_MAX, &err);
+    int code = body == NULL ? err.code : ollama_unload_parse(body, &name, &err);
+    if (code == 0)
+        code = models_unload(&s->models, name.ptr, &err);
+    if (code == 0) {
+        buf_init(&out, BODY_MAX);
+        ollama_write_unloaded(name, &out);
+        reply_json(x, 200, &out);
+    } else {
+        reply_error(x, &err, NULL);
+    }
+    json_decref(body);
+}
+
+void inventory_version(struct server *s, struct exchange *x)
+{
+    (void)s;
+    exchange_reply(x, 200, "application/json", STR("{\"version\":\"" HEARTH_VERSION "\"}"));
+}
+
+/* ---- health and metrics ---- */
+
+static void write_health_model(const struct slot *slot, struct buf *out)
+{
+    buf_add_z(out, "{\"name\":");
+    json_write_string(str_z(slot->name), out);
+    buf_printf(out, ",\"state\":\"%s\",\"requests\":%" PRId64 ",\"restarts\":%" PRIu64,
+               slot_state_word(slot), slot->n_jobs, slot->n_starts > 0 ? slot->n_starts - 1 : 0);
+    if (slot->state == SLOT_LOADING)
+        buf_printf(out, ",\"stage\":\"%s\",\"progress\":%.3f", slot->stage, slot->fraction);
+    if (slot->reason.code != 0) {
+        buf_add_z(out, ",\"reason\":");
+        json_write_string(str_z(slot->reason.text), out);
+    }
+    buf_add_char(out, '}');
+}
+
+/* 200 when the model named at start can answer (or none was named), else 503. */
+void inventory_health(struct server *s, struct exchange *x)
+{
+    const struct slot *main_slot = slot_of(s, s->startup_name);
+    const char *word = "ok";
+    struct buf out;
+    if (main_slot != NULL && main_slot->state == SLOT_FAILED)
+        word = "failed";
+    else if (main_slot != NULL && main_slot->state != SLOT_READY)
+        word = slot_state_word(main_slot);
+    buf_init(&out, BODY_MAX);
+    buf_printf(&out, "{\"status\":\"%s\"", word);
+    /* To whom has no key, no names and no reasons. */
+    if (access_check_key(s, exchange_header(x, "Authorization"), NULL) == 0) {
+        buf_printf(&out, ",\"version\":\"%s\",\"uptime_s\":%.1f,\"models\":[", HEARTH_VERSION,
+                   (double)(clock_ms() - s->start_ms) / 1000);
+        for (const struct slot *slot = s->models.slots; slot != NULL; slot = slot->next) {
+            if (slot != s->models.slots)
+                buf_add_char(&out, ',');
+            write_health_model(slot, &out);
+        }
+        buf_add_char(&out, ']');
+    }
+    buf_add_char(&out, '}');
+    reply_json(x, strcmp(word, "ok") == 0 ? 200 : 503, &out);
+}
+
+static void write_number(struct buf *out, const char *name, const char *type, double value,
+                         const char *help)
+{
+    metrics_head(out, name, type, help);
+    buf_printf(out, "%s %.15g\n", name, value);
+}
+
+void inventory_metrics(struct server *s, struct exchange *x)
+{
+    const struct http_counts *h = http_counts(s->http);
+    struct buf out;
+    buf_init(&out, BODY_MAX);
+    metrics_head(&out, "hearth_info", "gauge", "The version that runs.");
+    buf_printf(&out, "hearth_info{version=\"%s\"} 1\n", HEARTH_VERSION);
+    write_number(&out, "hearth_uptime_seconds", "gauge", (double)(clock_ms() - s->start_ms) / 1000,
+                 "Since the server started.");
+    write_number(&out, "hearth_http_in_flight", "gauge", http_n_exchanges(s->http),
+                 "HTTP requests in progress.");
+    write_number(&out, "hearth_http_connections", "gauge", http_n_connections(s->http),
+                 "Open connections.");
+    write_number(&out, "hearth_http_connections_total", "counter", (double)h->connections,
+                 "Connections taken.");
+    write_number(&out, "hearth_http_clients_left_total", "counter", (double)h->left,
+                 "Clients that left before their answer.");
+    write_number(&out, "hearth_http_slow_readers_dropped_total", "counter",
+                 (double)(h->stalled + h->overflowed),
+                 "Clients dropped because they did not read their answer.");
+    write_number(&out, "hearth_http_head_timeouts_total", "counter", (double)h->deadline_head,
+                 "Requests whose head took too long.");
+    write_number(&out, "hearth_http_body_timeouts_total", "counter", (double)h->deadline_body,
+                 "Requests whose body took too long.");
+    metrics_write(&s->metrics, &out);
+    models_write_metrics(&s->models, &out);
+    exchange_reply(x, 200, "text/plain; version=0.0.4; charset=utf-8", buf_str(&out));
+    buf_release(&out);
+}

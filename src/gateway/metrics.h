@@ -1,0 +1,49 @@
+/*
+ * metrics: what the gateway counts, and its text for Prometheus (exposition format 0.0.4).
+ *
+ * Loop thread only. Labels are ours alone (routes, statuses, model names that were loaded), so the
+ * number of series is bounded.
+ */
+#ifndef HEARTH_GATEWAY_METRICS_H
+#define HEARTH_GATEWAY_METRICS_H
+
+#include "base/buf.h"
+
+#define METRICS_ROUTES_MAX   24
+#define METRICS_STATUSES_MAX 24
+#define METRICS_BUCKETS_MAX  20
+
+struct histogram {
+    const double *bound; /* [n_bound], ascending; seconds */
+    int n_bound;
+    uint64_t bucket[METRICS_BUCKETS_MAX]; /* [n_bound + 1], not cumulative */
+    uint64_t count;
+    double sum;
+};
+
+enum cancel_stage { CANCEL_QUEUE, CANCEL_PREFILL, CANCEL_DECODE, CANCEL_N_STAGES };
+
+struct metrics {
+    const char *route[METRICS_ROUTES_MAX]; /* names, as they first appeared */
+    int n_route;
+    int status[METRICS_STATUSES_MAX];
+    int n_status;
+    uint64_t requests[METRICS_ROUTES_MAX][METRICS_STATUSES_MAX];
+    uint64_t cancelled[CANCEL_N_STAGES];
+    uint64_t failed, refused_full; /* generations */
+    uint64_t prompt_tokens, cached_tokens, completion_tokens;
+    uint64_t worker_starts, worker_restarts, worker_deaths, evictions;
+    struct histogram duration, ttft, itl, queue, cancel;
+};
+
+void metrics_init(struct metrics *m);
+void metrics_request(struct metrics *m, const char *route, int status, double seconds);
+void histogram_add(struct histogram *h, double seconds);
+
+/* Writers used for /metrics by whoever owns the numbers. */
+void metrics_head(struct buf *out, const char *name, const char *type, const char *help);
+void metrics_write(const struct metrics *m, struct buf *out);
+/* A label's value, with what the format wants escaped. */
+void metrics_label(struct buf *out, const char *value);
+
+#endif

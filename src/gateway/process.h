@@ -1,0 +1,40 @@
+/*
+ * process: one worker process and the socket to it. Knows frames, not what they mean.
+ *
+ * The owner hears of frames in order, and of the end exactly once: after every frame the process
+ * wrote was delivered, when the process is gone and its socket closed. Loop thread only.
+ */
+#ifndef HEARTH_GATEWAY_PROCESS_H
+#define HEARTH_GATEWAY_PROCESS_H
+
+#include "base/err.h"
+#include "base/json.h"
+
+#include <uv.h>
+
+struct process;
+
+struct process_opts {
+    const char *exe;   /* started as: exe worker --fds N ... */
+    char *const *path; /* [n_path] the model's parts; opened here, passed as 4, 5, ... */
+    int n_path;
+    int ctx, parallel, threads;
+    int64_t memory_max_bytes;
+    void *ctx_ptr;
+    void (*on_frame)(void *ctx, const json_t *frame); /* borrowed; may call process_stop */
+    void (*on_over)(void *ctx, const char *how); /* "was killed by signal 9"; the handle is gone */
+};
+
+int process_start(uv_loop_t *loop, const struct process_opts *opts, struct process **ret,
+                  struct err *err) __attribute__((warn_unused_result));
+/* Queues a frame. ERR_TOO_LARGE: it does not fit a frame. ERR_BUSY: too much is queued already. */
+int process_send(struct process *p, const json_t *frame, struct err *err)
+    __attribute__((warn_unused_result));
+/* Closes the socket, on which the worker exits; kills it when it has not after grace_ms. on_over
+ * still comes, frames do not. */
+void process_stop(struct process *p, int grace_ms);
+/* A worker that breaks the protocol: killed, with the reason kept for on_over. */
+void process_kill(struct process *p, const char *why);
+int process_pid(const struct process *p);
+
+#endif

@@ -1,0 +1,252 @@
+#!/usr/bin/env python3
+"""A worker that speaks the frame protocol (src/ipc/message.h) and computes nothing.
+
+The gateway starts it in place of the real one (--worker-exe). The "model" is a JSON file passed as
+descriptor 4; its members, all optional, say how to behave:
+    n_ctx, n_seq_max, load_s, prefill_s, token_s     sizes and latencies
+    fail          {code, message}: could not load
+    die           a prompt that holds this text kills the worker (SIGKILL) after its first token
+    weight_bytes  of the plan
+    repeat        the answer: this text over and over, a word a token (default: the prompt's words)
+A prompt of N words has N tokens; N beyond n_ctx is a context_length error. "SILENT" never answers.
+"""
+import heapq
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+import time
+
+KNOWN = {"t", "id", "kind", "chat", "text", "tokens", "max_tokens", "n", "stop", "logprobs",
+         "top_logprobs", "echo", "ignore_eos", "sampling"}
+
+
+def words(text):
+    """Splits so that joining gives the text again; each piece is a token."""
+    pieces, start = [], 0
+    for i in range(1, len(text)):
+        if text[i] == " " and text[i - 1] != " ":
+            pieces.append(text[start:i])
+            start = i
+    return pieces + ([text[start:]] if text else [])
+
+
+class Choice:
+    def __init__(self, request, index):
+        self.request, self.index = request, index
+        self.n = self.sent = 0
+
+
+class Worker:
+    def __init__(self):
+        self.sock = socket.socket(fileno=3)
+        self.sock.setblocking(False)
+        with os.fdopen(4, "rb") as model:
+            self.cfg = json.loads(model.read())
+        self.out, self.inp = bytearray(), bytearray()
+        self.requests, self.queue, self.due = {}, [], []
+        self.running = 0
+        self.cancelled = self.n_prompt = self.n_output = self.steps = 0
+        self.counter = 0
+
+    def send(self, t, **fields):
+        body = json.dumps({"t": t, **fields}).encode()
+        self.out += struct.pack("<I", len(body)) + body
+
+    def at(self, delay, fn, *args):
+        self.counter += 1
+        heapq.heappush(self.due, (time.monotonic() + delay, self.counter, fn, args))
+
+    def stats(self):
+        self.send("stats", running=self.running, waiting=len(self.queue), kv_blocks_used=0,
+                  kv_blocks=1, steps=self.steps, prompt_tokens=self.n_prompt,
+                  output_tokens=self.n_output, preemptions=0, cancelled=self.cancelled,
+                  prefill_s=0.0, decode_s=0.0)
+
+    def ready(self):
+        c = self.cfg
+        if "fail" in c:
+            self.send("failed", **c["fail"])
+            self.flush()
+            sys.exit(1)
+        self.send("ready", arch="fake", name="Fake", file_type="F32", kernel="none",
+                  fingerprint="fp_fake", n_params=1000000, n_ctx_train=c.get("n_ctx", 64),
+                  n_ctx=c.get("n_ctx", 64), n_vocab=1000, n_threads=1,
+                  n_seq_max=c.get("n_seq_max", 4), weight_bytes=c.get("weight_bytes", 1 << 20),
+                  kv_bytes=1 << 20, scratch_bytes=1 << 16, has_template=True, sandboxed=False,
+                  load_ms=1.0)
+        self.stats()
+
+    # ---- requests
+
+    def prompt_of(self, r):
+        if r.get("kind") == "tokens":
+            return "".join(f" t{i}" for i in r["tokens"])
+        if r.get("kind") == "text":
+            return r["text"]
+        parts = []
+        for m in r["chat"]["messages"]:
+            content = m.get("content") or ""
+            if isinstance(content, list):
+                content = "\n".join(p["text"] for p in content)
+            parts.append(content)
+        return " ".join(parts)
+
+    def generate(self, r):
+        assert set(r) <= KNOWN, set(r) - KNOWN
+        r["prompt"] = self.prompt_of(r)
+        r["n_prompt"] = max(1, len(words(r["prompt"])))
+        n_ctx = self.cfg.get("n_ctx", 64)
+        if r["n_prompt"] > n_ctx:
+            self.send("error", id=r["id"], code="context_length", param="",
+                      message=f"the prompt has {r['n_prompt']} tokens, the context {n_ctx}",
+                      n_prompt=r["n_prompt"], n_ctx=n_ctx)
+            return
+        self.requests[r["id"]] = r
+        self.send("accepted", id=r["id"], n_prompt=r["n_prompt"])
+        self.queue.append(r)
+        self.admit()
+
+    def admit(self):
+        while self.queue and self.running < self.cfg.get("n_seq_max", 4):
+            r = self.queue.pop(0)
+            self.running += 1
+            r["running"] = True
+            self.send("started", id=r["id"], n_cached=0, queue_ms=0.0)
+            if "SILENT" not in r["prompt"]:
+                self.at(self.cfg.get("prefill_s", 0), self.first, r)
+        self.stats()
+
+    def first(self, r):
+        if r["id"] not in self.requests:
+            return
+        self.n_prompt += r["n_prompt"]
+        text = self.cfg.get("repeat") or r["prompt"]
+        r["answer"] = words(text) or ["ok"]
+        r["left"] = r.get("n", 1)
+        r["n_completion"] = 0
+        for i in range(r.get("n", 1)):
+            choice = Choice(r, i)
+            if r.get("echo"):
+                self.delta(choice, r["prompt"], words(r["prompt"]), first=True)
+            self.at(0, self.step, choice)
+
+    def token(self, piece, r, none):
+        """[id], or [id, logprob, bytes, top] with bytes as the characters U+0000 to U+00FF."""
+        data = piece.encode()
+        if not r.get("logprobs"):
+            return [sum(data) % 1000]
+        top = [[1, -0.25, "a"], [2, -1.5, "\xe2\x82"], [3, None, "b"]][: r.get("top_logprobs", 0)]
+        return [sum(data) % 1000, None if none else -0.5, data.decode("latin-1"), top]
+
+    def delta(self, choice, text, pieces, first=False):
+        r = choice.request
+        self.send("delta", id=r["id"], index=choice.index, text=text,
+                  tokens=[self.token(p, r, first and i == 0) for i, p in enumerate(pieces)])
+
+    def end(self, choice, reason, stop=None):
+        r = choice.request
+        self.send("end", id=r["id"], index=choice.index, reason=reason, stop=stop,
+                  n_completion=choice.n)
+        r["left"] -= 1
+        r["n_completion"] += choice.n
+        if r["left"] == 0:
+            self.send("done", id=r["id"], n_prompt=r["n_prompt"], n_cached=0,
+                      n_completion=r["n_completion"], queue_ms=0.0, prefill_ms=1.0, decode_ms=2.0)
+            self.over(r)
+
+    def step(self, choice):
+        r = choice.request
+        if r["id"] not in self.requests:
+            return
+        self.steps += 1
+        limit = r.get("max_tokens", -1)
+        if limit < 0:
+            limit = 10**9 if self.cfg.get("repeat") else len(r["answer"])
+        if choice.n >= limit:
+            self.end(choice, "length" if r.get("max_tokens", -1) >= 0 and
+                     choice.n < len(r["answer"]) else "stop")
+            return
+        piece = r["answer"][choice.n % len(r["answer"])]
+        for stop in r.get("stop", []):
+            if stop in piece:
+                choice.n += 1
+                self.end(choice, "stop", stop)
+                return
+        choice.n += 1
+        self.n_output += 1
+        self.delta(choice, piece, [piece])
+        if self.cfg.get("die") and self.cfg["die"] in r["prompt"]:
+            self.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.at(self.cfg.get("token_s", 0), self.step, choice)
+
+    def over(self, r):
+        self.requests.pop(r["id"], None)
+        if r in self.queue:
+            self.queue.remove(r)
+        elif r.pop("running", False):
+            self.running -= 1
+        self.admit()
+
+    def cancel(self, r):
+        found = self.requests.get(r["id"])
+        if found is None:
+            return
+        self.cancelled += 1
+        self.send("error", id=r["id"], code="cancelled", message="cancelled", param="")
+        self.over(found)
+
+    # ---- the socket
+
+    def flush(self):
+        self.sock.setblocking(True)
+        self.sock.sendall(self.out)
+        self.out.clear()
+        self.sock.setblocking(False)
+
+    def read(self):
+        try:
+            data = self.sock.recv(1 << 20)
+        except BlockingIOError:
+            return
+        if not data:
+            sys.exit(0)
+        self.inp += data
+        while len(self.inp) >= 4:
+            size = struct.unpack("<I", self.inp[:4])[0]
+            if len(self.inp) < 4 + size:
+                return
+            frame = json.loads(bytes(self.inp[4:4 + size]))
+            del self.inp[:4 + size]
+            if frame["t"] == "generate":
+                self.generate(frame)
+            elif frame["t"] == "cancel":
+                self.cancel(frame)
+
+    def run(self):
+        self.send("progress", stage="load", fraction=0.5)
+        self.at(self.cfg.get("load_s", 0), self.ready)
+        while True:
+            now = time.monotonic()
+            for _ in range(200):
+                if not self.due or self.due[0][0] > now:
+                    break
+                _, _, fn, args = heapq.heappop(self.due)
+                fn(*args)
+            wait = max(0, self.due[0][0] - time.monotonic()) if self.due else None
+            if self.out:
+                try:
+                    del self.out[:self.sock.send(self.out)]
+                except BlockingIOError:
+                    pass
+            readable, _, _ = select.select([self.sock], [self.sock] if self.out else [], [], wait)
+            if readable:
+                self.read()
+
+
+if __name__ == "__main__":
+    Worker().run()
