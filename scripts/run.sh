@@ -8,5 +8,5 @@ model=${1:-smollm2:135m}
 
 sh scripts/install-deps.sh scripts/packages.txt
 sh scripts/build.sh build
-build/hearth pull --quiet "$model"
+build/hearth pull "$model"
 exec build/hearth serve --model "$model"

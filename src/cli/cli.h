@@ -18,9 +18,13 @@ int cli_fail(const struct err *err);
 /* Flushes standard output: CLI_OK, or CLI_FAILED with a line when not everything was written. */
 int cli_done(void);
 
+int cmd_cp(int argc, char **argv);
 int cmd_eval(int argc, char **argv);
-int cmd_tokenize(int argc, char **argv);
+int cmd_list(int argc, char **argv);
+int cmd_pull(int argc, char **argv);
+int cmd_rm(int argc, char **argv);
 int cmd_serve(int argc, char **argv);
+int cmd_tokenize(int argc, char **argv);
 int cmd_version(int argc, char **argv);
 
 #endif

@@ -17,9 +17,13 @@ struct command {
 };
 
 static const struct command commands[] = {
+    {"pull", "fetch a model into the library", cmd_pull},
+    {"list", "list the models in the library", cmd_list},
+    {"cp", "give a model a second name", cmd_cp},
+    {"rm", "remove models from the library", cmd_rm},
     {"eval", "measure a model: perplexity of a text", cmd_eval},
-    {"tokenize", "turn text into token ids", cmd_tokenize},
     {"serve", "serve models over HTTP", cmd_serve},
+    {"tokenize", "turn text into token ids", cmd_tokenize},
     {"version", "show the version", cmd_version},
 };
 

@@ -63,8 +63,8 @@ int store_split_paths(const char *path, char ***ret, int *ret_n, struct err *err
     return 0;
 }
 
-static int add_text(struct store *s, struct manifest *m, const char *media_type, const char *text,
-                    struct err *err)
+int library_add_text(struct store *s, struct manifest *m, const char *media_type, const char *text,
+                     struct err *err)
 {
     if (text == NULL)
         return 0;
@@ -75,30 +75,36 @@ static int add_text(struct store *s, struct manifest *m, const char *media_type,
     return manifest_add(m, media_type, digest, (int64_t)strlen(text), err);
 }
 
-static int add_files(struct store *s, const struct store_import *in, struct manifest *m,
-                     struct err *err)
+int library_add_config(struct store *s, struct manifest *m, struct err *err)
 {
     struct buf config;
     buf_init(&config, 1 << 20);
     buf_add_z(&config,
               "{\"model_format\":\"gguf\",\"os\":\"linux\",\"rootfs\":{\"type\":\"layers\","
               "\"diff_ids\":[");
-    int rc = 0;
-    for (int i = 0; rc == 0 && i < in->n_path; i++) {
-        char digest[DIGEST_TEXT_LEN + 1];
-        int64_t bytes;
-        rc = blob_import(s->blobs, in->path[i], in->n_path == 1 ? in->digest : NULL, digest, &bytes,
-                         err);
-        if (rc == 0)
-            rc = manifest_add(m, MEDIA_MODEL, digest, bytes, err);
-        if (rc == 0)
-            buf_printf(&config, "%s\"%s\"", i > 0 ? "," : "", digest);
-    }
+    for (size_t i = 0; i < m->n_layer; i++)
+        buf_printf(&config, "%s\"%s\"", i > 0 ? "," : "", m->layer[i].digest);
     buf_add_z(&config, "]}}");
-    if (rc == 0)
-        rc = add_text(s, m, MEDIA_CONFIG, config.ptr, err);
+    int rc = config.overflow ? err_set(err, ERR_LIMIT, "too many layers")
+                             : library_add_text(s, m, MEDIA_CONFIG, config.ptr, err);
     buf_release(&config);
     return rc;
+}
+
+static int add_files(struct store *s, const struct store_import *in, struct manifest *m,
+                     struct err *err)
+{
+    for (int i = 0; i < in->n_path; i++) {
+        char digest[DIGEST_TEXT_LEN + 1];
+        int64_t bytes;
+        int rc = blob_import(s->blobs, in->path[i], in->n_path == 1 ? in->digest : NULL, digest,
+                             &bytes, err);
+        if (rc == 0)
+            rc = manifest_add(m, MEDIA_MODEL, digest, bytes, err);
+        if (rc != 0)
+            return rc;
+    }
+    return library_add_config(s, m, err);
 }
 
 static int import_held(struct store *s, const struct store_import *in,
@@ -109,13 +115,13 @@ static int import_held(struct store *s, const struct store_import *in,
     buf_init(&text, MANIFEST_BYTES_MAX);
     int rc = add_files(s, in, &m, err);
     if (rc == 0)
-        rc = add_text(s, &m, MEDIA_TEMPLATE, in->template_text, err);
+        rc = library_add_text(s, &m, MEDIA_TEMPLATE, in->template_text, err);
     if (rc == 0)
-        rc = add_text(s, &m, MEDIA_SYSTEM, in->system_text, err);
+        rc = library_add_text(s, &m, MEDIA_SYSTEM, in->system_text, err);
     if (rc == 0)
-        rc = add_text(s, &m, MEDIA_PARAMS, in->params_json, err);
+        rc = library_add_text(s, &m, MEDIA_PARAMS, in->params_json, err);
     if (rc == 0)
-        rc = add_text(s, &m, MEDIA_LICENSE, in->license_text, err);
+        rc = library_add_text(s, &m, MEDIA_LICENSE, in->license_text, err);
     if (rc == 0 && !manifest_write(&m, &text))
         rc = err_set(err, ERR_LIMIT, "the manifest of %s would be too large", name->model);
     if (rc == 0)

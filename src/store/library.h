@@ -25,5 +25,10 @@ int store_read_manifest(const char *path, struct manifest *ret, char *ret_digest
     __attribute__((warn_unused_result));
 int store_load(struct store *s, const struct model_name *name, bool texts, struct store_model *ret,
                struct err *err) __attribute__((warn_unused_result));
+/* Layers of a manifest in the making: a text (NULL: none), and the config of the layers so far. */
+int library_add_text(struct store *s, struct manifest *m, const char *media_type, const char *text,
+                     struct err *err) __attribute__((warn_unused_result));
+int library_add_config(struct store *s, struct manifest *m, struct err *err)
+    __attribute__((warn_unused_result));
 
 #endif

@@ -14,8 +14,8 @@
 
 #define ALWAYS static inline __attribute__((always_inline))
 
-/* 8 rows of 32 elements become 8 registers of 4 elements of each row. */
-ALWAYS void transpose_store(struct panel *p, int b, int half, const __m256i v[8])
+/* An 8 x 8 matrix of dwords, rows to columns. */
+ALWAYS void transpose8(const __m256i v[8], __m256i ret[8])
 {
     __m256i a[8], c[8];
     for (int i = 0; i < 8; i += 2) {
@@ -29,11 +29,18 @@ ALWAYS void transpose_store(struct panel *p, int b, int half, const __m256i v[8]
         c[i + 3] = _mm256_unpackhi_epi64(a[i + 1], a[i + 3]);
     }
     for (int t = 0; t < 4; t++) {
-        __m256i low = _mm256_permute2x128_si256(c[t], c[t + 4], 0x20);
-        __m256i high = _mm256_permute2x128_si256(c[t], c[t + 4], 0x31);
-        _mm256_store_si256((__m256i *)p->q[8 * b + t][8 * half], low);
-        _mm256_store_si256((__m256i *)p->q[8 * b + t + 4][8 * half], high);
+        ret[t] = _mm256_permute2x128_si256(c[t], c[t + 4], 0x20);
+        ret[t + 4] = _mm256_permute2x128_si256(c[t], c[t + 4], 0x31);
     }
+}
+
+/* 8 rows of 32 elements become 8 registers of 4 elements of each row. */
+ALWAYS void transpose_store(struct panel *p, int b, int half, const __m256i v[8])
+{
+    __m256i t[8];
+    transpose8(v, t);
+    for (int i = 0; i < 8; i++)
+        _mm256_store_si256((__m256i *)p->q[8 * b + i][8 * half], t[i]);
 }
 
 ALWAYS uint16_t load_u16(const uint8_t *p)
@@ -132,6 +139,151 @@ FILL_32(q5_0, false)
 FILL_32(q5_1, true)
 FILL_32(q8_0, false)
 
+/* ---- fills for types of 256 elements, 8 rows at a time ---- */
+
+/* The 6-bit scales and minima of q4_k and q5_k of one row, as 8 + 8 bytes (block_scale_min_k). */
+ALWAYS __m128i scales_minima(const uint8_t *scales)
+{
+    uint32_t u[3];
+    memcpy(u, scales, 12);
+    const uint32_t six = 0x3f3f3f3f, four = 0x0f0f0f0f, two = 0x03030303;
+    return _mm_setr_epi32((int)(u[0] & six), (int)((u[2] & four) | (u[0] >> 6 & two) << 4),
+                          (int)(u[1] & six), (int)((u[2] >> 4 & four) | (u[1] >> 6 & two) << 4));
+}
+
+/* d * scale and -(dmin * min) of 8 groups of 8 rows; `at`: where the blocks start in the rows. */
+ALWAYS void fill_scales_k(struct panel *p, int b, int half, const uint8_t *const row[8], size_t at)
+{
+    _Static_assert(offsetof(struct block_q4_k, scales) == offsetof(struct block_q5_k, scales) &&
+                       offsetof(struct block_q4_k, d) == offsetof(struct block_q5_k, d),
+                   "q4_k and q5_k begin alike");
+    __m256i d[8], m[8], t[8];
+    const __m256 all_d = halves(row, at + offsetof(struct block_q4_k, d));
+    const __m256 all_min = halves(row, at + offsetof(struct block_q4_k, dmin));
+    _Alignas(32) float row_d[8], row_min[8];
+    _mm256_store_ps(row_d, all_d);
+    _mm256_store_ps(row_min, _mm256_xor_ps(all_min, _mm256_set1_ps(-0.0f)));
+    for (int i = 0; i < 8; i++) {
+        const __m128i bytes = scales_minima(row[i] + at + offsetof(struct block_q4_k, scales));
+        const __m256 s = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes));
+        const __m256 n = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(bytes, 8)));
+        d[i] = _mm256_castps_si256(_mm256_mul_ps(_mm256_set1_ps(row_d[i]), s));
+        m[i] = _mm256_castps_si256(_mm256_mul_ps(_mm256_set1_ps(row_min[i]), n));
+    }
+    transpose8(d, t);
+    for (int g = 0; g < 8; g++)
+        _mm256_store_si256((__m256i *)(p->d[b + g] + 8 * half), t[g]);
+    transpose8(m, t);
+    for (int g = 0; g < 8; g++)
+        _mm256_store_si256((__m256i *)(p->m[b + g][0] + 8 * half), t[g]);
+}
+
+ALWAYS __m256i load32(const uint8_t *p)
+{
+    return _mm256_loadu_si256((const __m256i *)p);
+}
+
+/* Groups 2c and 2c + 1 of 8 rows of q4_k, or of q5_k when has_fifth. */
+ALWAYS void fill_quants_k(struct panel *p, int b, int half, const uint8_t *const row[8], size_t at,
+                          int c, bool has_fifth)
+{
+    const size_t qs = has_fifth ? offsetof(struct block_q5_k, qs) : offsetof(struct block_q4_k, qs);
+    const __m256i four = _mm256_set1_epi8(15), fifth = _mm256_set1_epi8(16);
+    __m256i low[8], high[8];
+    for (int i = 0; i < 8; i++) {
+        const __m256i v = load32(row[i] + at + qs + 32 * (size_t)c);
+        low[i] = _mm256_and_si256(v, four);
+        high[i] = _mm256_and_si256(_mm256_srli_epi16(v, 4), four);
+        if (has_fifth) {
+            const __m256i qh = load32(row[i] + at + offsetof(struct block_q5_k, qh));
+            const __m256i bit0 = _mm256_set1_epi8((char)(1 << 2 * c));
+            const __m256i bit1 = _mm256_set1_epi8((char)(2 << 2 * c));
+            const __m256i on0 = _mm256_cmpeq_epi8(_mm256_and_si256(qh, bit0), bit0);
+            const __m256i on1 = _mm256_cmpeq_epi8(_mm256_and_si256(qh, bit1), bit1);
+            low[i] = _mm256_or_si256(low[i], _mm256_and_si256(on0, fifth));
+            high[i] = _mm256_or_si256(high[i], _mm256_and_si256(on1, fifth));
+        }
+    }
+    transpose_store(p, b + 2 * c, half, low);
+    transpose_store(p, b + 2 * c + 1, half, high);
+}
+
+#define FILL_K(name, has_fifth)                                                                    \
+    static void fill_##name(struct panel *p, const uint8_t *const row[PANEL_ROWS], int b0,         \
+                            int n_blocks)                                                          \
+    {                                                                                              \
+        for (int b = 0; b < n_blocks; b += 8) {                                                    \
+            const size_t at = (size_t)((b0 + b) / 8) * sizeof(struct block_##name);                \
+            for (int half = 0; half < 2; half++) {                                                 \
+                fill_scales_k(p, b, half, row + 8 * half, at);                                     \
+                for (int c = 0; c < 4; c++)                                                        \
+                    fill_quants_k(p, b, half, row + 8 * half, at, c, has_fifth);                   \
+            }                                                                                      \
+        }                                                                                          \
+    }
+FILL_K(q4_k, false)
+FILL_K(q5_k, true)
+
+/* The 16 scales of 8 rows of q6_k: each twice for the products, times -32 for the offset. */
+ALWAYS void fill_scales_q6_k(struct panel *p, int b, int half, const uint8_t *const row[8],
+                             size_t at)
+{
+    const __m256i first = _mm256_setr_epi8(0, 1, 0, 1, 4, 5, 4, 5, 8, 9, 8, 9, 12, 13, 12, 13, 0, 1,
+                                           0, 1, 4, 5, 4, 5, 8, 9, 8, 9, 12, 13, 12, 13);
+    const __m256i second = _mm256_add_epi8(first, _mm256_set1_epi8(2));
+    const __m256 d = halves(row, at + offsetof(struct block_q6_k, d));
+    __m256i v[8], t[8];
+    for (int i = 0; i < 8; i++) {
+        const uint8_t *s = row[i] + at + offsetof(struct block_q6_k, scales);
+        v[i] = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)s));
+    }
+    transpose8(v, t);
+    for (int g = 0; g < 8; g++) {
+        const __m256i minus32 =
+            _mm256_sub_epi16(_mm256_setzero_si256(), _mm256_slli_epi16(t[g], 5));
+        _mm256_store_ps(p->d[b + g] + 8 * half, d);
+        _mm256_store_si256((__m256i *)p->scale[b + g][0][8 * half],
+                           _mm256_shuffle_epi8(t[g], first));
+        _mm256_store_si256((__m256i *)p->scale[b + g][1][8 * half],
+                           _mm256_shuffle_epi8(t[g], second));
+        _mm256_store_si256((__m256i *)p->offset[b + g][8 * half], minus32);
+    }
+}
+
+/* Groups of 32 elements j and j + 2 of the n-th 128 of 8 rows: they share bytes of ql. */
+ALWAYS void fill_quants_q6_k(struct panel *p, int b, int half, const uint8_t *const row[8],
+                             size_t at, int n, int j)
+{
+    const __m256i four = _mm256_set1_epi8(15), upper = _mm256_set1_epi8(0x30);
+    __m256i low[8], high[8];
+    for (int i = 0; i < 8; i++) {
+        const uint8_t *block = row[i] + at;
+        const __m256i ql = load32(block + offsetof(struct block_q6_k, ql) + 64 * n + 32 * j);
+        const __m256i qh = load32(block + offsetof(struct block_q6_k, qh) + 32 * n);
+        const __m256i h0 = j == 0 ? _mm256_slli_epi16(qh, 4) : _mm256_slli_epi16(qh, 2);
+        const __m256i h2 = j == 0 ? qh : _mm256_srli_epi16(qh, 2);
+        low[i] = _mm256_or_si256(_mm256_and_si256(ql, four), _mm256_and_si256(h0, upper));
+        high[i] = _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(ql, 4), four),
+                                  _mm256_and_si256(h2, upper));
+    }
+    transpose_store(p, b + 4 * n + j, half, low);
+    transpose_store(p, b + 4 * n + j + 2, half, high);
+}
+
+static void fill_q6_k(struct panel *p, const uint8_t *const row[PANEL_ROWS], int b0, int n_blocks)
+{
+    for (int b = 0; b < n_blocks; b += 8) {
+        const size_t at = (size_t)((b0 + b) / 8) * sizeof(struct block_q6_k);
+        for (int half = 0; half < 2; half++) {
+            fill_scales_q6_k(p, b, half, row + 8 * half, at);
+            for (int n = 0; n < 2; n++) {
+                fill_quants_q6_k(p, b, half, row + 8 * half, at, n, 0);
+                fill_quants_q6_k(p, b, half, row + 8 * half, at, n, 1);
+            }
+        }
+    }
+}
+
 /* ---- fills through the generic unpackers ---- */
 
 ALWAYS void fill_unpacked(enum dtype t, int block_elems, int block_bytes, struct panel *p,
@@ -168,9 +320,6 @@ ALWAYS void fill_unpacked(enum dtype t, int block_elems, int block_bytes, struct
     }
 UNPACKED(q2_k, DTYPE_Q2_K)
 UNPACKED(q3_k, DTYPE_Q3_K)
-UNPACKED(q4_k, DTYPE_Q4_K)
-UNPACKED(q5_k, DTYPE_Q5_K)
-UNPACKED(q6_k, DTYPE_Q6_K)
 UNPACKED(iq2_xxs, DTYPE_IQ2_XXS)
 UNPACKED(iq2_xs, DTYPE_IQ2_XS)
 UNPACKED(iq2_s, DTYPE_IQ2_S)
@@ -243,7 +392,7 @@ MUL(q2_k, PANEL_S8S, MIN_16, 0)
 MUL(q3_k, PANEL_S8S, MIN_NONE, 0)
 MUL(q4_k, PANEL_U4, MIN_32, 0)
 MUL(q5_k, PANEL_U5, MIN_32, 0)
-MUL(q6_k, PANEL_S8S, MIN_NONE, 0)
+MUL(q6_k, PANEL_U6, MIN_NONE, 0)
 MUL(iq2_xxs, PANEL_S8S, MIN_NONE, 0)
 MUL(iq2_xs, PANEL_S8S, MIN_NONE, 0)
 MUL(iq2_s, PANEL_S8S, MIN_NONE, 0)
