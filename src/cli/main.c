@@ -17,13 +17,14 @@ struct command {
 };
 
 static const struct command commands[] = {
+    {"serve", "serve models over HTTP", cmd_serve},
     {"pull", "fetch a model into the library", cmd_pull},
     {"list", "list the models in the library", cmd_list},
+    {"show", "show what is inside a model", cmd_show},
     {"cp", "give a model a second name", cmd_cp},
     {"rm", "remove models from the library", cmd_rm},
-    {"eval", "measure a model: perplexity of a text", cmd_eval},
-    {"serve", "serve models over HTTP", cmd_serve},
     {"tokenize", "turn text into token ids", cmd_tokenize},
+    {"eval", "measure a model: perplexity of a text", cmd_eval},
     {"version", "show the version", cmd_version},
 };
 

@@ -233,26 +233,36 @@ static int open_file(const char *path, int *ret_fd, struct err *err)
     return 0;
 }
 
-int gguf_open(const char *path, struct gguf **ret, struct err *err)
+int gguf_open_paths(const char *const *path, int n_paths, struct gguf **ret, struct err *err)
 {
-    char **paths;
-    int n, n_open = 0;
-    int rc = gguf_split_paths(path, &paths, &n, err);
-    if (rc != 0)
-        return rc;
-    int *fd = mem_zero((size_t)n, sizeof(*fd));
-    while (n_open < n && rc == 0) {
-        rc = open_file(paths[n_open], &fd[n_open], err);
+    int n_open = 0, rc = 0;
+    if (n_paths < 1 || n_paths > GGUF_N_PARTS_MAX)
+        return err_set(err, ERR_INVALID, "a model has 1 to %d files, not %d", GGUF_N_PARTS_MAX,
+                       n_paths);
+    int *fd = mem_zero((size_t)n_paths, sizeof(*fd));
+    while (n_open < n_paths && rc == 0) {
+        rc = open_file(path[n_open], &fd[n_open], err);
         n_open += rc == 0;
     }
     if (rc == 0) {
-        rc = gguf_open_fds(fd, n, ret, err);
+        rc = gguf_open_fds(fd, n_paths, ret, err);
         if (rc != 0)
-            err_wrap(err, "%s", path);
+            err_wrap(err, "%s", path[0]);
     }
     while (n_open > 0)
         close(fd[--n_open]);
     free(fd);
+    return rc;
+}
+
+int gguf_open(const char *path, struct gguf **ret, struct err *err)
+{
+    char **paths;
+    int n;
+    int rc = gguf_split_paths(path, &paths, &n, err);
+    if (rc != 0)
+        return rc;
+    rc = gguf_open_paths((const char *const *)paths, n, ret, err);
     gguf_split_paths_free(paths);
     return rc;
 }

@@ -68,6 +68,10 @@ struct gguf;
  */
 int gguf_open(const char *path, struct gguf **ret, struct err *err)
     __attribute__((warn_unused_result));
+/* Same from given paths in split order, whatever their names (a library calls its files by digest).
+ */
+int gguf_open_paths(const char *const *path, int n_paths, struct gguf **ret, struct err *err)
+    __attribute__((warn_unused_result));
 /* Same from descriptors in split order (the worker's way; it has no file system). They are not
  * closed and may be closed after. */
 int gguf_open_fds(const int *fd, int n_fds, struct gguf **ret, struct err *err)
