@@ -1,0 +1,129 @@
+/*
+ * memory_plan: see the header. When no size is asked for, keys and values take what n_seq full
+ * contexts need, but at most half of what is left, and never less than one full context.
+ */
+#include "worker/memory_plan.h"
+#include "base/buf.h"
+#include "base/fs.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define RESERVE_BYTES (64ull << 20) /* tokenizer, requests, output not sent yet */
+#define CTX_LEAST     256           /* a shorter context serves nobody: better to refuse */
+#define BLOCKS_MAX    (1u << 30)
+
+static void describe(uint64_t bytes, char *ret, size_t size)
+{
+    if (bytes >= 1ull << 30)
+        snprintf(ret, size, "%.2f GiB", (double)bytes / (double)(1ull << 30));
+    else
+        snprintf(ret, size, "%.1f MiB", (double)bytes / (double)(1ull << 20));
+}
+
+static int refuse(const struct memory_wish *w, int64_t n_ctx, uint64_t kv_bytes, struct err *err)
+{
+    char total[32], weights[32], kv[32], rest[32], budget[32];
+    uint64_t others = w->scratch_bytes + RESERVE_BYTES;
+    describe(w->weight_bytes + kv_bytes + others, total, sizeof(total));
+    describe(w->weight_bytes, weights, sizeof(weights));
+    describe(kv_bytes, kv, sizeof(kv));
+    describe(others, rest, sizeof(rest));
+    describe(w->budget_bytes, budget, sizeof(budget));
+    return err_set(err, ERR_NOMEM,
+                   "the model needs %s = weights %s + keys and values for a context of %lld "
+                   "tokens %s + working memory %s, but %s are available: free memory, or choose a "
+                   "smaller model or context",
+                   total, weights, (long long)n_ctx, kv, rest, budget);
+}
+
+static uint64_t blocks_for(const struct memory_wish *w, int64_t n_ctx)
+{
+    return ((uint64_t)n_ctx + (uint64_t)w->block_len - 1) / (uint64_t)w->block_len;
+}
+
+static int64_t min_i64(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+int memory_plan(const struct memory_wish *w, struct memory_plan *ret, struct err *err)
+{
+    if (w->n_ctx > w->n_ctx_train)
+        return err_set_param(err, ERR_INVALID, "ctx",
+                             "a context of %lld tokens was asked for, but the model is trained "
+                             "for %lld: ask for at most that",
+                             (long long)w->n_ctx, (long long)w->n_ctx_train);
+    int64_t least = w->n_ctx > 0 ? w->n_ctx : min_i64(w->n_ctx_train, CTX_LEAST);
+    uint64_t fixed = w->weight_bytes + w->scratch_bytes + RESERVE_BYTES;
+    uint64_t left = w->budget_bytes > fixed ? w->budget_bytes - fixed : 0;
+    if (w->kv_bytes > 0 && w->kv_bytes < left)
+        left = w->kv_bytes;
+    uint64_t n_fit = left / w->block_bytes;
+    n_fit = n_fit < BLOCKS_MAX ? n_fit : BLOCKS_MAX;
+    if (n_fit < blocks_for(w, least) || w->kv_bytes > left)
+        return refuse(w, least,
+                      w->kv_bytes > left ? w->kv_bytes : blocks_for(w, least) * w->block_bytes,
+                      err);
+    int64_t n_ctx = w->n_ctx > 0 ? w->n_ctx : w->n_ctx_train;
+    n_ctx = min_i64(n_ctx, (int64_t)n_fit * w->block_len);
+    uint64_t one = blocks_for(w, n_ctx), all = one * (uint64_t)w->n_seq;
+    uint64_t n = n_fit;
+    if (w->kv_bytes == 0) {
+        n = n_fit / 2 > one ? n_fit / 2 : one;
+        n = n < all ? n : all;
+    }
+    *ret = (struct memory_plan){
+        .n_ctx = n_ctx,
+        .n_blocks = (uint32_t)n,
+        .kv_bytes = n * w->block_bytes,
+        .reserve_bytes = RESERVE_BYTES,
+        .total_bytes = fixed + n * w->block_bytes,
+    };
+    return 0;
+}
+
+/* ---- what the machine has ---- */
+
+/* The number in kibibytes after `name` in /proc/meminfo; 0 if absent. */
+static uint64_t meminfo(struct str text, const char *name)
+{
+    ptrdiff_t at = str_find(text, str_z(name));
+    if (at < 0)
+        return 0;
+    struct str line = str_from(text, (size_t)at + strlen(name));
+    ptrdiff_t end = str_find(line, STR("kB"));
+    uint64_t kib = 0;
+    if (end < 0 || !str_to_u64(str_trim(str_sub(line, 0, (size_t)end)), &kib))
+        return 0;
+    return kib << 10;
+}
+
+static uint64_t read_u64(const char *path, uint64_t otherwise)
+{
+    struct buf b;
+    buf_init(&b, 4096);
+    uint64_t value = otherwise;
+    if (fs_read(path, &b, NULL) != 0 || !str_to_u64(str_trim(buf_str(&b)), &value))
+        value = otherwise; /* absent, or "max" */
+    buf_release(&b);
+    return value;
+}
+
+uint64_t memory_available(void)
+{
+    struct buf b;
+    buf_init(&b, 1 << 20);
+    uint64_t available = 0;
+    if (fs_read("/proc/meminfo", &b, NULL) == 0)
+        available = meminfo(buf_str(&b), "MemAvailable:");
+    buf_release(&b);
+    if (available == 0)
+        available = 1ull << 30;
+    uint64_t max = read_u64("/sys/fs/cgroup/memory.max", UINT64_MAX);
+    uint64_t used = read_u64("/sys/fs/cgroup/memory.current", 0);
+    uint64_t group = max > used ? max - used : 0;
+    if (max != UINT64_MAX && group < available)
+        available = group;
+    return available / 10 * 9; /* the rest of the machine lives too */
+}

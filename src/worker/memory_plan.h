@@ -1,0 +1,39 @@
+/*
+ * memory_plan: one plan of bytes before loading, or a refusal with the arithmetic shown.
+ *
+ * total = weights + keys and values (blocks) + scratch + reserve <= budget. Arithmetic only: the
+ * caller measures and allocates.
+ */
+#ifndef HEARTH_WORKER_MEMORY_PLAN_H
+#define HEARTH_WORKER_MEMORY_PLAN_H
+
+#include "base/err.h"
+
+#include <stdint.h>
+
+struct memory_wish {
+    uint64_t budget_bytes;
+    uint64_t weight_bytes;
+    uint64_t scratch_bytes; /* of model and engine, for the longest context */
+    uint64_t block_bytes;   /* keys and values of block_len tokens */
+    int block_len;
+    int64_t n_ctx_train;
+    int64_t n_ctx;     /* asked for; 0: as much as fits, at most n_ctx_train */
+    int64_t n_seq;     /* sequences at once */
+    uint64_t kv_bytes; /* asked for; 0: computed */
+};
+
+struct memory_plan {
+    int64_t n_ctx;
+    uint32_t n_blocks;
+    uint64_t kv_bytes, reserve_bytes, total_bytes;
+};
+
+/* ERR_INVALID: a context longer than the model's; ERR_NOMEM: it does not fit. */
+int memory_plan(const struct memory_wish *w, struct memory_plan *ret, struct err *err)
+    __attribute__((warn_unused_result));
+
+/* What this process may use: memory that is available, or less where a control group says so. */
+uint64_t memory_available(void);
+
+#endif

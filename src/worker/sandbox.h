@@ -1,0 +1,25 @@
+/*
+ * sandbox: locks the process in. Two steps, because loading needs more than running.
+ *
+ * sandbox_enter_load: before the first byte of the model is parsed, and after everything that must
+ * be read from the machine was read: closes inherited descriptors from `fd_end` up, forbids new
+ * privileges, core dumps and written files, takes away every file right (Landlock), and allows
+ * only the system calls that mapping, allocating and starting threads need.
+ * sandbox_enter_run: once threads run and the model is loaded: no new descriptors, processes,
+ * threads, sockets or file mappings any more. A forbidden call kills the process.
+ *
+ * Both act on all threads of the process. Linux only.
+ */
+#ifndef HEARTH_WORKER_SANDBOX_H
+#define HEARTH_WORKER_SANDBOX_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+
+/* True when built so that it can be used (not under a sanitizer, whose run time opens files). */
+bool sandbox_is_possible(void);
+int sandbox_enter_load(int fd_end, struct err *err) __attribute__((warn_unused_result));
+int sandbox_enter_run(struct err *err) __attribute__((warn_unused_result));
+
+#endif
