@@ -195,9 +195,23 @@ const struct scheduler *engine_scheduler(const struct engine *e)
 
 /* ---- the step ---- */
 
+/* The counts that change when sequences come and go; caller holds the lock. */
+static void count_now(struct engine *e)
+{
+    const struct scheduler *s = &e->scheduler;
+    e->stats.n_running = s->n_running;
+    e->stats.n_waiting = s->n_waiting + s->n_held;
+    e->stats.n_blocks_used = s->pool.n_blocks - s->pool.n_free;
+    e->stats.n_preempted = s->n_preempted;
+}
+
+/* The statistics are right before anybody hears of the end. */
 static void end_sequence(struct engine *e, struct sequence *seq, enum engine_end end)
 {
     scheduler_remove(&e->scheduler, seq);
+    pthread_mutex_lock(&e->lock);
+    count_now(e);
+    pthread_mutex_unlock(&e->lock);
     struct engine_event event = {.kind = ENGINE_END, .end = end, .seq = seq, .time_ns = clock_ns()};
     emit(e, &event);
 }
@@ -340,7 +354,6 @@ static void measure(struct engine *e, const struct plan *p, double ns, int n_out
         double each = ns / n;
         e->ns_per_token = e->ns_per_token > 0 ? 0.7 * e->ns_per_token + 0.3 * each : each;
     }
-    const struct scheduler *s = &e->scheduler;
     pthread_mutex_lock(&e->lock);
     struct engine_stats *t = &e->stats;
     if (n > 0) {
@@ -350,10 +363,7 @@ static void measure(struct engine *e, const struct plan *p, double ns, int n_out
         t->prefill_s += ns * 1e-9 * n_prefill / n;
         t->decode_s += ns * 1e-9 * p->n_decode / n;
     }
-    t->n_running = s->n_running;
-    t->n_waiting = s->n_waiting + s->n_held;
-    t->n_blocks_used = s->pool.n_blocks - s->pool.n_free;
-    t->n_preempted = s->n_preempted;
+    count_now(e);
     pthread_mutex_unlock(&e->lock);
 }
 
@@ -378,8 +388,8 @@ bool engine_step(struct engine *e)
         scheduler_commit(&e->scheduler);
         int64_t now = clock_ns();
         int n_output = count_output(p);
-        deliver(e, p, now);
         measure(e, p, (double)(now - start), n_output);
+        deliver(e, p, now);
     } else {
         measure(e, p, 0, 0);
     }

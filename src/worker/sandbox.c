@@ -97,24 +97,12 @@ static const int run_calls[] = {
 
 /* Needed to map and load the model and to start threads. */
 static const int load_calls[] = {
-    SCMP_SYS(fstat),
-    SCMP_SYS(lseek),
-    SCMP_SYS(pread64),
-    SCMP_SYS(mprotect),
-    SCMP_SYS(clone),
-    SCMP_SYS(clone3),
-    SCMP_SYS(set_robust_list),
-    SCMP_SYS(rseq),
-    SCMP_SYS(sched_setaffinity),
-    SCMP_SYS(sigaltstack),
-    SCMP_SYS(rt_sigaction),
-    SCMP_SYS(eventfd2),
-    SCMP_SYS(fcntl),
-    SCMP_SYS(prctl),
-    SCMP_SYS(seccomp),
-    SCMP_SYS(prlimit64),
-    SCMP_SYS(setrlimit),
-    SCMP_SYS(getrlimit),
+    SCMP_SYS(fstat),           SCMP_SYS(lseek),        SCMP_SYS(pread64),
+    SCMP_SYS(mprotect),        SCMP_SYS(clone),        SCMP_SYS(clone3),
+    SCMP_SYS(set_robust_list), SCMP_SYS(rseq),         SCMP_SYS(sched_setaffinity),
+    SCMP_SYS(sigaltstack),     SCMP_SYS(rt_sigaction), SCMP_SYS(eventfd2),
+    SCMP_SYS(fcntl),           SCMP_SYS(prctl),        SCMP_SYS(seccomp),
+    SCMP_SYS(prlimit64),       SCMP_SYS(setrlimit),    SCMP_SYS(getrlimit),
 };
 
 static int allow(scmp_filter_ctx filter, const int *call, size_t n)

@@ -1,0 +1,431 @@
+/*
+ * answer: see the header.
+ *
+ * Invariants: deltas of a choice come before its end, its end before done; after has_failed or
+ * is_cancelled nothing but the last frame is sent; the engine ends each sequence of the job once.
+ */
+#include "worker/answer.h"
+#include "base/clock.h"
+#include "base/mem.h"
+#include "worker/prompt.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ECHO_TOKENS       64 /* of a prompt with log probabilities, in one delta */
+#define PROMPT_TOKENS_MAX (64u << 20)
+
+/* ---- admission ---- */
+
+static int check_bias(const struct loaded *model, const struct gen_sampling *s, struct err *err)
+{
+    for (size_t i = 0; i < s->n_bias; i++)
+        if (s->bias[i].token >= model->ready.n_vocab)
+            return err_set_param(err, ERR_INVALID, "logit_bias",
+                                 "logit_bias: token %d does not exist: the model knows 0 to %lld",
+                                 (int)s->bias[i].token, (long long)model->ready.n_vocab - 1);
+    return 0;
+}
+
+static int make_job(struct answer *a, const struct tokens *prompt, struct err *err)
+{
+    const struct gen_request *r = &a->request;
+    int64_t n_max = a->model->ready.n_ctx;
+    int64_t n_new = r->max_tokens > 0 ? r->max_tokens : 1;
+    if (r->max_tokens >= 0 && a->n_prompt + n_new < n_max)
+        n_max = a->n_prompt + n_new;
+    const struct gen_sampling *s = &r->sampling;
+    a->bias = mem_try_array(s->n_bias + 1, sizeof(*a->bias));
+    if (!a->bias)
+        return err_set(err, ERR_NOMEM, "no memory for logit_bias");
+    for (size_t i = 0; i < s->n_bias; i++)
+        a->bias[i] = (struct sampling_bias){s->bias[i].token, s->bias[i].bias};
+    int n_seq = r->max_tokens == 0 ? 1 : (int)r->n;
+    int rc = job_new(prompt->id, a->n_prompt, (int)n_max, n_seq, &a->job, err);
+    if (rc != 0)
+        return rc;
+    struct job *job = a->job;
+    job->owner = a;
+    job->sampling = (struct sampling){
+        .temperature = s->temperature,
+        .top_p = s->top_p,
+        .top_k = s->top_k,
+        .min_p = s->min_p,
+        .typical_p = s->typical_p,
+        .repeat_penalty = s->repeat_penalty,
+        .repeat_last_n = s->repeat_last_n,
+        .presence_penalty = s->presence_penalty,
+        .frequency_penalty = s->frequency_penalty,
+        .seed = s->seed,
+        .bias = a->bias,
+        .n_bias = s->n_bias,
+    };
+    job->n_top = r->logprobs ? (int)r->top_logprobs : -1;
+    job->score_prompt = r->logprobs && r->echo;
+    job->ignore_eos = r->ignore_eos;
+    a->bytes = job_bytes((int)n_max, n_seq);
+    return 0;
+}
+
+static int check_length(const struct answer *a, struct gen_error *e)
+{
+    int64_t n_ctx = a->model->ready.n_ctx;
+    if (a->n_prompt < n_ctx)
+        return 0;
+    e->n_prompt = a->n_prompt;
+    e->n_ctx = n_ctx;
+    return err_set_param(&e->err, ERR_CONTEXT_LENGTH,
+                         a->request.kind == GEN_CHAT ? "messages" : "prompt",
+                         "the prompt has %d tokens, but the context holds %lld, one of them for "
+                         "the answer: shorten the prompt",
+                         a->n_prompt, (long long)n_ctx);
+}
+
+static int prepare(struct answer *a, struct tokens *prompt, struct gen_error *e)
+{
+    const struct gen_request *r = &a->request;
+    if (r->echo && r->kind == GEN_CHAT)
+        return err_set_param(&e->err, ERR_INVALID, "echo", "echo is for completions, not chats");
+    int rc = check_bias(a->model, &r->sampling, &e->err);
+    rc = rc != 0 ? rc : prompt_tokens(a->model, r, prompt, &a->has_bos, &e->err);
+    if (rc != 0)
+        return rc;
+    a->n_prompt = (int)prompt->len;
+    rc = check_length(a, e);
+    return rc != 0 ? rc : make_job(a, prompt, &e->err);
+}
+
+static void init_streams(struct answer *a)
+{
+    struct gen_request *r = &a->request;
+    for (int64_t i = 0; i < r->n; i++)
+        stream_init(&a->choice[i].stream, a->model->tokenizer, r->stop, r->n_stop,
+                    r->kind == GEN_CHAT);
+    stream_init(&a->echo, a->model->tokenizer, NULL, 0, true);
+}
+
+bool answer_new(const struct loaded *model, struct gen_request *r, struct answer **ret,
+                struct gen_error *ret_error)
+{
+    *ret_error = (struct gen_error){.id = r->id};
+    struct answer *a = mem_zero(1, sizeof(*a));
+    a->model = model;
+    a->request = *r;
+    a->choice = mem_zero((size_t)r->n, sizeof(*a->choice));
+    init_streams(a);
+    struct tokens prompt;
+    tokens_init(&prompt, PROMPT_TOKENS_MAX);
+    int rc = prepare(a, &prompt, ret_error);
+    tokens_release(&prompt);
+    if (rc != 0) {
+        gen_request_init(&a->request); /* stays the caller's */
+        a->request.n = r->n;
+        answer_free(a);
+        return false;
+    }
+    gen_request_init(r);
+    *ret = a;
+    return true;
+}
+
+void answer_free(struct answer *a)
+{
+    if (!a)
+        return;
+    for (int64_t i = 0; i < a->request.n; i++)
+        stream_release(&a->choice[i].stream);
+    stream_release(&a->echo);
+    job_free(a->job);
+    free(a->bias);
+    free(a->choice);
+    gen_request_release(&a->request);
+    free(a);
+}
+
+/* ---- frames ---- */
+
+static void stop_computing(struct answer *a)
+{
+    for (int i = 0; i < a->job->n_seq; i++)
+        engine_cancel(a->model->engine, &a->job->seq[i]);
+}
+
+static void fail(struct answer *a, const struct err *err, struct outbox *out)
+{
+    if (a->has_failed)
+        return;
+    a->has_failed = true;
+    stop_computing(a);
+    struct gen_error e = {.id = a->request.id, .err = *err};
+    outbox_put(out, gen_error_to_json(&e));
+}
+
+static bool is_silent(const struct answer *a)
+{
+    return a->is_cancelled || a->has_failed;
+}
+
+static void send_delta(struct answer *a, const struct gen_delta *d, struct outbox *out)
+{
+    struct err err;
+    if (!outbox_put(out, gen_delta_to_json(d))) {
+        err_set(&err, ERR_TOO_LARGE, "a part of the answer is too large to send");
+        fail(a, &err, out);
+    }
+}
+
+static void send_text(struct answer *a, int index, bool all, struct outbox *out)
+{
+    struct gen_delta d = {0};
+    if (!stream_take(&a->choice[index].stream, all, &d))
+        return;
+    d.id = a->request.id;
+    d.index = index;
+    send_delta(a, &d, out);
+    gen_delta_release(&d);
+}
+
+static void send_end(struct answer *a, int index, enum gen_reason reason, struct outbox *out)
+{
+    struct choice *c = &a->choice[index];
+    int i_stop = c->stream.i_stop;
+    struct gen_end end = {
+        .id = a->request.id,
+        .index = index,
+        .reason = i_stop >= 0 ? GEN_STOP : reason,
+        .stop = i_stop >= 0 ? a->request.stop[i_stop] : NULL,
+        .n_completion = c->n_completion,
+    };
+    c->has_ended = true;
+    outbox_put(out, gen_end_to_json(&end));
+}
+
+/* ---- tokens with their log probabilities ---- */
+
+static bool piece_of(const struct answer *a, int32_t id, char **ret, size_t *ret_n)
+{
+    struct buf b;
+    buf_init(&b, 1 << 20);
+    bool ok = tokenizer_piece(a->model->tokenizer, id, true, &b);
+    *ret_n = b.len;
+    *ret = buf_steal(&b);
+    buf_release(&b);
+    return ok && *ret;
+}
+
+/* What the engine reports of one token, as the gateway wants it; owned by the caller. */
+static int make_token(const struct answer *a, const struct sampler_result *r, struct gen_token *ret,
+                      struct err *err)
+{
+    struct gen_token t = {.id = r->id, .logprob = r->logprob};
+    if (a->request.logprobs) {
+        bool ok = piece_of(a, r->id, &t.bytes, &t.n_bytes);
+        if (r->n_top > 0)
+            t.top = mem_try_array((size_t)r->n_top, sizeof(*t.top));
+        for (int i = 0; ok && t.top && i < r->n_top; i++) {
+            struct gen_top *top = &t.top[t.n_top++];
+            top->id = r->top[i].id;
+            top->logprob = r->top[i].logprob;
+            ok = piece_of(a, top->id, &top->bytes, &top->n_bytes);
+        }
+        if (!ok || (r->n_top > 0 && !t.top)) {
+            struct gen_delta d = {.tokens = mem_alloc(sizeof(t)), .n_tokens = 1};
+            d.tokens[0] = t;
+            gen_delta_release(&d);
+            return err_set(err, ERR_NOMEM, "no memory for log probabilities");
+        }
+    }
+    *ret = t;
+    return 0;
+}
+
+static int push(const struct answer *a, struct stream *s, const struct sampler_result *r,
+                bool *ret_stopped, struct err *err)
+{
+    struct gen_token token;
+    int rc = make_token(a, r, &token, err);
+    return rc != 0 ? rc : stream_push(s, &token, ret_stopped, err);
+}
+
+/* ---- echo ---- */
+
+/* Sends what the echo stream holds to every choice. */
+static void send_echo(struct answer *a, bool all, struct outbox *out)
+{
+    struct gen_delta d = {0};
+    if ((!all && a->echo.n_held < ECHO_TOKENS) || !stream_take(&a->echo, all, &d))
+        return;
+    d.id = a->request.id;
+    for (d.index = 0; d.index < a->request.n && !is_silent(a); d.index++)
+        send_delta(a, &d, out);
+    gen_delta_release(&d);
+}
+
+/* One more token of the prompt, with its log probabilities. */
+static void echo_token(struct answer *a, const struct sampler_result *r, struct outbox *out)
+{
+    struct err err;
+    bool stopped;
+    bool is_ours = a->n_echoed++ == 0 && a->has_bos;
+    int rc = is_ours ? 0 : push(a, &a->echo, r, &stopped, &err);
+    bool is_last = a->n_echoed == a->n_prompt;
+    if (rc == 0 && is_last)
+        rc = stream_finish(&a->echo, &err);
+    if (rc != 0)
+        fail(a, &err, out);
+    else
+        send_echo(a, is_last, out);
+}
+
+/* The whole prompt at once, without log probabilities; a completion's text as it was written. */
+static void echo_plain(struct answer *a, struct outbox *out)
+{
+    struct err err;
+    const int32_t *token = a->job->seq[0].token;
+    int rc = 0;
+    for (int i = a->has_bos; i < a->n_prompt && rc == 0; i++) {
+        struct gen_token t = {.id = token[i], .logprob = NAN};
+        bool stopped;
+        rc = stream_push(&a->echo, &t, &stopped, &err);
+    }
+    rc = rc != 0 ? rc : stream_finish(&a->echo, &err);
+    if (rc != 0) {
+        fail(a, &err, out);
+        return;
+    }
+    if (a->request.kind == GEN_TEXT) {
+        buf_clear(&a->echo.text);
+        buf_add(&a->echo.text, a->request.text, a->request.text_len);
+        for (size_t i = 0; i < a->echo.n_held; i++)
+            a->echo.held[i].end = 0;
+    }
+    send_echo(a, true, out);
+}
+
+/* ---- events ---- */
+
+static json_t *accepted(const struct answer *a)
+{
+    return json_pack("{s:s,s:I,s:I}", "t", "accepted", "id", (json_int_t)a->request.id, "n_prompt",
+                     (json_int_t)a->n_prompt);
+}
+
+void answer_begin(struct answer *a, struct outbox *out)
+{
+    a->submit_ns = clock_ns();
+    outbox_put(out, accepted(a));
+    if (a->request.echo && !a->request.logprobs)
+        echo_plain(a, out);
+    bool is_nothing = a->request.max_tokens == 0 && !(a->request.echo && a->request.logprobs);
+    if (is_nothing || a->has_failed) {
+        a->n_engine_ended = a->job->n_seq; /* never submitted */
+        a->start_ns = a->first_ns = a->last_ns = a->submit_ns;
+        return;
+    }
+    engine_submit(a->model->engine, a->job);
+}
+
+static void on_started(struct answer *a, const struct engine_event *e, struct outbox *out)
+{
+    a->start_ns = a->first_ns = a->last_ns = e->time_ns;
+    outbox_put(out, json_pack("{s:s,s:I,s:I,s:f}", "t", "started", "id", (json_int_t)a->request.id,
+                              "n_cached", (json_int_t)0, "queue_ms",
+                              (double)(a->start_ns - a->submit_ns) * 1e-6));
+    if (a->job->score_prompt) {
+        struct sampler_result first = {.id = a->job->seq[0].token[0], .logprob = NAN};
+        echo_token(a, &first, out);
+    }
+}
+
+static void on_token(struct answer *a, const struct engine_event *e, struct outbox *out)
+{
+    int index = e->seq->index;
+    struct choice *c = &a->choice[index];
+    if (c->has_ended || a->request.max_tokens == 0)
+        return;
+    if (a->first_ns == a->start_ns)
+        a->first_ns = e->time_ns;
+    a->last_ns = e->time_ns;
+    c->n_completion++;
+    struct err err;
+    bool stopped = false;
+    if (push(a, &c->stream, &e->result, &stopped, &err) != 0) {
+        fail(a, &err, out);
+        return;
+    }
+    send_text(a, index, stopped, out);
+    if (stopped) {
+        send_end(a, index, GEN_STOP, out);
+        engine_cancel(a->model->engine, e->seq);
+    }
+}
+
+static void on_end(struct answer *a, const struct engine_event *e, struct outbox *out)
+{
+    int index = e->seq->index;
+    struct choice *c = &a->choice[index];
+    a->n_engine_ended++;
+    if (c->has_ended || is_silent(a) || a->request.max_tokens == 0)
+        return;
+    c->n_completion += e->end == ENGINE_END_EOG; /* the end token was computed too */
+    struct err err;
+    if (stream_finish(&c->stream, &err) != 0) {
+        fail(a, &err, out);
+        return;
+    }
+    send_text(a, index, true, out);
+    send_end(a, index, e->end == ENGINE_END_LENGTH ? GEN_LENGTH : GEN_STOP, out);
+}
+
+void answer_event(struct answer *a, const struct engine_event *e, struct outbox *out)
+{
+    if (e->kind == ENGINE_END)
+        on_end(a, e, out);
+    else if (is_silent(a))
+        return;
+    else if (e->kind == ENGINE_STARTED)
+        on_started(a, e, out);
+    else if (e->kind == ENGINE_SCORE)
+        echo_token(a, &e->result, out);
+    else
+        on_token(a, e, out);
+}
+
+void answer_cancel(struct answer *a)
+{
+    a->is_cancelled = true;
+    stop_computing(a);
+}
+
+bool answer_is_over(const struct answer *a)
+{
+    return a->n_engine_ended == a->job->n_seq;
+}
+
+void answer_finish(struct answer *a, struct outbox *out)
+{
+    struct err err;
+    if (a->has_failed)
+        return;
+    struct gen_done done = {
+        .id = a->request.id,
+        .n_prompt = a->n_prompt,
+        .queue_ms = (double)(a->start_ns - a->submit_ns) * 1e-6,
+        .prefill_ms = (double)(a->first_ns - a->start_ns) * 1e-6,
+        .decode_ms = (double)(a->last_ns - a->first_ns) * 1e-6,
+    };
+    bool all_ended = true;
+    for (int i = 0; i < (int)a->request.n; i++) {
+        if (a->request.max_tokens == 0 && !a->is_cancelled)
+            send_end(a, i, GEN_LENGTH, out);
+        done.n_completion += a->choice[i].n_completion;
+        all_ended = all_ended && a->choice[i].has_ended;
+    }
+    if (all_ended) {
+        outbox_put(out, gen_done_to_json(&done));
+        return;
+    }
+    err_set(&err, ERR_CANCELLED, "the request was cancelled");
+    fail(a, &err, out);
+}

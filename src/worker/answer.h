@@ -1,0 +1,53 @@
+/*
+ * answer: one request from its admission to its last frame.
+ *
+ * Turns engine events into frames: text and log probabilities per choice, stop strings, ends. The
+ * loop calls it on its own thread; the engine works on answer's job meanwhile.
+ */
+#ifndef HEARTH_WORKER_ANSWER_H
+#define HEARTH_WORKER_ANSWER_H
+
+#include "worker/load.h"
+#include "worker/outbox.h"
+#include "worker/stream.h"
+
+struct choice {
+    struct stream stream;
+    int64_t n_completion;
+    bool has_ended; /* its `end` was sent */
+};
+
+struct answer {
+    struct answer *next; /* the loop's list */
+    const struct loaded *model;
+    struct gen_request request; /* owned */
+    struct job *job;            /* owned; NULL when nothing is to be computed */
+    struct sampling_bias *bias; /* owned; the job borrows it */
+    uint64_t bytes;             /* what the job takes, for admission */
+    struct choice *choice;      /* [request.n] */
+    struct stream echo;         /* the prompt with log probabilities */
+    int n_echoed;               /* tokens of the prompt given to echo */
+    int n_prompt;
+    bool has_bos; /* the prompt's first token was added here */
+    int n_engine_ended;
+    bool is_cancelled; /* by the gateway */
+    bool has_failed;   /* its `error` was sent */
+    int64_t submit_ns, start_ns, first_ns, last_ns;
+};
+
+/*
+ * Tokenizes and checks; takes *r's contents on success. On failure *ret_error is the frame to
+ * send. Does not submit.
+ */
+bool answer_new(const struct loaded *model, struct gen_request *r, struct answer **ret,
+                struct gen_error *ret_error) __attribute__((warn_unused_result));
+void answer_free(struct answer *a);
+/* Sends `accepted` and what can be said at once; submits the job if there is one. */
+void answer_begin(struct answer *a, struct outbox *out);
+void answer_event(struct answer *a, const struct engine_event *e, struct outbox *out);
+void answer_cancel(struct answer *a);
+/* All was computed: sends `done` or `error`. The answer may be freed then. */
+bool answer_is_over(const struct answer *a);
+void answer_finish(struct answer *a, struct outbox *out);
+
+#endif

@@ -1,0 +1,229 @@
+/*
+ * load: see the header. The order: map and check the file, tokenizer and template, the memory
+ * plan, the model, one token to touch every weight.
+ */
+#include "worker/load.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define BATCH_MAX   256 /* tokens in one step: enough for the kernels to be at full speed */
+#define SCORE_ROWS  16  /* rows of logits beside one per sequence, for prompts with echo */
+#define STEP_MS     60  /* a step with prefill lasts about so long: others wait no longer */
+#define SEQ_DEFAULT 4
+
+static void progress(const struct load_opts *o, const char *stage, double fraction)
+{
+    if (o->progress)
+        o->progress(o->progress_ctx, stage, fraction);
+}
+
+/* ---- text: tokenizer, template, end tokens ---- */
+
+static int collect_eog(struct loaded *l, struct err *err)
+{
+    size_t n_vocab = tokenizer_n_vocab(l->tokenizer);
+    for (int pass = 0; pass < 2; pass++) {
+        int n = 0;
+        for (size_t i = 0; i < n_vocab; i++) {
+            if (!tokenizer_is_eog(l->tokenizer, (token_id)i))
+                continue;
+            if (pass == 1)
+                l->eog[n] = (int32_t)i;
+            n++;
+        }
+        if (pass == 0 && !(l->eog = mem_try_array((size_t)n + 1, sizeof(*l->eog))))
+            return err_set(err, ERR_NOMEM, "no memory for the end tokens");
+        l->n_eog = n;
+    }
+    return 0;
+}
+
+static struct str text_of(const struct tokenizer *t, token_id id)
+{
+    return id == TOKEN_NONE ? (struct str){"", 0} : tokenizer_token_text(t, id);
+}
+
+static int load_text(struct loaded *l, struct err *err)
+{
+    int rc = tokenizer_new(l->gguf, &l->tokenizer, err);
+    rc = rc != 0 ? rc : spellings_new(l->tokenizer, &l->spellings, err);
+    rc = rc != 0 ? rc : collect_eog(l, err);
+    struct str source = {"", 0};
+    rc = rc != 0 ? rc : gguf_get_str(l->gguf, "tokenizer.chat_template", &source, err);
+    if (rc != 0)
+        return rc;
+    struct str bos = text_of(l->tokenizer, tokenizer_bos(l->tokenizer));
+    struct str eos = text_of(l->tokenizer, tokenizer_eos(l->tokenizer));
+    rc = chat_new(source, bos, eos, &l->chat, err);
+    return rc != 0 ? err_wrap(err, "the model's chat template") : 0;
+}
+
+/* ---- memory ---- */
+
+static int make_plan(const struct load_opts *o, struct loaded *l, const struct model_info *info,
+                     struct engine_config *c, struct model_opts *m, struct err *err)
+{
+    struct memory_wish w = {
+        .budget_bytes = o->budget_bytes,
+        .weight_bytes = info->weight_bytes,
+        .block_bytes = info->kv_block_bytes,
+        .block_len = KV_BLOCK_LEN,
+        .n_ctx_train = info->n_ctx_train,
+        .n_ctx = o->n_ctx,
+        .n_seq = c->limits.n_seq_max,
+        .kv_bytes = (uint64_t)o->kv_bytes,
+    };
+    uint64_t scratch;
+    m->n_ctx_max = o->n_ctx > 0 && o->n_ctx < info->n_ctx_train ? (int)o->n_ctx : info->n_ctx_train;
+    int rc = model_scratch_bytes(l->gguf, m, &scratch, err);
+    if (rc != 0)
+        return rc;
+    w.scratch_bytes = scratch + engine_bytes(c);
+    rc = memory_plan(&w, &l->plan, err);
+    if (rc != 0)
+        return rc;
+    m->n_ctx_max = (int)l->plan.n_ctx;
+    l->ready.scratch_bytes = (int64_t)(w.scratch_bytes + l->plan.reserve_bytes);
+    return 0;
+}
+
+/* Zero pages that cost nothing until they are used. */
+static int map_slab(struct loaded *l, struct err *err)
+{
+    size_t n = l->plan.kv_bytes;
+    void *p =
+        mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED)
+        return err_set(err, ERR_NOMEM, "cannot map %zu bytes for keys and values", n);
+    madvise(p, n, MADV_HUGEPAGE);
+    l->kv = (struct kv_slab){p, l->plan.n_blocks};
+    l->kv_mapped = n;
+    return 0;
+}
+
+/* ---- model and engine ---- */
+
+static void forward(void *ctx, const struct kv_slab *kv, const struct batch *b, float *logits)
+{
+    model_forward(ctx, kv, b, logits);
+}
+
+/* One token through the whole model, so that the first request does not wait for the disk. */
+static int warm(struct loaded *l, int n_vocab, struct err *err)
+{
+    float *logits = mem_try_array((size_t)n_vocab, sizeof(*logits));
+    if (!logits)
+        return err_set(err, ERR_NOMEM, "no memory for one row of logits");
+    token_id bos = tokenizer_bos(l->tokenizer);
+    int32_t token = bos == TOKEN_NONE ? 0 : bos, row = 0;
+    uint32_t block = 0;
+    struct batch_seq seq = {.block = &block, .n_tokens = 1};
+    struct batch b = {
+        .token = &token, .n_tokens = 1, .seq = &seq, .n_seq = 1, .out_row = &row, .n_out = 1};
+    model_forward(l->model, &l->kv, &b, logits);
+    int n_bad = 0;
+    for (int i = 0; i < n_vocab; i++)
+        n_bad += !(logits[i] - logits[i] == 0.0f); /* NaN or infinite */
+    free(logits);
+    if (n_bad > 0)
+        return err_set(err, ERR_CORRUPT,
+                       "the model computes %d values that are not finite: its weights are damaged",
+                       n_bad);
+    return 0;
+}
+
+static void describe(const struct load_opts *o, struct loaded *l, const struct model_info *info)
+{
+    struct worker_ready *r = &l->ready;
+    snprintf(r->arch, sizeof(r->arch), "%s", info->arch);
+    snprintf(r->name, sizeof(r->name), "%s", info->name);
+    snprintf(r->file_type, sizeof(r->file_type), "%s", info->file_type);
+    snprintf(r->kernel, sizeof(r->kernel), "%s", cpu_level_name(o->kernels->level));
+    snprintf(r->fingerprint, sizeof(r->fingerprint), "hearth-%s-%s", HEARTH_VERSION, r->kernel);
+    r->n_params = (int64_t)info->n_params;
+    r->n_ctx_train = info->n_ctx_train;
+    r->n_ctx = l->plan.n_ctx;
+    r->n_vocab = info->n_vocab;
+    r->n_threads = pool_n_threads(o->pool);
+    r->weight_bytes = (int64_t)info->weight_bytes;
+    r->kv_bytes = (int64_t)l->plan.kv_bytes;
+    r->has_template = !chat_template_is_fallback(l->chat);
+}
+
+static int load_weights(const struct load_opts *o, struct loaded *l, struct err *err)
+{
+    struct model_info info;
+    int rc = model_describe(l->gguf, &info, err);
+    if (rc != 0)
+        return rc;
+    if (tokenizer_n_vocab(l->tokenizer) > (size_t)info.n_vocab)
+        return err_set(err, ERR_CORRUPT, "the tokenizer has %zu tokens, the model knows %d",
+                       tokenizer_n_vocab(l->tokenizer), info.n_vocab);
+    int n_seq = o->n_seq > 0 ? (int)o->n_seq : SEQ_DEFAULT;
+    struct model_opts m = {
+        .kernels = o->kernels,
+        .pool = o->pool,
+        .n_batch_max = n_seq < BATCH_MAX ? BATCH_MAX : n_seq + 1,
+        .n_out_max = n_seq + SCORE_ROWS,
+    };
+    struct engine_config c = {
+        .forward = forward,
+        .pool = o->pool,
+        .n_vocab = info.n_vocab,
+        .eog = l->eog,
+        .n_eog = l->n_eog,
+        .limits = {n_seq, m.n_batch_max, m.n_out_max},
+        .step_ms = STEP_MS,
+    };
+    l->ready.n_seq_max = n_seq;
+    rc = make_plan(o, l, &info, &c, &m, err);
+    rc = rc != 0 ? rc : map_slab(l, err);
+    progress(o, "load", 0);
+    rc = rc != 0 ? rc : model_new(l->gguf, &m, &l->model, err);
+    progress(o, "warm", 0);
+    rc = rc != 0 ? rc : warm(l, info.n_vocab, err);
+    if (rc != 0)
+        return rc;
+    c.forward_ctx = l->model;
+    c.kv = l->kv;
+    describe(o, l, &info);
+    return engine_new(&c, &l->engine, err);
+}
+
+int load_model(const struct load_opts *opts, struct loaded *ret, struct err *err)
+{
+    struct loaded l = {0};
+    int64_t start = clock_ns();
+    progress(opts, "map", 0);
+    int rc = gguf_open_fds(opts->fd, opts->n_fds, &l.gguf, err);
+    progress(opts, "check", 0);
+    rc = rc != 0 ? rc : load_text(&l, err);
+    rc = rc != 0 ? rc : load_weights(opts, &l, err);
+    if (rc != 0) {
+        loaded_release(&l);
+        return rc;
+    }
+    l.ready.load_ms = (double)(clock_ns() - start) * 1e-6;
+    *ret = l;
+    return 0;
+}
+
+void loaded_release(struct loaded *l)
+{
+    engine_free(l->engine);
+    model_free(l->model);
+    chat_free(l->chat);
+    spellings_free(l->spellings);
+    tokenizer_free(l->tokenizer);
+    gguf_free(l->gguf);
+    if (l->kv_mapped > 0)
+        munmap(l->kv.base, l->kv_mapped);
+    free(l->eog);
+    *l = (struct loaded){0};
+}

@@ -1,0 +1,47 @@
+/*
+ * load: everything one worker holds of one model, from open descriptors to a warm engine.
+ *
+ * Runs inside the sandbox: the bytes it parses are not trusted. Needs no file system.
+ */
+#ifndef HEARTH_WORKER_LOAD_H
+#define HEARTH_WORKER_LOAD_H
+
+#include "engine/engine.h"
+#include "ipc/message.h"
+#include "text/chat.h"
+#include "worker/memory_plan.h"
+#include "worker/spelling.h"
+
+#define WORKER_SEQ_MAX 256 /* --parallel */
+
+struct load_opts {
+    const int *fd; /* [n_fds] parts of the model file */
+    int n_fds;
+    int64_t n_ctx, n_seq, kv_bytes; /* 0: computed */
+    uint64_t budget_bytes;
+    struct pool *pool; /* borrowed */
+    const struct kernels *kernels;
+    void (*progress)(void *ctx, const char *stage, double fraction);
+    void *progress_ctx;
+};
+
+struct loaded {
+    struct gguf *gguf;
+    struct tokenizer *tokenizer;
+    struct chat *chat;
+    struct spellings *spellings;
+    struct model *model;
+    struct engine *engine; /* not started */
+    struct memory_plan plan;
+    struct kv_slab kv;
+    size_t kv_mapped;
+    int32_t *eog; /* [n_eog] */
+    int n_eog;
+    struct worker_ready ready; /* all but sandboxed */
+};
+
+int load_model(const struct load_opts *opts, struct loaded *ret, struct err *err)
+    __attribute__((warn_unused_result));
+void loaded_release(struct loaded *l);
+
+#endif

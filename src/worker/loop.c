@@ -1,0 +1,384 @@
+/*
+ * loop: see the header. One thread; it blocks only in poll.
+ *
+ * When the outbox is full, neither frames are read nor events taken until the gateway has read:
+ * the event ring fills, then the engine waits. Memory stays bounded on every side.
+ */
+#include "worker/loop.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "worker/answer.h"
+#include "worker/prompt.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define ANSWERS_MAX      1024         /* requests admitted at once */
+#define ANSWER_BYTES_MAX (1ull << 30) /* what their tokens may take, touched or not */
+#define EVENTS_AT_ONCE   64
+#define READ_BYTES       (64u << 10)
+#define STATS_MS         1000
+#define TEXT_TOKENS_MAX  (16u << 20)
+
+struct loop {
+    struct loaded *model;
+    struct outbox *out;
+    struct frame_reader in;
+    bool has_frames; /* the reader may hold whole frames */
+    struct answer *answers;
+    int n_answers;
+    uint64_t answer_bytes;
+    bool is_draining;
+    bool is_over;
+    int exit_code;
+    int64_t n_cancelled;
+    struct worker_stats stats_sent;
+    int64_t stats_ms; /* when */
+};
+
+static void broken(struct loop *l, const char *why)
+{
+    log_error("the stream from the gateway is broken: %s", why);
+    l->is_over = true;
+    l->exit_code = 1;
+}
+
+static void send_error(struct loop *l, uint64_t id, const struct err *err)
+{
+    struct gen_error e = {.id = id, .err = *err};
+    outbox_put(l->out, gen_error_to_json(&e));
+}
+
+/* ---- statistics ---- */
+
+static void collect_stats(struct loop *l, struct worker_stats *ret)
+{
+    struct engine_stats e;
+    engine_get_stats(l->model->engine, &e);
+    *ret = (struct worker_stats){
+        .running = e.n_running,
+        .waiting = e.n_waiting,
+        .kv_blocks_used = e.n_blocks_used,
+        .kv_blocks = e.n_blocks,
+        .steps = (int64_t)e.n_steps,
+        .prompt_tokens = (int64_t)e.n_prompt_tokens,
+        .output_tokens = (int64_t)e.n_output_tokens,
+        .preemptions = (int64_t)e.n_preempted,
+        .cancelled = l->n_cancelled,
+        .prefill_s = e.prefill_s,
+        .decode_s = e.decode_s,
+    };
+}
+
+static bool stats_equal(const struct worker_stats *a, const struct worker_stats *b)
+{
+    return a->running == b->running && a->waiting == b->waiting &&
+           a->kv_blocks_used == b->kv_blocks_used && a->kv_blocks == b->kv_blocks &&
+           a->steps == b->steps && a->cancelled == b->cancelled;
+}
+
+static void send_stats(struct loop *l)
+{
+    struct worker_stats s;
+    collect_stats(l, &s);
+    l->stats_ms = clock_ms();
+    if (stats_equal(&s, &l->stats_sent))
+        return;
+    l->stats_sent = s;
+    outbox_put(l->out, worker_stats_to_json(&s));
+}
+
+/* ---- answers ---- */
+
+static void drop_answer(struct loop *l, struct answer *a)
+{
+    struct answer **at = &l->answers;
+    while (*at != a)
+        at = &(*at)->next;
+    *at = a->next;
+    l->n_answers--;
+    l->answer_bytes -= a->bytes;
+    answer_free(a);
+}
+
+static void finish_if_over(struct loop *l, struct answer *a)
+{
+    if (!answer_is_over(a))
+        return;
+    bool cancelled = a->is_cancelled;
+    answer_finish(a, l->out);
+    drop_answer(l, a);
+    if (cancelled) {
+        l->n_cancelled++;
+        send_stats(l);
+    }
+}
+
+static void take_events(struct loop *l)
+{
+    struct engine_event event[EVENTS_AT_ONCE];
+    int n = engine_take(l->model->engine, event, EVENTS_AT_ONCE);
+    for (int i = 0; i < n; i++) {
+        struct answer *a = event[i].seq->job->owner;
+        answer_event(a, &event[i], l->out);
+        if (event[i].kind == ENGINE_END)
+            finish_if_over(l, a);
+    }
+}
+
+static int may_admit(const struct loop *l, struct err *err)
+{
+    if (l->is_draining)
+        return err_set(err, ERR_UNAVAILABLE, "the model is being unloaded; try again");
+    if (l->n_answers >= ANSWERS_MAX || l->answer_bytes >= ANSWER_BYTES_MAX)
+        return err_set(err, ERR_UNAVAILABLE, "%d requests are queued already; try again later",
+                       l->n_answers);
+    return 0;
+}
+
+/* ---- frames ---- */
+
+static void on_generate(struct loop *l, const json_t *frame, uint64_t id)
+{
+    struct err err = {0};
+    struct gen_request r;
+    if (may_admit(l, &err) != 0 || gen_request_from_json(frame, &r, &err) != 0) {
+        send_error(l, id, &err);
+        return;
+    }
+    struct answer *a;
+    struct gen_error e;
+    if (!answer_new(l->model, &r, &a, &e)) {
+        gen_request_release(&r);
+        outbox_put(l->out, gen_error_to_json(&e));
+        return;
+    }
+    a->next = l->answers;
+    l->answers = a;
+    l->n_answers++;
+    l->answer_bytes += a->bytes;
+    answer_begin(a, l->out);
+    finish_if_over(l, a);
+}
+
+static void on_cancel(struct loop *l, const json_t *frame, uint64_t id)
+{
+    (void)frame;
+    for (struct answer *a = l->answers; a; a = a->next) {
+        if (a->request.id == id) {
+            answer_cancel(a);
+            return;
+        }
+    }
+}
+
+static int encode_text(struct loop *l, const json_t *frame, struct tokens *out, struct err *err)
+{
+    bool special = false, bos = false;
+    struct str text = {"", 0};
+    int rc = json_get_bool(frame, "special", &special, err);
+    rc = rc != 0 ? rc : json_get_bool(frame, "bos", &bos, err);
+    rc = rc != 0 ? rc : json_get_str(frame, "text", &text, err);
+    if (rc != 0)
+        return rc;
+    unsigned flags = (special ? TOKENIZE_SPECIAL : 0) | (bos ? TOKENIZE_BOS_EOS : 0);
+    return tokenizer_encode(l->model->tokenizer, text, flags, out, err);
+}
+
+static void on_tokenize(struct loop *l, const json_t *frame, uint64_t id)
+{
+    struct err err = {0};
+    struct tokens tokens;
+    tokens_init(&tokens, TEXT_TOKENS_MAX);
+    if (encode_text(l, frame, &tokens, &err) != 0) {
+        send_error(l, id, &err);
+        tokens_release(&tokens);
+        return;
+    }
+    json_t *array = json_array();
+    for (size_t i = 0; i < tokens.len; i++)
+        json_array_append_new(array, json_integer(tokens.id[i]));
+    outbox_put(l->out,
+               json_pack("{s:s,s:I,s:o}", "t", "tokens", "id", (json_int_t)id, "tokens", array));
+    tokens_release(&tokens);
+}
+
+static void send_text(struct loop *l, uint64_t id, const struct buf *text)
+{
+    json_t *value = json_stringn(text->ptr ? text->ptr : "", text->len);
+    json_t *frame = json_pack("{s:s,s:I,s:o}", "t", "text", "id", (json_int_t)id, "text", value);
+    struct err err;
+    if (!outbox_put(l->out, frame)) {
+        err_set(&err, ERR_TOO_LARGE, "the text is too large to send, or not UTF-8");
+        send_error(l, id, &err);
+    }
+}
+
+static int decode_tokens(struct loop *l, const json_t *frame, struct buf *out, struct err *err)
+{
+    int32_t *token;
+    size_t n;
+    int rc = message_tokens(json_object_get(frame, "tokens"), &token, &n, err);
+    if (rc != 0)
+        return rc;
+    struct detokenizer d;
+    detokenizer_init(&d, l->model->tokenizer, true);
+    d.special = true;
+    bool ok = true;
+    for (size_t i = 0; i < n && ok && rc == 0; i++) {
+        if (token[i] >= l->model->ready.n_vocab)
+            rc =
+                err_set_param(err, ERR_INVALID, "tokens", "token %d does not exist", (int)token[i]);
+        else
+            ok = detokenizer_push(&d, token[i], out);
+    }
+    ok = ok && detokenizer_flush(&d, out);
+    free(token);
+    return rc != 0 || ok ? rc : err_set(err, ERR_TOO_LARGE, "the text is too large");
+}
+
+static void on_detokenize(struct loop *l, const json_t *frame, uint64_t id)
+{
+    struct err err = {0};
+    struct buf text;
+    buf_init(&text, FRAME_BYTES_MAX);
+    if (decode_tokens(l, frame, &text, &err) != 0)
+        send_error(l, id, &err);
+    else
+        send_text(l, id, &text);
+    buf_release(&text);
+}
+
+static void on_render(struct loop *l, const json_t *frame, uint64_t id)
+{
+    struct err err = {0};
+    struct buf text;
+    buf_init(&text, FRAME_BYTES_MAX);
+    json_t *request = json_object_get(frame, "request");
+    int rc = json_is_object(request)
+                 ? prompt_render(l->model, request, &text, &err)
+                 : err_set_param(&err, ERR_INVALID, "request", "request must be an object");
+    if (rc != 0)
+        send_error(l, id, &err);
+    else
+        send_text(l, id, &text);
+    buf_release(&text);
+}
+
+static void handle(struct loop *l, const json_t *frame)
+{
+    static const struct {
+        const char *type;
+        void (*run)(struct loop *l, const json_t *frame, uint64_t id);
+    } handlers[] = {
+        {"generate", on_generate},     {"cancel", on_cancel}, {"tokenize", on_tokenize},
+        {"detokenize", on_detokenize}, {"render", on_render},
+    };
+    struct err err = {0};
+    uint64_t id;
+    if (message_is(frame, "drain")) {
+        l->is_draining = true;
+        return;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(handlers); i++) {
+        if (!message_is(frame, handlers[i].type))
+            continue;
+        if (message_id(frame, &id, &err) != 0)
+            broken(l, err.text);
+        else
+            handlers[i].run(l, frame, id);
+        return;
+    }
+    broken(l, "a frame of unknown type");
+}
+
+static void handle_frames(struct loop *l)
+{
+    while (l->has_frames && !l->is_over && !outbox_is_full(l->out)) {
+        struct err err = {0};
+        json_t *frame;
+        int rc = frame_reader_next(&l->in, &frame, &err);
+        l->has_frames = rc == 1;
+        if (rc < 0)
+            broken(l, err.text);
+        if (rc == 1) {
+            handle(l, frame);
+            json_decref(frame);
+        }
+    }
+}
+
+static void read_frames(struct loop *l)
+{
+    char bytes[READ_BYTES];
+    ssize_t n = read(l->out->fd, bytes, sizeof(bytes));
+    if (n < 0 && (errno == EINTR || errno == EAGAIN || errno == EWOULDBLOCK))
+        return;
+    if (n <= 0) {
+        log_info("the gateway closed the connection");
+        l->is_over = true;
+        return;
+    }
+    l->has_frames = frame_reader_feed(&l->in, bytes, (size_t)n);
+    if (!l->has_frames)
+        broken(l, "no memory for a frame");
+}
+
+/* ---- the loop ---- */
+
+static int wait_ms(struct loop *l)
+{
+    struct worker_stats now;
+    collect_stats(l, &now);
+    if (l->n_answers == 0 && stats_equal(&now, &l->stats_sent))
+        return -1;
+    int64_t left = l->stats_ms + STATS_MS - clock_ms();
+    return left < 0 ? 0 : (int)left;
+}
+
+static void turn(struct loop *l)
+{
+    outbox_flush(l->out);
+    bool full = outbox_is_full(l->out);
+    struct pollfd p[2] = {
+        {.fd = l->out->fd, .events = outbox_is_empty(l->out) ? 0 : POLLOUT},
+        {.fd = engine_event_fd(l->model->engine), .events = full ? 0 : POLLIN},
+    };
+    if (!full && !l->has_frames)
+        p[0].events |= POLLIN;
+    int rc = poll(p, 2, l->has_frames && !full ? 0 : wait_ms(l));
+    if (rc < 0 && errno != EINTR) {
+        broken(l, strerror(errno));
+        return;
+    }
+    if (rc > 0 && p[1].revents)
+        take_events(l);
+    if (rc > 0 && !l->has_frames && !full && p[0].revents & (POLLIN | POLLHUP | POLLERR))
+        read_frames(l);
+    else if (rc > 0 && full && p[0].revents & (POLLHUP | POLLERR))
+        l->is_over = true;
+    handle_frames(l);
+    if (clock_ms() >= l->stats_ms + STATS_MS)
+        send_stats(l);
+    if (l->is_draining && l->n_answers == 0)
+        l->is_over = true;
+}
+
+int loop_run(struct loaded *model, struct outbox *out)
+{
+    struct loop l = {.model = model, .out = out, .stats_ms = clock_ms()};
+    frame_reader_init(&l.in);
+    while (!l.is_over && !out->is_broken)
+        turn(&l);
+    engine_stop(model->engine);
+    if (l.is_draining)
+        outbox_flush_all(out);
+    while (l.answers)
+        drop_answer(&l, l.answers);
+    frame_reader_release(&l.in);
+    return l.exit_code;
+}

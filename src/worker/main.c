@@ -1,0 +1,162 @@
+/*
+ * main: the worker process. Owns the order in which it gives up its rights: first everything that
+ * must be read from the machine is read and the threads of the pool are started; then the first
+ * lock; then the model's bytes are parsed; then the second lock; then it serves.
+ */
+#include "base/log.h"
+#include "base/mem.h"
+#include "worker/load.h"
+#include "worker/loop.h"
+#include "worker/sandbox.h"
+#include "worker/worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SOCKET_FD 3
+#define MODEL_FD  4
+#define PARTS_MAX 512
+
+struct options {
+    int64_t n_fds, n_ctx, n_parallel, n_threads, kv_bytes, memory_max;
+};
+
+static bool parse_options(int argc, char **argv, struct options *o)
+{
+    const struct {
+        const char *name;
+        int64_t *ret, min, max;
+    } known[] = {
+        {"--fds", &o->n_fds, 1, PARTS_MAX},
+        {"--ctx", &o->n_ctx, 0, INT32_MAX},
+        {"--parallel", &o->n_parallel, 0, WORKER_SEQ_MAX},
+        {"--threads", &o->n_threads, 0, POOL_THREADS_MAX},
+        {"--kv-bytes", &o->kv_bytes, 0, INT64_MAX},
+        {"--memory-max", &o->memory_max, 0, INT64_MAX},
+    };
+    for (int i = 1; i < argc; i += 2) {
+        size_t k = 0;
+        while (k < ARRAY_LEN(known) && strcmp(argv[i], known[k].name) != 0)
+            k++;
+        int64_t value;
+        if (k == ARRAY_LEN(known) || i + 1 == argc || !str_to_i64(str_z(argv[i + 1]), &value) ||
+            value < known[k].min || value > known[k].max)
+            return false;
+        *known[k].ret = value;
+    }
+    return o->n_fds > 0;
+}
+
+/* The map of a file that somebody shortened. Nothing can be saved; say why, and die. */
+static void on_sigbus(int signal)
+{
+    (void)signal;
+    static const char text[] =
+        "error worker: the model file was shortened or could not be read while in use\n";
+    ssize_t n = write(STDERR_FILENO, text, sizeof(text) - 1);
+    (void)n;
+    _exit(1);
+}
+
+static void send_progress(void *ctx, const char *stage, double fraction)
+{
+    struct outbox *out = ctx;
+    outbox_put(out,
+               json_pack("{s:s,s:s,s:f}", "t", "progress", "stage", stage, "fraction", fraction));
+    outbox_flush_all(out);
+}
+
+static int report_failure(struct outbox *out, const struct err *err)
+{
+    log_error("%s", err->text);
+    struct gen_error e = {.err = *err}; /* its text is made safe for JSON there */
+    json_t *safe = gen_error_to_json(&e);
+    json_t *message = json_object_get(safe, "message");
+    outbox_put(out, json_pack("{s:s,s:s,s:O}", "t", "failed", "code", err_word(err->code),
+                              "message", message));
+    json_decref(safe);
+    outbox_flush_all(out);
+    return 1;
+}
+
+/* What must be read from the machine, before the lock. */
+static int prepare(const struct options *o, struct load_opts *load, struct pool **ret_pool,
+                   struct err *err)
+{
+    enum cpu_level level;
+    int rc = cpu_level_choose(&level, err);
+    if (rc != 0)
+        return rc;
+    load->kernels = kernels_get(level);
+    load->budget_bytes = o->memory_max > 0 ? (uint64_t)o->memory_max : memory_available();
+    tzset(); /* templates may ask for the time; reads the zone's file */
+    int n_threads = o->n_threads > 0 ? (int)o->n_threads : cpu_threads_default();
+    rc = pool_new(n_threads, ret_pool, err);
+    load->pool = *ret_pool;
+    return rc;
+}
+
+static int load_and_serve(struct load_opts *load, struct outbox *out, struct err *err)
+{
+    struct loaded model;
+    bool lock = sandbox_is_possible();
+    int rc = lock ? sandbox_enter_load(MODEL_FD + load->n_fds, err) : 0;
+    rc = rc != 0 ? rc : load_model(load, &model, err);
+    if (rc != 0)
+        return report_failure(out, err);
+    for (int i = 0; i < load->n_fds; i++)
+        close(load->fd[i]);
+    rc = engine_start(model.engine, err);
+    if (rc == 0 && lock)
+        rc = sandbox_enter_run(err);
+    int code;
+    if (rc != 0) {
+        code = report_failure(out, err);
+        engine_stop(model.engine);
+    } else {
+        model.ready.sandboxed = lock;
+        outbox_put(out, worker_ready_to_json(&model.ready));
+        code = loop_run(&model, out);
+    }
+    loaded_release(&model);
+    return code;
+}
+
+int worker_main(int argc, char **argv)
+{
+    struct options o = {0};
+    log_init("worker");
+    if (!parse_options(argc, argv, &o) || fcntl(SOCKET_FD, F_SETFL, O_NONBLOCK) != 0) {
+        fprintf(stderr, "hearth: the worker is started by the gateway, not by hand\n");
+        return 2;
+    }
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGBUS, on_sigbus);
+    struct err err = {0};
+    struct outbox out;
+    outbox_init(&out, SOCKET_FD);
+    int fd[PARTS_MAX];
+    for (int i = 0; i < o.n_fds; i++)
+        fd[i] = MODEL_FD + i;
+    struct load_opts load = {
+        .fd = fd,
+        .n_fds = (int)o.n_fds,
+        .n_ctx = o.n_ctx,
+        .n_seq = o.n_parallel,
+        .kv_bytes = o.kv_bytes,
+        .progress = send_progress,
+        .progress_ctx = &out,
+    };
+    struct pool *pool = NULL;
+    int rc = prepare(&o, &load, &pool, &err);
+    int code = rc != 0 ? report_failure(&out, &err) : load_and_serve(&load, &out, &err);
+    pool_free(pool);
+    outbox_release(&out);
+    return code;
+}
