@@ -26,6 +26,7 @@ static const struct command commands[] = {
     {"tokenize", "turn text into token ids", cmd_tokenize},
     {"eval", "measure a model: perplexity of a text", cmd_eval},
     {"version", "show the version", cmd_version},
+    {"worker", NULL, cmd_worker},
 };
 
 int cli_fail(const struct err *err)

@@ -95,7 +95,8 @@ static int prepare(const struct options *o, struct load_opts *load, struct pool 
         return rc;
     load->kernels = kernels_get(level);
     load->budget_bytes = o->memory_max > 0 ? (uint64_t)o->memory_max : memory_available();
-    tzset(); /* templates may ask for the time; reads the zone's file */
+    json_object_seed(0); /* jansson would read /dev/urandom when the first object is made */
+    tzset();             /* templates may ask for the time; reads the zone's file */
     int n_threads = o->n_threads > 0 ? (int)o->n_threads : cpu_threads_default();
     rc = pool_new(n_threads, ret_pool, err);
     load->pool = *ret_pool;

@@ -91,6 +91,8 @@ static const int run_calls[] = {
     SCMP_SYS(getpid),
     SCMP_SYS(gettid),
     SCMP_SYS(membarrier),
+    SCMP_SYS(set_robust_list), /* a thread that was started before the lock begins after it */
+    SCMP_SYS(rseq),
     SCMP_SYS(sysinfo),
     SCMP_SYS(sched_getaffinity),
 };
@@ -135,6 +137,13 @@ static int allow_abort(scmp_filter_ctx filter)
                             SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()));
 }
 
+/* A thread gives itself a name as it begins. */
+static int allow_thread_name(scmp_filter_ctx filter)
+{
+    return seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1,
+                            SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME));
+}
+
 /* fstat of an open descriptor, as glibc asks: newfstatat(fd, "", ..., AT_EMPTY_PATH). */
 static int allow_fstat(scmp_filter_ctx filter)
 {
@@ -151,6 +160,7 @@ static int load_filter(bool loading, struct err *err)
     rc = rc != 0 ? rc : allow(filter, run_calls, ARRAY_LEN(run_calls));
     rc = rc != 0 ? rc : allow_maps(filter, loading);
     rc = rc != 0 ? rc : allow_abort(filter);
+    rc = rc != 0 ? rc : allow_thread_name(filter);
     if (loading) {
         rc = rc != 0 ? rc : allow(filter, load_calls, ARRAY_LEN(load_calls));
         rc = rc != 0 ? rc : allow_fstat(filter);
