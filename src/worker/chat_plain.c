@@ -2,6 +2,7 @@
  * chat_plain: stands in for text/chat in builds that do not have it yet (see meson.build): turns
  * marked as ChatML does, text content only. Goes when text/chat is there.
  */
+#include "base/json.h"
 #include "base/mem.h"
 #include "text/chat.h"
 
