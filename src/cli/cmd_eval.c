@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "cli/cli.h"
 #include "cli/eval_model.h"
+#include "cli/open_gguf.h"
 #include "text/tokenizer.h"
 
 #include <ctype.h>
@@ -152,7 +153,7 @@ static int eval_logits(int argc, char **argv)
             longest = l.begin[i + 1] - l.begin[i];
     o.n_ctx = (int)longest;
     if (rc == 0)
-        rc = eval_gguf_open(args.word[0], &g, &err);
+        rc = cli_gguf_open(args.word[0], &g, NULL, &err);
     if (rc == 0)
         rc = eval_model_open(&m, g, &o, &err);
     if (rc == 0)
@@ -284,7 +285,7 @@ static int read_tokens(struct perplexity *p, const char *path, struct err *err)
 static int perplexity_open(struct perplexity *p, char **word, int n_threads, struct err *err)
 {
     struct gguf *g;
-    int rc = eval_gguf_open(word[0], &g, err);
+    int rc = cli_gguf_open(word[0], &g, NULL, err);
     if (rc != 0)
         return rc;
     struct eval_opts o = {.n_ctx = p->n_ctx, .n_seq = 1, .n_chunk = 128, .n_threads = n_threads};

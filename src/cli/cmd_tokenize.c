@@ -4,14 +4,13 @@
  * Standard input is one text, or with -0 many, each ended by a NUL. One line of ids per text.
  * With --decode the other way: a line of ids gives a text, ended as the input would be.
  */
-#include "base/fs.h"
+#include "base/buf.h"
 #include "base/mem.h"
 #include "cli/cli.h"
-#include "store/store.h"
+#include "cli/open_gguf.h"
 #include "text/tokenizer.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,46 +23,10 @@ struct options {
     bool many, special, bos, decode;
 };
 
-/* The parts of a stored model are blobs: their names do not say that they belong together. */
-static int open_parts(const struct store_model *m, struct gguf **ret, struct err *err)
-{
-    int *fd = mem_zero((size_t)m->n_path, sizeof(*fd));
-    int n = 0, rc = 0;
-    for (; n < m->n_path; n++) {
-        fd[n] = open(m->path[n], O_RDONLY | O_CLOEXEC);
-        if (fd[n] < 0) {
-            rc = err_set_errno(err, errno, "cannot open %s", m->path[n]);
-            break;
-        }
-    }
-    if (rc == 0)
-        rc = gguf_open_fds(fd, n, ret, err);
-    while (n > 0)
-        close(fd[--n]);
-    free(fd);
-    return rc;
-}
-
-static int open_stored(const char *name, struct gguf **ret, struct err *err)
-{
-    struct store *s;
-    struct store_model m = {0};
-    int rc = store_open(NULL, &s, err);
-    if (rc != 0)
-        return rc;
-    rc = store_find(s, name, &m, err);
-    if (rc == 0)
-        rc = m.n_path == 1 ? gguf_open(m.path[0], ret, err) : open_parts(&m, ret, err);
-    store_model_release(&m);
-    store_close(s);
-    return rc;
-}
-
 static int open_tokenizer(const char *name, struct tokenizer **ret, struct err *err)
 {
     struct gguf *g;
-    int rc =
-        fs_exists(name) && !fs_is_dir(name) ? gguf_open(name, &g, err) : open_stored(name, &g, err);
+    int rc = cli_gguf_open(name, &g, NULL, err);
     if (rc != 0)
         return rc;
     rc = tokenizer_new(g, ret, err);

@@ -4,55 +4,8 @@
 #include "cli/eval_model.h"
 
 #include "base/mem.h"
-#include "store/store.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
-#include <unistd.h>
-
-#define PARTS_MAX 4096
-
-/* A library's blobs carry digests for names, so split files are opened by descriptor. */
-static int open_parts(const struct store_model *found, struct gguf **ret, struct err *err)
-{
-    if (found->n_path == 1)
-        return gguf_open(found->path[0], ret, err);
-    if (found->n_path > PARTS_MAX)
-        return err_set(err, ERR_LIMIT, "the model has %d parts; at most %d are read", found->n_path,
-                       PARTS_MAX);
-    int *fd = mem_alloc((size_t)found->n_path * sizeof(*fd));
-    int rc = 0;
-    int n = 0;
-    for (; rc == 0 && n < found->n_path; n++)
-        if ((fd[n] = open(found->path[n], O_RDONLY | O_CLOEXEC)) < 0)
-            rc = err_set_errno(err, errno, "cannot open %s", found->path[n]);
-    if (rc == 0)
-        rc = gguf_open_fds(fd, n, ret, err);
-    for (int i = 0; i < n; i++)
-        if (fd[i] >= 0)
-            close(fd[i]);
-    free(fd);
-    return rc;
-}
-
-int eval_gguf_open(const char *name, struct gguf **ret, struct err *err)
-{
-    if (model_source_of(name) == SOURCE_PATH && name[0] != '~')
-        return gguf_open(name, ret, err);
-    struct store *store;
-    struct store_model found = {0};
-    int rc = store_open(NULL, &store, err);
-    if (rc != 0)
-        return rc;
-    rc = store_find(store, name, &found, err);
-    store_close(store);
-    if (rc != 0)
-        return rc;
-    rc = open_parts(&found, ret, err);
-    store_model_release(&found);
-    return rc;
-}
 
 static int allocate(struct eval_model *m, const struct eval_opts *o, struct err *err)
 {

@@ -24,10 +24,7 @@ struct eval_opts {
     int n_threads; /* 0: one per physical core */
 };
 
-/* Opens a path or a name in the library. Release after failure, too; zero it before. */
-int eval_gguf_open(const char *name, struct gguf **ret, struct err *err)
-    __attribute__((warn_unused_result));
-/* Takes g over, whatever comes back. */
+/* Takes g over, whatever comes back. Release after failure, too; zero it before. */
 int eval_model_open(struct eval_model *m, struct gguf *g, const struct eval_opts *o,
                     struct err *err) __attribute__((warn_unused_result));
 void eval_model_close(struct eval_model *m);
