@@ -215,6 +215,8 @@ int gguf_open_fds(const int *fd, int n_fds, struct gguf **ret, struct err *err)
     for (int i = 0; i < n_fds; i++) {
         int rc = map_part(&g->part[i], fd[i], err);
         if (rc != 0) {
+            if (n_fds > 1)
+                err_wrap(err, "part %d of %d", i + 1, n_fds);
             gguf_free(g);
             return rc;
         }
