@@ -18,8 +18,11 @@ struct command {
 
 static const struct command commands[] = {
     {"serve", "serve models over HTTP", cmd_serve},
+    {"run", "chat with a model, or have one answer", cmd_run},
     {"pull", "fetch a model into the library", cmd_pull},
     {"list", "list the models in the library", cmd_list},
+    {"ps", "show the models that the server has loaded", cmd_ps},
+    {"stop", "unload models from the server's memory", cmd_stop},
     {"show", "show what is inside a model", cmd_show},
     {"cp", "give a model a second name", cmd_cp},
     {"rm", "remove models from the library", cmd_rm},

@@ -1,0 +1,108 @@
+/*
+ * cmd_ps, cmd_stop: what a running server has loaded, and unloading it.
+ */
+#include "cli/cli.h"
+#include "cli/client.h"
+#include "cli/progress.h"
+
+#include "base/json.h"
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void print_models(const json_t *top)
+{
+    const json_t *models = json_object_get(top, "models");
+    size_t i;
+    const json_t *m;
+    printf("%-40s  %10s  %8s  %s\n", "NAME", "MEMORY", "CONTEXT", "STATE");
+    json_array_foreach(models, i, m)
+    {
+        int64_t bytes = 0, ctx = 0;
+        struct str state = json_str(json_object_get(m, "state"));
+        char size[24];
+        if (json_get_i64(m, "size", 0, INT64_MAX, &bytes, NULL) != 0 ||
+            json_get_i64(m, "context_length", 0, INT64_MAX, &ctx, NULL) != 0)
+            continue;
+        progress_size(bytes, size);
+        printf("%-40.*s  %10s  %8lld  %.*s\n", STR_ARG(json_str(json_object_get(m, "name"))), size,
+               (long long)ctx, STR_ARG(state));
+    }
+}
+
+int cmd_ps(int argc, char **argv)
+{
+    struct client client;
+    bool as_json = false;
+    client_init(&client);
+    const struct arg_option option[] = {
+        {"json", 'j', ARG_BOOL, NULL, "as JSON", &as_json, .flag_only = true},
+        {"host", 0, ARG_STR, "ADDRESS", "the server's address", &client.host},
+        {"port", 'p', ARG_INT, "N", "the server's port", &client.port, 1, 65535},
+        {"api-key", 0, ARG_STR, "KEY", "the key that the server wants", &client.api_key},
+    };
+    const struct args_spec spec = {
+        .command = "ps",
+        .usage = "",
+        .summary = "Show the models that the server has loaded",
+        .option = option,
+        .n_option = ARRAY_LEN(option),
+    };
+    struct args args;
+    int code;
+    if (!args_take(&spec, argc, argv, &args, &code))
+        return code;
+    struct err err = {0};
+    json_t *top = NULL;
+    int rc = client_json(&client, "/api/ps", NULL, &top, &err);
+    args_release(&args);
+    if (rc != 0)
+        return cli_fail(&err);
+    if (as_json) {
+        json_dumpf(top, stdout, JSON_INDENT(2));
+        putchar('\n');
+    } else {
+        print_models(top);
+    }
+    json_decref(top);
+    return cli_done();
+}
+
+int cmd_stop(int argc, char **argv)
+{
+    struct client client;
+    client_init(&client);
+    const struct arg_option option[] = {
+        {"host", 0, ARG_STR, "ADDRESS", "the server's address", &client.host},
+        {"port", 'p', ARG_INT, "N", "the server's port", &client.port, 1, 65535},
+        {"api-key", 0, ARG_STR, "KEY", "the key that the server wants", &client.api_key},
+    };
+    const struct args_spec spec = {
+        .command = "stop",
+        .usage = "MODEL...",
+        .summary = "Unload models from the server's memory",
+        .option = option,
+        .n_option = ARRAY_LEN(option),
+        .n_word_min = 1,
+        .n_word_max = -1,
+    };
+    struct args args;
+    int code;
+    if (!args_take(&spec, argc, argv, &args, &code))
+        return code;
+    struct err err = {0};
+    int rc = 0;
+    for (int i = 0; rc == 0 && i < args.n_word; i++) {
+        json_t *body = json_pack("{s:s, s:i}", "model", args.word[i], "keep_alive", 0);
+        json_t *top = NULL;
+        rc = body == NULL ? err_set(&err, ERR_INVALID, "the model's name is not UTF-8")
+                          : client_json(&client, "/api/generate", body, &top, &err);
+        if (rc == 0)
+            printf("stopped %s\n", args.word[i]);
+        json_decref(top);
+        json_decref(body);
+    }
+    args_release(&args);
+    return rc != 0 ? cli_fail(&err) : cli_done();
+}
