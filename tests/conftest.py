@@ -10,6 +10,8 @@ import pathlib
 
 import pytest
 
+import serving
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
@@ -53,3 +55,46 @@ def shared_dir():
     if not (path / "data").is_dir():
         pytest.skip(f"{path}/data is absent; set HEARTH_SHARED to the shared folder")
     return path
+
+
+@pytest.fixture
+def launch(hearth_bin, tmp_path):
+    """Starts servers that end with the test: launch(model=..., flag=...)."""
+    servers = []
+
+    def start(model=None, **more):
+        servers.append(serving.Server(hearth_bin, tmp_path, model, **more))
+        return servers[-1]
+
+    yield start
+    for one in servers:
+        one.close()
+
+
+@pytest.fixture
+def fake(launch, tmp_path):
+    """A server with the fake worker: fake({"token_s": 0.1}, queue=2)."""
+
+    def start(cfg=None, **flags):
+        return launch(serving.fake_model(tmp_path, **(cfg or {})),
+                      worker_exe=serving.fake_exe(tmp_path), **flags)
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def server(hearth_bin, tmp_path_factory, smollm2_path):
+    """One server with a real model for all tests that only ask."""
+    one = serving.Server(hearth_bin, tmp_path_factory.mktemp("server"), smollm2_path)
+    yield one
+    one.close()
+
+
+@pytest.fixture(scope="module")
+def fake_server(hearth_bin, tmp_path_factory):
+    """One server with a quick fake model for all tests of a file that only ask."""
+    folder = tmp_path_factory.mktemp("fake")
+    one = serving.Server(hearth_bin, folder, serving.fake_model(folder, n_ctx=512),
+                         worker_exe=serving.fake_exe(folder))
+    yield one
+    one.close()

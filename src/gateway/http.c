@@ -82,7 +82,7 @@ struct http {
     struct peer *peers;
     int n_peers, n_exchanges;
     int n_handles; /* still to be closed by the loop, in http_free */
-    bool closing;
+    bool closing, closed_one;
     struct http_counts counts;
 };
 
@@ -107,12 +107,16 @@ static void pump(struct http *h)
     for (int i = 0; i < 8; i++) {
         if (MHD_run(h->daemon) != MHD_YES)
             log_error("http: the server cannot run: %s", strerror(errno));
-        if (MHD_get_timeout(h->daemon, &wait_ms) != MHD_YES) {
+        bool timed = MHD_get_timeout(h->daemon, &wait_ms) == MHD_YES;
+        if (h->closed_one) { /* only the run after this one would accept again at the limit */
+            h->closed_one = false;
+            wait_ms = 0;
+        } else if (!timed) {
             uv_timer_stop(&h->pump_timer);
             return;
-        }
-        if (wait_ms > 0)
+        } else if (wait_ms > 0) {
             break;
+        }
     }
     uv_timer_start(&h->pump_timer, on_pump_timer, wait_ms, 0);
 }
@@ -221,6 +225,7 @@ static void peer_close(struct peer *p)
     if (p->next != NULL)
         p->next->prev = p->prev;
     p->http->n_peers--;
+    p->http->closed_one = true;
     free(p);
 }
 
@@ -237,7 +242,6 @@ static void on_connection(void *cls, struct MHD_Connection *conn, void **socket_
 
 static void *on_uri(void *cls, const char *uri, struct MHD_Connection *conn)
 {
-    (void)uri;
     struct http *h = cls;
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(conn, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
@@ -248,6 +252,8 @@ static void *on_uri(void *cls, const char *uri, struct MHD_Connection *conn)
     uint64_t id[2];
     rng_system(id, sizeof id);
     snprintf(x->id, sizeof x->id, "req_%016" PRIx64 "%08" PRIx32, id[0], (uint32_t)id[1]);
+    /* A NUL would hide the rest of a path from us: such a path is taken as it came, undecoded. */
+    x->path = strstr(uri, "%00") == NULL ? NULL : str_dup(str_z(uri));
     x->http = h;
     x->peer = p;
     x->conn = conn;
@@ -310,7 +316,8 @@ static enum MHD_Result take_head(struct exchange *x, const char *url, const char
     bool chunked = exchange_header(x, "Transfer-Encoding") != NULL;
     uint64_t n = 0;
     x->method = method_of(method);
-    x->path = str_dup(str_z(url));
+    if (x->path == NULL)
+        x->path = str_dup(str_z(url));
     x->stage = STAGE_BODY;
     x->since_ms = clock_ms();
     watch_stop(x->peer);
