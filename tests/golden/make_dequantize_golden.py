@@ -34,7 +34,7 @@ def hash_floats(x):
 
 def main():
     print("/*\n * dequantize_golden: written by tests/golden/make_dequantize_golden.py with gguf "
-          f"{GGUF_VERSION}.\n */")
+          f"{GGUF_VERSION}.\n */\n/* clang-format off */")
     for kind in TYPES:
         raw = random_bytes(int(kind), N_BLOCKS * GGML_QUANT_SIZES[kind][1]).reshape(N_BLOCKS, -1)
         with np.errstate(all="ignore"):

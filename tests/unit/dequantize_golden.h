@@ -1,6 +1,7 @@
 /*
  * dequantize_golden: written by tests/golden/make_dequantize_golden.py with gguf 0.19.0.
  */
+/* clang-format off */
 {DTYPE_F32, UINT64_C(0x1903af17b65c8553)},
 {DTYPE_F16, UINT64_C(0x1c1e029ababda825)},
 {DTYPE_BF16, UINT64_C(0xf5374ec0b88a0825)},
