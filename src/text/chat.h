@@ -1,10 +1,17 @@
 /*
  * chat: from messages to the prompt's text, through the model's own template.
  *
- * chat_new compiles the template and probes it at load (a user turn; system + user; content as
- * parts or text; tools if the template speaks of them), so that a broken template is found when the
- * model loads. A model without a template gets a documented plain one (chat_template_is_fallback
- * says so).
+ * chat_new compiles the template and tries it at load (a user turn; system and user; content as
+ * text or as parts; tools and tool calls), so that a broken template is found when the model loads,
+ * and so that requests can be given the form that this template understands. A template that
+ * refuses something by raising an exception (two user turns in a row, a system message) is not
+ * broken; one that does not compile, or fails on a lone user message, or leaves that message out,
+ * is.
+ *
+ * A model without a template gets a plain one: ChatML when its end token is <|im_end|>, else
+ *     <bos>SYSTEM\n\nUser: ...\nAssistant: ...\nUser: ...\nAssistant:
+ *
+ * A chat is read-only after it is made; any number of threads may render with it.
  */
 #ifndef HEARTH_TEXT_CHAT_H
 #define HEARTH_TEXT_CHAT_H
@@ -19,14 +26,20 @@ int chat_new(struct str source, struct str bos_token, struct str eos_token, stru
              struct err *err) __attribute__((warn_unused_result));
 void chat_free(struct chat *c);
 bool chat_template_is_fallback(const struct chat *c);
-bool chat_supports_system(const struct chat *c); /* found by probing */
+bool chat_supports_system(const struct chat *c); /* found by trying */
 bool chat_supports_tools(const struct chat *c);
 
 /*
  * request: {"messages": [...], "tools": [...]?, "add_generation_prompt": bool?, ...more variables}.
- * Messages as OpenAI writes them; content parts of type text are joined when the template wants
- * text. tool_calls[].function.arguments given as a JSON string is parsed into an object for the
- * template. Appends the rendered prompt. ERR_INVALID with the template's own message.
+ * Messages as OpenAI writes them. Before they go to the template:
+ * - text parts of a content are joined, unless the template takes parts only (then a text becomes
+ *   a part); parts that are no text are ERR_UNSUPPORTED;
+ * - a missing or null content becomes "" where the template cannot do without;
+ * - tool_calls[].function.arguments becomes an object, or a JSON string, as the template wants it;
+ * - where the template knows no system messages, their text goes before the first user message;
+ * - bos_token, eos_token, tools and documents are defined (the last two as none) when absent.
+ * The request itself is not changed. Appends the rendered prompt, which holds the BOS token where
+ * the template writes it: do not add another. ERR_INVALID with the template's own message.
  */
 int chat_render(const struct chat *c, const json_t *request, struct buf *out, struct err *err)
     __attribute__((warn_unused_result));

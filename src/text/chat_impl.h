@@ -1,0 +1,30 @@
+/*
+ * chat_impl: what chat.c and chat_probe.c share.
+ */
+#ifndef HEARTH_TEXT_CHAT_IMPL_H
+#define HEARTH_TEXT_CHAT_IMPL_H
+
+#include "text/chat.h"
+
+struct chat_caps {       /* found by trying */
+    bool system;             /* a system message comes out */
+    bool tools;              /* a tool's name comes out */
+    bool parts_only;         /* content must be a list of parts */
+    bool arguments_as_text;  /* a tool call's arguments must be a JSON string */
+    bool null_content_fails; /* a tool call must have a content, at least "" */
+};
+
+struct chat {
+    struct jinja *tmpl;
+    char *bos, *eos;
+    bool fallback;
+    struct chat_caps caps;
+};
+
+/* Renders vars as they are, with what every template may rely on added to them. */
+int chat_render_raw(const struct chat *c, json_t *vars, struct buf *out, struct err *err)
+    __attribute__((warn_unused_result));
+/* Fills c->caps. An error when the template cannot even write a lone user message. */
+int chat_probe(struct chat *c, struct err *err) __attribute__((warn_unused_result));
+
+#endif
