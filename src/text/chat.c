@@ -197,8 +197,8 @@ static int prepend_system(const struct chat *c, json_t *messages, struct buf *te
             rc = no_memory(err);
         return rc;
     }
-    json_t *alone = json_pack("{s:s, s:o}", "role", "user", "content",
-                              content_of(c, str_trim(buf_str(text))));
+    json_t *alone =
+        json_pack("{s:s, s:o}", "role", "user", "content", content_of(c, str_trim(buf_str(text))));
     return alone && json_array_insert_new(messages, 0, alone) == 0 ? 0 : no_memory(err);
 }
 
@@ -228,16 +228,17 @@ static int fold_system(const struct chat *c, json_t *messages, struct err *err)
 
 int chat_render_raw(const struct chat *c, json_t *vars, struct buf *out, struct err *err)
 {
-    static const char *const NONE[] = {"tools", "documents"};
     struct jinja_limits limits = jinja_limits_default();
     int bad = 0;
     if (!json_object_get(vars, "bos_token"))
         bad |= json_object_set_new(vars, "bos_token", json_string(c->bos));
     if (!json_object_get(vars, "eos_token"))
         bad |= json_object_set_new(vars, "eos_token", json_string(c->eos));
-    for (size_t i = 0; i < ARRAY_LEN(NONE); i++)
-        if (!json_object_get(vars, NONE[i]))
-            bad |= json_object_set_new(vars, NONE[i], json_null());
+    if (!json_object_get(vars, "tools"))
+        bad |= json_object_set_new(vars, "tools",
+                                   c->caps.tools_must_be_list ? json_array() : json_null());
+    if (!json_object_get(vars, "documents"))
+        bad |= json_object_set_new(vars, "documents", json_null());
     if (bad)
         return no_memory(err);
     return jinja_render(c->tmpl, vars, &limits, out, err);

@@ -24,7 +24,7 @@
     "{%- elif message['role'] == 'assistant' -%}\n"                                                \
     "{{ 'Assistant: ' + message['content'] + '\\n' }}\n"                                           \
     "{%- else -%}\n"                                                                               \
-    "{{ raise_exception('this model has no chat template: only the roles system, user and "       \
+    "{{ raise_exception('this model has no chat template: only the roles system, user and "        \
     "assistant can be written') }}\n"                                                              \
     "{%- endif -%}\n"                                                                              \
     "{%- endfor -%}\n"                                                                             \

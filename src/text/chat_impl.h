@@ -6,11 +6,12 @@
 
 #include "text/chat.h"
 
-struct chat_caps {       /* found by trying */
+struct chat_caps {           /* found by trying */
     bool system;             /* a system message comes out */
     bool tools;              /* a tool's name comes out */
     bool parts_only;         /* content must be a list of parts */
     bool arguments_as_text;  /* a tool call's arguments must be a JSON string */
+    bool tools_must_be_list; /* absent tools must be [] and not none */
     bool null_content_fails; /* a tool call must have a content, at least "" */
 };
 

@@ -13,12 +13,19 @@
 #define TOOL   "q7tool7q"
 #define ARG    "q7arg7q"
 
+#define TEXT_MESSAGE(role, text) "{\"role\": \"" role "\", \"content\": \"" text "\"}"
+#define PARTS_MESSAGE(role, text)                                                                  \
+    "{\"role\": \"" role "\", \"content\": [{\"type\": \"text\", \"text\": \"" text "\"}]}"
+#define USER_TEXT  TEXT_MESSAGE("user", USER)
+#define USER_PARTS PARTS_MESSAGE("user", USER)
+
 /* Ids have nine letters and digits: some templates insist on it. */
 #define CALL(content, arguments)                                                                   \
-    "{\"role\": \"user\", \"content\": \"" USER "\"}, {\"role\": \"assistant\"" content            \
-    ", \"tool_calls\": [{\"id\": \"call12345\", \"type\": \"function\", \"function\": {\"name\": " \
-    "\"" TOOL "\", \"arguments\": " arguments "}}]}, {\"role\": \"tool\", \"tool_call_id\": "      \
-    "\"call12345\", \"name\": \"" TOOL "\", \"content\": \"1\"}"
+    USER_TEXT                                                                                      \
+        ", {\"role\": \"assistant\"" content ", \"tool_calls\": [{\"id\": \"call12345\", "         \
+                                             "\"type\": \"function\", \"function\": {\"name\": "   \
+        "\"" TOOL "\", \"arguments\": " arguments "}}]}, {\"role\": \"tool\", \"tool_call_id\": "  \
+        "\"call12345\", \"name\": \"" TOOL "\", \"content\": \"1\"}"
 #define ARGUMENTS_OBJECT "{\"" ARG "\": 1}"
 #define ARGUMENTS_TEXT   "\"{\\\"" ARG "\\\": 1}\""
 #define TOOLS                                                                                      \
@@ -56,20 +63,19 @@ static bool shows(const struct probe *p, const char *word)
     return p->rendered && str_find(buf_str(&p->out), str_z(word)) >= 0;
 }
 
-/* Content as a text, or else as parts: one of the two must come out. */
+/* Content as a text, or else as parts; tools as none, or else as []: one must come out. */
 static int probe_user(struct probe *p, struct chat_caps *caps, struct err *err)
 {
-    struct err first;
-    bool worked = try(p, "{\"role\": \"user\", \"content\": \"" USER "\"}", "");
-    if (shows(p, USER))
-        return 0;
-    first = p->err;
-    try(p,
-        "{\"role\": \"user\", \"content\": [{\"type\": \"text\", \"text\": \"" USER "\"}]}",
-        "");
-    if (shows(p, USER)) {
-        caps->parts_only = true;
-        return 0;
+    struct err first = {0};
+    bool worked = false;
+    for (int k = 0; k < 4; k++) {
+        caps->parts_only = k & 1;
+        caps->tools_must_be_list = k & 2;
+        worked = try(p, k & 1 ? USER_PARTS : USER_TEXT, "") || worked;
+        if (shows(p, USER))
+            return 0;
+        if (k == 0)
+            first = p->err;
     }
     if (worked)
         return err_set(err, ERR_INVALID, "it leaves out what the user says");
@@ -80,17 +86,10 @@ static int probe_user(struct probe *p, struct chat_caps *caps, struct err *err)
 
 static void probe_system(struct probe *p, struct chat_caps *caps)
 {
-    if (caps->parts_only)
-        try(p,
-            "{\"role\": \"system\", \"content\": [{\"type\": \"text\", \"text\": \"" SYSTEM
-            "\"}]}, {\"role\": \"user\", \"content\": [{\"type\": \"text\", \"text\": \"" USER
-            "\"}]}",
-            "");
-    else
-        try(p,
-            "{\"role\": \"system\", \"content\": \"" SYSTEM
-            "\"}, {\"role\": \"user\", \"content\": \"" USER "\"}",
-            "");
+    try(p,
+        caps->parts_only ? PARTS_MESSAGE("system", SYSTEM) ", " USER_PARTS
+                         : TEXT_MESSAGE("system", SYSTEM) ", " USER_TEXT,
+        "");
     caps->system = shows(p, SYSTEM);
 }
 
@@ -102,11 +101,7 @@ static bool shows_arguments(const struct probe *p)
 
 static void probe_tools(struct probe *p, struct chat_caps *caps)
 {
-    try(p,
-        caps->parts_only
-            ? "{\"role\": \"user\", \"content\": [{\"type\": \"text\", \"text\": \"" USER "\"}]}"
-            : "{\"role\": \"user\", \"content\": \"" USER "\"}",
-        TOOLS);
+    try(p, caps->parts_only ? USER_PARTS : USER_TEXT, TOOLS);
     caps->tools = shows(p, TOOL);
     bool object = try(p, CALL(", \"content\": \"\"", ARGUMENTS_OBJECT), "") && shows_arguments(p);
     bool text = try(p, CALL(", \"content\": \"\"", ARGUMENTS_TEXT), "") && shows_arguments(p);

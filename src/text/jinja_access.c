@@ -60,8 +60,8 @@ static bool loop_attr(struct jrun *r, struct jval v, struct str name, struct jva
     const struct {
         const char *name;
         int64_t value;
-    } numbers[] = {{"index", at + 1},      {"index0", at},         {"revindex", n - at},
-                   {"revindex0", n - at - 1}, {"length", n},       {"depth", loop->depth0 + 1},
+    } numbers[] = {{"index", at + 1},         {"index0", at}, {"revindex", n - at},
+                   {"revindex0", n - at - 1}, {"length", n},  {"depth", loop->depth0 + 1},
                    {"depth0", loop->depth0}};
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
         if (str_eq_z(name, numbers[i].name)) {
@@ -174,8 +174,7 @@ static bool own_attr(struct jrun *r, struct jval obj, struct str name, struct jv
     case J_DICT:
         return jmethod_find(r, obj, name, ret);
     case J_TUPLE:
-        if (obj.l->view == TUPLE_GROUP &&
-            (str_eq_z(name, "grouper") || str_eq_z(name, "list"))) {
+        if (obj.l->view == TUPLE_GROUP && (str_eq_z(name, "grouper") || str_eq_z(name, "list"))) {
             *ret = obj.l->item[name.ptr[0] == 'l'];
             return true;
         }

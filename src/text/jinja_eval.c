@@ -80,8 +80,7 @@ static bool eval_concat(struct jrun *r, const struct jnode *n, struct jval *ret)
 
 static bool compare_one(struct jrun *r, int op, struct jval a, struct jval b, bool *ret)
 {
-    static const char *const SIGNS[] = {
-        [T_LT] = "<", [T_LE] = "<=", [T_GT] = ">", [T_GE] = ">="};
+    static const char *const SIGNS[] = {[T_LT] = "<", [T_LE] = "<=", [T_GT] = ">", [T_GE] = ">="};
     int c;
     switch (op) {
     case OPERAND_IN:

@@ -62,8 +62,9 @@ static bool assign_tuple(struct jrun *r, const struct jnode *target, struct jval
 {
     struct jlist *items;
     if (v.kind == J_UNDEFINED) /* iterates as empty */
-        return target->n == 0 ? true : jfail(r, "not enough values to unpack (the value is "
-                                                "undefined)");
+        return target->n == 0 ? true
+                              : jfail(r, "not enough values to unpack (the value is "
+                                         "undefined)");
     if (!jitems(r, v, &items))
         return false;
     if (items->n != target->n)
@@ -292,19 +293,17 @@ static bool bind_special(struct jrun *r, const struct jnode *n, const struct jar
         if (!jstr_view(r, args->kw[i].name, &key) || !jdict_set(r, rest, key, args->kw[i].value))
             return false;
     }
-    if (!rest || ((n->flag & MACRO_KWARGS) &&
-                  !scope_set(r, r->scope, r->tmpl->kwargs,
-                             (struct jval){.kind = J_DICT, .d = rest})))
+    if (!rest || ((n->flag & MACRO_KWARGS) && !scope_set(r, r->scope, r->tmpl->kwargs,
+                                                         (struct jval){.kind = J_DICT, .d = rest})))
         return false;
     if (!(n->flag & MACRO_VARARGS))
-        return args->n_pos <= n->n ||
-               jfail(r, "the macro takes not more than %u arguments", n->n);
+        return args->n_pos <= n->n || jfail(r, "the macro takes not more than %u arguments", n->n);
     struct jlist *more = jlist_new(r, 0);
     for (size_t i = n->n; more && i < args->n_pos; i++)
         if (!jlist_push(r, more, args->pos[i]))
             return false;
-    return more && scope_set(r, r->scope, r->tmpl->varargs,
-                             (struct jval){.kind = J_TUPLE, .l = more});
+    return more &&
+           scope_set(r, r->scope, r->tmpl->varargs, (struct jval){.kind = J_TUPLE, .l = more});
 }
 
 static bool bind_params(struct jrun *r, const struct jnode *n, const struct jargs *args, bool *used)
@@ -337,8 +336,7 @@ static bool bind_params(struct jrun *r, const struct jnode *n, const struct jarg
     return true;
 }
 
-bool jmacro_call(struct jrun *r, const struct jmacro *m, const struct jargs *args,
-                 struct jval *ret)
+bool jmacro_call(struct jrun *r, const struct jmacro *m, const struct jargs *args, struct jval *ret)
 {
     struct jsink sink = {0}, *out = r->out;
     struct jscope *scope = r->scope;

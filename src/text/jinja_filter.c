@@ -279,8 +279,10 @@ static FILTER(f_tojson)
     struct jsink sink = {0};
     if (!jargs_bind(r, "tojson", args, "ensure_ascii indent separators sort_keys", 0, v))
         return false;
-    struct jjson_style style = {.ensure_ascii = jtruth(v[0]), .sort_keys = jtruth(v[3]),
-                                .item_sep = STR(", "), .key_sep = STR(": ")};
+    struct jjson_style style = {.ensure_ascii = jtruth(v[0]),
+                                .sort_keys = jtruth(v[3]),
+                                .item_sep = STR(", "),
+                                .key_sep = STR(": ")};
     if (!json_indent(r, v[1], &style))
         return false;
     if (v[2].kind != J_MISSING && v[2].kind != J_NONE) {

@@ -21,7 +21,7 @@ struct spec {
     char align;      /* < > = ^ or 0 */
     char sign;       /* + - space or 0 */
     bool alt, zero;
-    char group; /* , _ or 0 */
+    char group;               /* , _ or 0 */
     int64_t width, precision; /* precision -1: none */
     char type;                /* 0: none */
 };
@@ -69,8 +69,7 @@ static bool put_number(struct jrun *r, struct jsink *sink, const char *prefix, c
         return false;
     if (s->align == '=' && !zero_fill) {
         size_t commas = s->group && n_int ? (n_int - 1) / every : 0;
-        if (!put_fill(r, &text, s->fill,
-                      s->width - (int64_t)(n_prefix + n_int + commas + n_rest)))
+        if (!put_fill(r, &text, s->fill, s->width - (int64_t)(n_prefix + n_int + commas + n_rest)))
             return false;
     }
     for (size_t i = 0, total = n_zero + n_int; i < total; i++) {
@@ -93,7 +92,8 @@ static bool put_int(struct jrun *r, struct jsink *sink, int64_t v, const struct 
 {
     char digits[PRECISION_MAX + 80], prefix[8], raw[72];
     uint64_t u = v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
-    unsigned base = s->type == 'x' || s->type == 'X' ? 16 : s->type == 'o' ? 8
+    unsigned base = s->type == 'x' || s->type == 'X' ? 16
+                    : s->type == 'o'                 ? 8
                     : s->type == 'b'                 ? 2
                                                      : 10;
     size_t n = 0, at = 0;
@@ -106,8 +106,8 @@ static bool put_int(struct jrun *r, struct jsink *sink, int64_t v, const struct 
     while (n)
         digits[at++] = raw[--n];
     digits[at] = 0;
-    snprintf(prefix, sizeof(prefix), "%s%s%c", sign_text(s, v < 0),
-             s->alt && base != 10 ? "0" : "", s->alt && base != 10 ? s->type : 0);
+    snprintf(prefix, sizeof(prefix), "%s%s%c", sign_text(s, v < 0), s->alt && base != 10 ? "0" : "",
+             s->alt && base != 10 ? s->type : 0);
     return put_number(r, sink, prefix, digits, s);
 }
 
@@ -171,8 +171,11 @@ static bool ascii_of(struct jrun *r, struct jval v, struct jval *ret)
         if (cp < 0x80)
             esc[0] = (char)cp, esc[1] = 0;
         else
-            snprintf(esc, sizeof(esc), cp < 0x100 ? "\\x%02x" : cp < 0x10000 ? "\\u%04x"
-                                                                            : "\\U%08x", cp);
+            snprintf(esc, sizeof(esc),
+                     cp < 0x100     ? "\\x%02x"
+                     : cp < 0x10000 ? "\\u%04x"
+                                    : "\\U%08x",
+                     cp);
         if (!jstep(r, 1) || !jsink_add(r, &sink, cp < 0x80 ? str_sub(s, at, 1) : str_z(esc)))
             return false;
     }
@@ -529,8 +532,8 @@ static bool field_value(struct braces *b, struct str name, struct jval *ret)
         bool item = name.ptr[at] == '[';
         if (!item && name.ptr[at] != '.')
             return jfail(b->r, "only '.' or '[' may follow ']' in format field specifier");
-        for (at = from; at < name.len && (item ? name.ptr[at] != ']'
-                                               : name.ptr[at] != '.' && name.ptr[at] != '[');)
+        for (at = from; at < name.len &&
+                        (item ? name.ptr[at] != ']' : name.ptr[at] != '.' && name.ptr[at] != '[');)
             at++;
         struct str part = str_sub(name, from, at - from);
         if (part.len == 0 || (item && at >= name.len))

@@ -26,18 +26,42 @@ struct lex {
 };
 
 static const char *const TOKEN_NAMES[] = {
-    [T_EOF] = "end of template", [T_DATA] = "text",      [T_BLOCK_BEGIN] = "'{%'",
-    [T_BLOCK_END] = "'%}'",      [T_VAR_BEGIN] = "'{{'", [T_VAR_END] = "'}}'",
-    [T_NAME] = "a name",         [T_STRING] = "a string", [T_INTEGER] = "an integer",
-    [T_FLOAT] = "a float",       [T_ADD] = "'+'",        [T_SUB] = "'-'",
-    [T_MUL] = "'*'",             [T_DIV] = "'/'",        [T_FLOORDIV] = "'//'",
-    [T_MOD] = "'%'",             [T_POW] = "'**'",       [T_TILDE] = "'~'",
-    [T_EQ] = "'=='",             [T_NE] = "'!='",        [T_LT] = "'<'",
-    [T_LE] = "'<='",             [T_GT] = "'>'",         [T_GE] = "'>='",
-    [T_ASSIGN] = "'='",          [T_DOT] = "'.'",        [T_COLON] = "':'",
-    [T_PIPE] = "'|'",            [T_COMMA] = "','",      [T_SEMICOLON] = "';'",
-    [T_LPAREN] = "'('",          [T_RPAREN] = "')'",     [T_LBRACKET] = "'['",
-    [T_RBRACKET] = "']'",        [T_LBRACE] = "'{'",     [T_RBRACE] = "'}'",
+    [T_EOF] = "end of template",
+    [T_DATA] = "text",
+    [T_BLOCK_BEGIN] = "'{%'",
+    [T_BLOCK_END] = "'%}'",
+    [T_VAR_BEGIN] = "'{{'",
+    [T_VAR_END] = "'}}'",
+    [T_NAME] = "a name",
+    [T_STRING] = "a string",
+    [T_INTEGER] = "an integer",
+    [T_FLOAT] = "a float",
+    [T_ADD] = "'+'",
+    [T_SUB] = "'-'",
+    [T_MUL] = "'*'",
+    [T_DIV] = "'/'",
+    [T_FLOORDIV] = "'//'",
+    [T_MOD] = "'%'",
+    [T_POW] = "'**'",
+    [T_TILDE] = "'~'",
+    [T_EQ] = "'=='",
+    [T_NE] = "'!='",
+    [T_LT] = "'<'",
+    [T_LE] = "'<='",
+    [T_GT] = "'>'",
+    [T_GE] = "'>='",
+    [T_ASSIGN] = "'='",
+    [T_DOT] = "'.'",
+    [T_COLON] = "':'",
+    [T_PIPE] = "'|'",
+    [T_COMMA] = "','",
+    [T_SEMICOLON] = "';'",
+    [T_LPAREN] = "'('",
+    [T_RPAREN] = "')'",
+    [T_LBRACKET] = "'['",
+    [T_RBRACKET] = "']'",
+    [T_LBRACE] = "'{'",
+    [T_RBRACE] = "'}'",
 };
 
 const char *jtok_name(enum jtok_kind kind)
@@ -195,9 +219,8 @@ static int lex_raw(struct lex *l)
         p += (size_t)i;
         char sign;
         size_t end, name = after_sign(l, p + 2, &sign);
-        if (!at_word_tag(l, name, "endraw", &end) &&
-            !(at(l, end = skip_space(l, name), "endraw") &&
-              at(l, end = skip_space(l, end + 6), "+%}")))
+        if (!at_word_tag(l, name, "endraw", &end) && !(at(l, end = skip_space(l, name), "endraw") &&
+                                                       at(l, end = skip_space(l, end + 6), "+%}")))
             continue;
         struct str text = strip_before(l, str_sub(l->src, start, p - start), sign, false);
         if (text.len && !push(l, T_DATA, text))
@@ -422,12 +445,12 @@ static int lex_operator(struct lex *l)
     static const struct {
         const char text[3];
         uint8_t kind;
-    } OPS[] = {{"//", T_FLOORDIV}, {"**", T_POW},   {"==", T_EQ},      {"!=", T_NE},
-               {">=", T_GE},       {"<=", T_LE},    {"+", T_ADD},      {"-", T_SUB},
-               {"/", T_DIV},       {"*", T_MUL},    {"%", T_MOD},      {"~", T_TILDE},
+    } OPS[] = {{"//", T_FLOORDIV}, {"**", T_POW},     {"==", T_EQ},    {"!=", T_NE},
+               {">=", T_GE},       {"<=", T_LE},      {"+", T_ADD},    {"-", T_SUB},
+               {"/", T_DIV},       {"*", T_MUL},      {"%", T_MOD},    {"~", T_TILDE},
                {"[", T_LBRACKET},  {"]", T_RBRACKET}, {"(", T_LPAREN}, {")", T_RPAREN},
-               {"{", T_LBRACE},    {"}", T_RBRACE}, {">", T_GT},       {"<", T_LT},
-               {"=", T_ASSIGN},    {".", T_DOT},    {":", T_COLON},    {"|", T_PIPE},
+               {"{", T_LBRACE},    {"}", T_RBRACE},   {">", T_GT},     {"<", T_LT},
+               {"=", T_ASSIGN},    {".", T_DOT},      {":", T_COLON},  {"|", T_PIPE},
                {",", T_COMMA},     {";", T_SEMICOLON}};
     for (size_t i = 0; i < ARRAY_LEN(OPS); i++) {
         if (!at(l, l->pos, OPS[i].text))
@@ -527,8 +550,8 @@ static int lex_step(struct lex *l)
 int jinja_lex(struct arena *arena, struct str source, struct jtokens *ret, struct err *err)
 {
     *ret = (struct jtokens){0};
-    struct lex l = {.arena = arena, .src = source, .line = 1, .line_starting = true, .out = ret,
-                    .err = err};
+    struct lex l = {
+        .arena = arena, .src = source, .line = 1, .line_starting = true, .out = ret, .err = err};
     while (l.pos < source.len) {
         int rc = lex_step(&l);
         if (rc)

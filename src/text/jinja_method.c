@@ -246,8 +246,8 @@ static bool split_any(struct jrun *r, struct jval self, const struct jargs *args
     int64_t max;
     struct str sep;
     struct jlist *l = jlist_new(r, 0);
-    if (!l || !jargs_bind(r, "split", args, "sep maxsplit", 0, v) ||
-        !jarg_int(r, v[1], -1, &max) || !jstep(r, self.s->len / 64))
+    if (!l || !jargs_bind(r, "split", args, "sep maxsplit", 0, v) || !jarg_int(r, v[1], -1, &max) ||
+        !jstep(r, self.s->len / 64))
         return false;
     *ret = jv_list(l);
     if (v[0].kind == J_MISSING || v[0].kind == J_NONE)
@@ -507,7 +507,7 @@ METHOD(m_format)
 
 METHOD(m_format_map)
 {
-    struct jval v;
+    struct jval v = {0};
     if (!positional(r, "format_map", args, 1, 1, &v))
         return false;
     if (v.kind != J_DICT)
@@ -517,8 +517,7 @@ METHOD(m_format_map)
         return false;
     for (size_t i = 0; i < v.d->n; i++)
         if (v.d->pair[i].key.kind == J_STR)
-            named.kw[named.n_kw++] =
-                (struct jkwarg){jv_text(v.d->pair[i].key), v.d->pair[i].value};
+            named.kw[named.n_kw++] = (struct jkwarg){jv_text(v.d->pair[i].key), v.d->pair[i].value};
     return jformat_braces(r, self, &named, ret);
 }
 
@@ -668,8 +667,7 @@ static bool dict_view(struct jrun *r, struct jval self, const struct jargs *args
     for (size_t i = 0; i < self.d->n; i++) {
         struct jpair *p = &self.d->pair[i];
         struct jval item = view == VIEW_KEYS ? p->key : p->value;
-        if ((view == VIEW_ITEMS && !jtuple2(r, p->key, p->value, &item)) ||
-            !jlist_push(r, l, item))
+        if ((view == VIEW_ITEMS && !jtuple2(r, p->key, p->value, &item)) || !jlist_push(r, l, item))
             return false;
     }
     *ret = (struct jval){.kind = J_VIEW, .l = l};
@@ -701,33 +699,42 @@ METHOD(d_get)
 
 #undef METHOD
 
-#define ENTRY(prefix, name) {#name, prefix##name, {.kind = J_MISSING}}
+#define ENTRY(prefix, name)                                                                        \
+    {                                                                                              \
+#name, prefix##name,                                                                       \
+        {                                                                                          \
+            .kind = J_MISSING                                                                      \
+        }                                                                                          \
+    }
 
 static const struct jfunc STR_METHODS[] = {
-    ENTRY(m_, capitalize), ENTRY(m_, casefold),    ENTRY(m_, center),       ENTRY(m_, count),
-    ENTRY(m_, endswith),   ENTRY(m_, expandtabs),  ENTRY(m_, find),         ENTRY(m_, format),
-    ENTRY(m_, format_map), ENTRY(m_, index),       ENTRY(m_, isalnum),      ENTRY(m_, isalpha),
-    ENTRY(m_, isascii),    ENTRY(m_, isdecimal),   ENTRY(m_, isdigit),      ENTRY(m_, isidentifier),
-    ENTRY(m_, islower),    ENTRY(m_, isnumeric),   ENTRY(m_, isprintable),  ENTRY(m_, isspace),
-    ENTRY(m_, istitle),    ENTRY(m_, isupper),     ENTRY(m_, join),         ENTRY(m_, ljust),
-    ENTRY(m_, lower),      ENTRY(m_, lstrip),      ENTRY(m_, partition),    ENTRY(m_, removeprefix),
-    ENTRY(m_, removesuffix), ENTRY(m_, replace),   ENTRY(m_, rfind),        ENTRY(m_, rindex),
-    ENTRY(m_, rjust),      ENTRY(m_, rpartition),  ENTRY(m_, rsplit),       ENTRY(m_, rstrip),
-    ENTRY(m_, split),      ENTRY(m_, splitlines),  ENTRY(m_, startswith),   ENTRY(m_, strip),
-    ENTRY(m_, swapcase),   ENTRY(m_, title),       ENTRY(m_, upper),        ENTRY(m_, zfill),
-    {NULL},
+    ENTRY(m_, capitalize),   ENTRY(m_, casefold),     ENTRY(m_, center),
+    ENTRY(m_, count),        ENTRY(m_, endswith),     ENTRY(m_, expandtabs),
+    ENTRY(m_, find),         ENTRY(m_, format),       ENTRY(m_, format_map),
+    ENTRY(m_, index),        ENTRY(m_, isalnum),      ENTRY(m_, isalpha),
+    ENTRY(m_, isascii),      ENTRY(m_, isdecimal),    ENTRY(m_, isdigit),
+    ENTRY(m_, isidentifier), ENTRY(m_, islower),      ENTRY(m_, isnumeric),
+    ENTRY(m_, isprintable),  ENTRY(m_, isspace),      ENTRY(m_, istitle),
+    ENTRY(m_, isupper),      ENTRY(m_, join),         ENTRY(m_, ljust),
+    ENTRY(m_, lower),        ENTRY(m_, lstrip),       ENTRY(m_, partition),
+    ENTRY(m_, removeprefix), ENTRY(m_, removesuffix), ENTRY(m_, replace),
+    ENTRY(m_, rfind),        ENTRY(m_, rindex),       ENTRY(m_, rjust),
+    ENTRY(m_, rpartition),   ENTRY(m_, rsplit),       ENTRY(m_, rstrip),
+    ENTRY(m_, split),        ENTRY(m_, splitlines),   ENTRY(m_, startswith),
+    ENTRY(m_, strip),        ENTRY(m_, swapcase),     ENTRY(m_, title),
+    ENTRY(m_, upper),        ENTRY(m_, zfill),        {NULL},
 };
 
 static const struct jfunc LIST_METHODS[] = {
     ENTRY(l_, count), ENTRY(l_, index), ENTRY(l_, copy), {NULL}};
 static const struct jfunc TUPLE_METHODS[] = {ENTRY(l_, count), ENTRY(l_, index), {NULL}};
-static const struct jfunc DICT_METHODS[] = {
-    ENTRY(d_, keys), ENTRY(d_, values), ENTRY(d_, items), ENTRY(d_, get), ENTRY(l_, copy), {NULL}};
+static const struct jfunc DICT_METHODS[] = {ENTRY(d_, keys), ENTRY(d_, values), ENTRY(d_, items),
+                                            ENTRY(d_, get),  ENTRY(l_, copy),   {NULL}};
 
 static bool is_forbidden(struct jval obj, struct str name)
 {
-    static const char *const LIST[] = {"append", "clear",   "extend", "insert",
-                                       "pop",    "reverse", "remove", "sort", NULL};
+    static const char *const LIST[] = {"append",  "clear",  "extend", "insert", "pop",
+                                       "reverse", "remove", "sort",   NULL};
     static const char *const DICT[] = {"clear", "pop", "popitem", "setdefault", "update", NULL};
     if (obj.kind != J_LIST && obj.kind != J_DICT)
         return false;

@@ -268,8 +268,7 @@ bool jnegate(struct jrun *r, struct jval v, bool negative, struct jval *ret)
     if (!jv_is_integral(v)) {
         if (v.kind == J_UNDEFINED)
             return jfail_undefined(r, v);
-        return jfail(r, "bad operand type for unary %c: '%s'", negative ? '-' : '+',
-                     jtype_name(v));
+        return jfail(r, "bad operand type for unary %c: '%s'", negative ? '-' : '+', jtype_name(v));
     }
     if (__builtin_sub_overflow((int64_t)0, jv_i64(v), &i))
         return overflow(r);

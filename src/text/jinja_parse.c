@@ -303,8 +303,7 @@ static struct jnode *parse_if(struct parse *p, struct jnode *n)
     struct jnode *branch = n;
     for (;;) {
         branch->kind = N_IF;
-        if (!(branch->a = parse_tuple(p, TUPLE_NO_COND, NULL)) ||
-            !parse_block(p, ENDS, &branch->d))
+        if (!(branch->a = parse_tuple(p, TUPLE_NO_COND, NULL)) || !parse_block(p, ENDS, &branch->d))
             return NULL;
         const struct jtok *word = p->tok++;
         if (at_word(word, "else") && !parse_whole_block(p, "endif", &branch->e))

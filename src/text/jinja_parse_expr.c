@@ -195,9 +195,8 @@ struct jnode *parse_tuple(struct parse *p, unsigned flags, const char *end_word)
     struct jnode *tuple = NULL, *tail = NULL;
     uint32_t line = p->tok->line;
     while (!at_tuple_end(p, end_word)) {
-        struct jnode *item = flags & TUPLE_PRIMARY
-                                 ? parse_primary(p, flags & TUPLE_NAMESPACE)
-                                 : parse_expression(p, !(flags & TUPLE_NO_COND));
+        struct jnode *item = flags & TUPLE_PRIMARY ? parse_primary(p, flags & TUPLE_NAMESPACE)
+                                                   : parse_expression(p, !(flags & TUPLE_NO_COND));
         if (!item)
             return NULL;
         bool comma = parse_skip(p, T_COMMA);

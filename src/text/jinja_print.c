@@ -88,9 +88,10 @@ static bool repr_str(struct jrun *r, struct jsink *sink, struct str s)
             else if (cp == '\n' || cp == '\r' || cp == '\t')
                 len = (size_t)sprintf(text, "\\%c", cp == '\n' ? 'n' : cp == '\r' ? 'r' : 't');
             else if (!u_is_printable(cp))
-                len = (size_t)sprintf(text, cp < 0x100     ? "\\x%02x"
-                                            : cp < 0x10000 ? "\\u%04x"
-                                                           : "\\U%08x",
+                len = (size_t)sprintf(text,
+                                      cp < 0x100     ? "\\x%02x"
+                                      : cp < 0x10000 ? "\\u%04x"
+                                                     : "\\U%08x",
                                       cp);
             if (!len)
                 continue;
@@ -205,8 +206,7 @@ bool jprint_str(struct jrun *r, struct jsink *sink, struct jval v)
     case J_RANGE:
         return repr_range(r, sink, v.range);
     case J_LOOP:
-        snprintf(text, sizeof(text), "<LoopContext %zu/%zu>", v.loop->index0 + 1,
-                 v.loop->items->n);
+        snprintf(text, sizeof(text), "<LoopContext %zu/%zu>", v.loop->index0 + 1, v.loop->items->n);
         return jsink_z(r, sink, text);
     case J_LIST:
     case J_TUPLE:
@@ -260,7 +260,7 @@ static bool print_json_string(struct jrun *r, struct jsink *sink, struct str s, 
 }
 
 static bool print_json_newline(struct jrun *r, struct jsink *sink, const struct jjson_style *style,
-                         int level)
+                               int level)
 {
     if (!style->has_indent)
         return true;
@@ -273,10 +273,10 @@ static bool print_json_newline(struct jrun *r, struct jsink *sink, const struct 
 }
 
 static bool print_json_value(struct jrun *r, struct jsink *sink, struct jval v,
-                       const struct jjson_style *style, int level);
+                             const struct jjson_style *style, int level);
 
 static bool print_json_list(struct jrun *r, struct jsink *sink, const struct jlist *l,
-                      const struct jjson_style *style, int level)
+                            const struct jjson_style *style, int level)
 {
     if (l->n == 0)
         return jsink_z(r, sink, "[]");
@@ -292,7 +292,7 @@ static bool print_json_list(struct jrun *r, struct jsink *sink, const struct jli
 
 /* A key as text: strings as they are; numbers, booleans and none as their JSON form. */
 static bool print_json_key(struct jrun *r, struct jsink *sink, struct jval key,
-                     const struct jjson_style *style)
+                           const struct jjson_style *style)
 {
     if (key.kind == J_STR)
         return print_json_string(r, sink, jv_text(key), style->ensure_ascii);
@@ -303,11 +303,12 @@ static bool print_json_key(struct jrun *r, struct jsink *sink, struct jval key,
 }
 
 static bool print_json_dict(struct jrun *r, struct jsink *sink, const struct jdict *d,
-                      const struct jjson_style *style, int level)
+                            const struct jjson_style *style, int level)
 {
     if (d->n == 0)
         return jsink_z(r, sink, "{}");
-    struct jval *at = jalloc_array(r, d->n, sizeof(*at)), *keys = jalloc_array(r, d->n, sizeof(*at));
+    struct jval *at = jalloc_array(r, d->n, sizeof(*at)),
+                *keys = jalloc_array(r, d->n, sizeof(*at));
     if (!at || !keys || !jsink_char(r, sink, '{'))
         return false;
     for (size_t i = 0; i < d->n; i++) {
@@ -319,8 +320,8 @@ static bool print_json_dict(struct jrun *r, struct jsink *sink, const struct jdi
     for (size_t i = 0; i < d->n; i++) {
         const struct jpair *p = &d->pair[at[i].i];
         if ((i && !jsink_add(r, sink, style->item_sep)) ||
-            !print_json_newline(r, sink, style, level + 1) || !print_json_key(r, sink, p->key, style) ||
-            !jsink_add(r, sink, style->key_sep) ||
+            !print_json_newline(r, sink, style, level + 1) ||
+            !print_json_key(r, sink, p->key, style) || !jsink_add(r, sink, style->key_sep) ||
             !print_json_value(r, sink, p->value, style, level + 1))
             return false;
     }
@@ -328,7 +329,7 @@ static bool print_json_dict(struct jrun *r, struct jsink *sink, const struct jdi
 }
 
 static bool print_json_value(struct jrun *r, struct jsink *sink, struct jval v,
-                       const struct jjson_style *style, int level)
+                             const struct jjson_style *style, int level)
 {
     bool ok;
     if (!jstep(r, 1))

@@ -157,8 +157,10 @@ static bool compare(struct jrun *r, struct jval self, const struct jargs *args, 
     }
     if (!jcompare(r, self, other, op == T_LT || op == T_LE ? "<" : ">", &c))
         return false;
-    *ret = jv_bool(c != 2 &&
-                   (op == T_LT ? c < 0 : op == T_LE ? c <= 0 : op == T_GT ? c > 0 : c >= 0));
+    *ret = jv_bool(c != 2 && (op == T_LT   ? c < 0
+                              : op == T_LE ? c <= 0
+                              : op == T_GT ? c > 0
+                                           : c >= 0));
     return true;
 }
 
@@ -200,19 +202,45 @@ static const struct {
     const char *name;
     jbuiltin fn;
 } TESTS[] = {
-    {"defined", t_defined},   {"undefined", t_undefined}, {"none", t_none},
-    {"boolean", t_boolean},   {"true", t_true},           {"false", t_false},
-    {"integer", t_integer},   {"float", t_float},         {"number", t_number},
-    {"string", t_string},     {"mapping", t_mapping},     {"iterable", t_iterable},
-    {"sequence", t_sequence}, {"callable", t_callable},   {"escaped", t_escaped},
-    {"lower", t_lower},       {"upper", t_upper},         {"odd", t_odd},
-    {"even", t_even},         {"divisibleby", t_divisibleby}, {"in", t_in},
-    {"sameas", t_sameas},     {"filter", t_filter},       {"test", t_test},
-    {"eq", t_eq},             {"equalto", t_eq},          {"==", t_eq},
-    {"ne", t_ne},             {"!=", t_ne},               {"lt", t_lt},
-    {"lessthan", t_lt},       {"<", t_lt},                {"le", t_le},
-    {"<=", t_le},             {"gt", t_gt},               {"greaterthan", t_gt},
-    {">", t_gt},              {"ge", t_ge},               {">=", t_ge},
+    {"defined", t_defined},
+    {"undefined", t_undefined},
+    {"none", t_none},
+    {"boolean", t_boolean},
+    {"true", t_true},
+    {"false", t_false},
+    {"integer", t_integer},
+    {"float", t_float},
+    {"number", t_number},
+    {"string", t_string},
+    {"mapping", t_mapping},
+    {"iterable", t_iterable},
+    {"sequence", t_sequence},
+    {"callable", t_callable},
+    {"escaped", t_escaped},
+    {"lower", t_lower},
+    {"upper", t_upper},
+    {"odd", t_odd},
+    {"even", t_even},
+    {"divisibleby", t_divisibleby},
+    {"in", t_in},
+    {"sameas", t_sameas},
+    {"filter", t_filter},
+    {"test", t_test},
+    {"eq", t_eq},
+    {"equalto", t_eq},
+    {"==", t_eq},
+    {"ne", t_ne},
+    {"!=", t_ne},
+    {"lt", t_lt},
+    {"lessthan", t_lt},
+    {"<", t_lt},
+    {"le", t_le},
+    {"<=", t_le},
+    {"gt", t_gt},
+    {"greaterthan", t_gt},
+    {">", t_gt},
+    {"ge", t_ge},
+    {">=", t_ge},
 };
 
 jbuiltin jtest_find(struct str name)

@@ -17,17 +17,17 @@ uint32_t u8_get(const char *p, size_t *ret_bytes); /* p is at a code point */
 size_t u8_put(uint32_t cp, char out[4]);
 size_t u8_prev(struct str s, size_t at); /* start of the code point that ends at `at` > 0 */
 
-bool u_is_space(uint32_t cp);     /* str.isspace, str.strip */
-bool u_is_line_end(uint32_t cp);  /* str.splitlines */
-bool u_is_alpha(uint32_t cp);     /* str.isalpha */
-bool u_is_decimal(uint32_t cp);   /* str.isdecimal */
-bool u_is_digit(uint32_t cp);     /* str.isdigit */
-bool u_is_numeric(uint32_t cp);   /* str.isnumeric */
-bool u_is_alnum(uint32_t cp);     /* str.isalnum */
-bool u_is_word(uint32_t cp);      /* \w */
-bool u_is_upper(uint32_t cp);     /* str.isupper counts it */
-bool u_is_lower(uint32_t cp);     /* str.islower counts it */
-bool u_is_title(uint32_t cp);     /* category Lt */
+bool u_is_space(uint32_t cp);    /* str.isspace, str.strip */
+bool u_is_line_end(uint32_t cp); /* str.splitlines */
+bool u_is_alpha(uint32_t cp);    /* str.isalpha */
+bool u_is_decimal(uint32_t cp);  /* str.isdecimal */
+bool u_is_digit(uint32_t cp);    /* str.isdigit */
+bool u_is_numeric(uint32_t cp);  /* str.isnumeric */
+bool u_is_alnum(uint32_t cp);    /* str.isalnum */
+bool u_is_word(uint32_t cp);     /* \w */
+bool u_is_upper(uint32_t cp);    /* str.isupper counts it */
+bool u_is_lower(uint32_t cp);    /* str.islower counts it */
+bool u_is_title(uint32_t cp);    /* category Lt */
 bool u_is_cased(uint32_t cp);
 bool u_is_printable(uint32_t cp); /* repr shows it as it is */
 bool u_is_id_start(uint32_t cp);

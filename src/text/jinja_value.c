@@ -88,15 +88,15 @@ void *jalloc_array(struct jrun *r, size_t n, size_t bytes_each)
 const char *jtype_name(struct jval v)
 {
     static const char *const NAMES[] = {
-        [J_MISSING] = "missing",   [J_UNDEFINED] = "Undefined",
-        [J_NONE] = "NoneType",     [J_BOOL] = "bool",
-        [J_INT] = "int",           [J_FLOAT] = "float",
-        [J_STR] = "str",           [J_LIST] = "list",
-        [J_TUPLE] = "tuple",       [J_DICT] = "dict",
-        [J_RANGE] = "range",       [J_VIEW] = "dict_view",
-        [J_ITER] = "generator",    [J_NAMESPACE] = "Namespace",
-        [J_MACRO] = "Macro",       [J_FUNC] = "function",
-        [J_LOOP] = "LoopContext",  [J_CYCLER] = "Cycler",
+        [J_MISSING] = "missing",  [J_UNDEFINED] = "Undefined",
+        [J_NONE] = "NoneType",    [J_BOOL] = "bool",
+        [J_INT] = "int",          [J_FLOAT] = "float",
+        [J_STR] = "str",          [J_LIST] = "list",
+        [J_TUPLE] = "tuple",      [J_DICT] = "dict",
+        [J_RANGE] = "range",      [J_VIEW] = "dict_view",
+        [J_ITER] = "generator",   [J_NAMESPACE] = "Namespace",
+        [J_MACRO] = "Macro",      [J_FUNC] = "function",
+        [J_LOOP] = "LoopContext", [J_CYCLER] = "Cycler",
         [J_JOINER] = "Joiner",
     };
     return NAMES[v.kind];
@@ -177,8 +177,8 @@ bool jstr_concat(struct jrun *r, struct jval a, struct jval b, struct jval *ret)
     }
     if (!jstep(r, 1 + y.len / BYTES_PER_STEP))
         return false;
-    bool in_place = block && x.ptr + x.len == block->data + block->used &&
-                    block->cap - block->used >= y.len;
+    bool in_place =
+        block && x.ptr + x.len == block->data + block->used && block->cap - block->used >= y.len;
     if (!in_place) {
         size_t need = x.len + y.len;
         if (!jstep(r, x.len / BYTES_PER_STEP) || !(block = block_new(r, need + need / 2 + 16)))
@@ -553,7 +553,7 @@ static bool index_build(struct jrun *r, struct jdict *d)
 
 bool jdict_set(struct jrun *r, struct jdict *d, struct jval key, struct jval value)
 {
-    uint64_t hash;
+    uint64_t hash = 0;
     struct jpair *p;
     if (!hash_value(r, key, &hash) || !find_hashed(r, d, key, hash, &p))
         return false;
@@ -574,7 +574,7 @@ bool jdict_set(struct jrun *r, struct jdict *d, struct jval key, struct jval val
 
 bool jdict_find(struct jrun *r, struct jdict *d, struct jval key, struct jpair **ret)
 {
-    uint64_t hash;
+    uint64_t hash = 0;
     return hash_value(r, key, &hash) && find_hashed(r, d, key, hash, ret);
 }
 
@@ -636,8 +636,7 @@ bool jfrom_json(struct jrun *r, const json_t *j, struct jval *ret)
         *ret = jv_float(json_real_value(j));
         return true;
     case JSON_STRING:
-        return jstr_view(
-            r, (struct str){json_string_value(j), json_string_length(j)}, ret);
+        return jstr_view(r, (struct str){json_string_value(j), json_string_length(j)}, ret);
     default:
         if (!jenter(r))
             return false;

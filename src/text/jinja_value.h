@@ -85,7 +85,7 @@ enum jview { VIEW_NONE, VIEW_KEYS, VIEW_VALUES, VIEW_ITEMS, TUPLE_GROUP };
 struct jlist {
     struct jval *item;
     size_t n, cap;
-    size_t pos; /* J_ITER: what was taken already */
+    size_t pos;      /* J_ITER: what was taken already */
     enum jview view; /* J_VIEW: which; TUPLE_GROUP: has .grouper and .list */
 };
 
@@ -112,7 +112,7 @@ struct jfunc {
     struct jval self; /* J_MISSING for a plain function */
 };
 
-struct jundef { /* why a value is undefined, for the error text */
+struct jundef {        /* why a value is undefined, for the error text */
     const char *owner; /* type name of the object that lacks it, or NULL for a variable */
     struct str name;
     const char *text; /* says it all when set */
@@ -170,7 +170,7 @@ struct jrun {
     struct jscope *scope;
     struct jdict *vars;
     struct jval filter_input; /* of the filter block (or block set) that is being closed */
-    struct jstr *ascii[128]; /* one-character strings, made when first needed */
+    struct jstr *ascii[128];  /* one-character strings, made when first needed */
 };
 
 /* --- failing and limits (jinja_value.c) --- */
@@ -260,7 +260,7 @@ bool jlist_push(struct jrun *r, struct jlist *l, struct jval v);
 struct jdict *jdict_new(struct jrun *r, size_t cap);
 bool jdict_set(struct jrun *r, struct jdict *d, struct jval key, struct jval value);
 bool jdict_find(struct jrun *r, struct jdict *d, struct jval key, struct jpair **ret); /* or NULL */
-struct jval *jdict_get_str(struct jrun *r, struct jdict *d, struct str key); /* or NULL */
+struct jval *jdict_get_str(struct jrun *r, struct jdict *d, struct str key);           /* or NULL */
 bool jtuple2(struct jrun *r, struct jval a, struct jval b, struct jval *ret);
 /* The items of anything that Python can iterate (an iterator is used up). Fails if it cannot. The
  * list may be the value's own: read only. */
@@ -280,6 +280,7 @@ struct jjson_style {
     bool has_indent;
     struct str indent, item_sep, key_sep;
 };
-bool jprint_json(struct jrun *r, struct jsink *sink, struct jval v, const struct jjson_style *style);
+bool jprint_json(struct jrun *r, struct jsink *sink, struct jval v,
+                 const struct jjson_style *style);
 
 #endif
