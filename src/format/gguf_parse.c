@@ -234,7 +234,8 @@ static int walk_elems(struct parse *p, uint32_t type, uint64_t n, int depth)
     return rc;
 }
 
-/* Views of the n strings at data, which were walked before. */
+/* Views of the n strings at data, which were walked before. Checked again all the same: the file
+ * may be written to by somebody else while it is mapped. */
 static int view_strings(struct parse *p, struct gguf_kv *kv)
 {
     p->n_strings += kv->n;
@@ -243,11 +244,15 @@ static int view_strings(struct parse *p, struct gguf_kv *kv)
     kv->strings = mem_try_array(kv->n, sizeof(*kv->strings));
     if (kv->strings == NULL)
         return fail_nomem(p);
-    const uint8_t *b = kv->data;
+    const uint8_t *b = kv->data, *end = p->part->base + p->pos;
     for (uint64_t i = 0; i < kv->n; i++) {
-        uint64_t len;
+        uint64_t len, left = (uint64_t)(end - b);
+        if (left < sizeof(len))
+            return fail(p, "the file changed while it was read");
         memcpy(&len, b, sizeof(len));
         len = le64toh(len);
+        if (len > left - sizeof(len))
+            return fail(p, "the file changed while it was read");
         kv->strings[i] = (struct str){(const char *)b + sizeof(len), len};
         b += sizeof(len) + len;
     }

@@ -14,15 +14,15 @@
 
 #include <cmocka.h>
 
-#if defined(__SANITIZE_ADDRESS__)
-#define HAS_ASAN 1
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define HAS_SANITIZER 1
 #elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define HAS_ASAN 1
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define HAS_SANITIZER 1
 #endif
 #endif
-#ifndef HAS_ASAN
-#define HAS_ASAN 0
+#ifndef HAS_SANITIZER
+#define HAS_SANITIZER 0
 #endif
 
 #define DIMS(...)                                                                                  \
@@ -362,7 +362,7 @@ static void claim(int i_case, struct maker *m)
 static void no_memory_for_claims(void **state)
 {
     (void)state;
-    if (HAS_ASAN)
+    if (HAS_SANITIZER)
         skip(); /* its shadow needs the address space; the fuzz target limits malloc instead */
     for (int i = 0; i < 7; i++) {
         struct maker m;
