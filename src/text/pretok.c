@@ -14,11 +14,12 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define N_STAGES_MAX 6
-/* A pattern that looks at each character this often on average is being abused. */
-#define STEPS_PER_BYTE 200
-#define STEPS_MIN      1000000
+/* Of one match of a pattern: enough for a run of millions of characters, and bounded. */
+#define STEPS_PER_MATCH_MAX 50000000
+#define HEAP_KIB_MAX        (512 * 1024)
 
 /* clang-format off */
 #define P_CONTRACT "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
@@ -45,7 +46,7 @@ static const struct cp_range cased_letters[] = {
     {0x531, 0x556}, {0x10A0, 0x10C5}, {0x13A0, 0x13F5}, {0x13F8, 0x13FD}, {0x1C90, 0x1CBA},
     {0x1CBD, 0x1CBF}, {0x1D00, 0x1D2B}, {0x1D6B, 0x1D77}, {0x1D79, 0x1D9A}, {0x1E00, 0x1F15},
     {0x1F18, 0x1F1D}, {0x1F20, 0x1F45}, {0x1F48, 0x1F4D}, {0x1F50, 0x1F57}, {0x1F59, 0x1F59},
-    {0x1F5B, 0x1F5B}, {0x1F5D, 0x1F5D}, {0x1F5F, 0x3CE}, {0x1F80, 0x1FB4}, {0x1FB6, 0x1FBC},
+    {0x1F5B, 0x1F5B}, {0x1F5D, 0x1F5D}, {0x1F5F, 0x1F7D}, {0x1F80, 0x1FB4}, {0x1FB6, 0x1FBC},
     {0x1FBE, 0x1FBE}, {0x1FC2, 0x1FC4}, {0x1FC6, 0x1FCC}, {0x1FD0, 0x1FD3}, {0x1FD6, 0x1FDB},
     {0x1FE0, 0x1FEC}, {0x1FF2, 0x1FF4}, {0x1FF6, 0x1FFC}, {0x2102, 0x2102}, {0x2107, 0x2107},
     {0x210A, 0x2113}, {0x2115, 0x2115}, {0x2119, 0x211D}, {0x2124, 0x2124}, {0x2126, 0x2126},
@@ -65,7 +66,7 @@ static const struct cp_range cased_letters[] = {
     "\\x{13a0}-\\x{13f5}\\x{13f8}-\\x{13fd}\\x{1c90}-\\x{1cba}\\x{1cbd}-\\x{1cbf}" \
     "\\x{1d00}-\\x{1d2b}\\x{1d6b}-\\x{1d77}\\x{1d79}-\\x{1d9a}\\x{1e00}-\\x{1f15}" \
     "\\x{1f18}-\\x{1f1d}\\x{1f20}-\\x{1f45}\\x{1f48}-\\x{1f4d}\\x{1f50}-\\x{1f57}\\x{1f59}" \
-    "\\x{1f5b}\\x{1f5d}\\x{1f5f}-\\x{3ce}\\x{1f80}-\\x{1fb4}\\x{1fb6}-\\x{1fbc}\\x{1fbe}" \
+    "\\x{1f5b}\\x{1f5d}\\x{1f5f}-\\x{1f7d}\\x{1f80}-\\x{1fb4}\\x{1fb6}-\\x{1fbc}\\x{1fbe}" \
     "\\x{1fc2}-\\x{1fc4}\\x{1fc6}-\\x{1fcc}\\x{1fd0}-\\x{1fd3}\\x{1fd6}-\\x{1fdb}" \
     "\\x{1fe0}-\\x{1fec}\\x{1ff2}-\\x{1ff4}\\x{1ff6}-\\x{1ffc}\\x{2102}\\x{2107}" \
     "\\x{210a}-\\x{2113}\\x{2115}\\x{2119}-\\x{211d}\\x{2124}\\x{2126}\\x{2128}" \
@@ -181,11 +182,6 @@ static const struct stage youtu = {
 static const struct stage bloom = {
     .kind = SCAN_PATTERN,
     .pattern = " ?[^(\\s|.,!?\\x{2026}\\x{3002}\\x{ff0c}\\x{3001}\\x{964}\\x{6d4}\\x{60c})]+"};
-static const struct stage jais2 = {
-    .kind = SCAN_PATTERN,
-    .pattern = P_CONTRACT "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"
-               "\\s*[\\r\\n]+|\\s{512}(?!\\S)|\\s{256}(?!\\S)|\\s{128}(?!\\S)|\\s{64}(?!\\S)|"
-               "\\s{32}(?!\\S)|\\s{16}(?!\\S)|\\s{8}(?!\\S)|\\s{4}(?!\\S)|\\s{1,2}(?!\\S)|\\s"};
 static const struct stage exaone_moe = {
     .kind = SCAN_PATTERN,
     .pattern = P_CONTRACT "|[^\\r\\n\\p{L}\\p{N}]?(?:\\p{L}\\p{M}*+(?: \\p{L}\\p{M}*+)*+)++|\\p{N}|"
@@ -250,7 +246,6 @@ static const struct pretok_row rows[] = {
     {"youtu", PRETOK_IGNORE_MERGES, STAGES(&youtu_cjk, &youtu)},
     {"poro-chat bloom gpt3-finnish", 0, STAGES(&bloom)},
     {"viking", 0, STAGES(&bloom, &digits)},
-    {"jais-2", 0, STAGES(&jais2)},
     {"exaone-moe", 0, STAGES(&exaone_moe)},
     {"chameleon", PRETOK_ADD_BOS,
      STAGES(&sentinels, &wide_spaces, &digits, &punct_each, &gpt2)},
@@ -285,9 +280,8 @@ static int compile_stage(struct pretok *p, size_t i, struct err *err)
     int code;
     PCRE2_SIZE offset;
     const char *pattern = p->row->stages[i]->pattern;
-    p->code[i] =
-        pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED,
-                      PCRE2_UTF | PCRE2_UCP | PCRE2_MATCH_INVALID_UTF, &code, &offset, NULL);
+    p->code[i] = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP,
+                               &code, &offset, NULL);
     if (!p->code[i])
         return err_set(err, ERR_INTERNAL, "pre-tokenizer pattern %s: error %d at %zu", pattern,
                        code, (size_t)offset);
@@ -345,6 +339,8 @@ struct split {
     const struct pretok *p;
     pretok_word_fn word;
     void *ctx;
+    const uint8_t *text;     /* the whole */
+    const uint8_t *clean;    /* the same, valid UTF-8: what patterns see */
     pcre2_match_data *match; /* NULL when no stage needs it */
     pcre2_match_context *limits;
     struct err *err;
@@ -354,8 +350,10 @@ struct split {
 static int find_pattern(struct split *sp, size_t i, struct piece piece, size_t pos,
                         struct match *ret)
 {
+    const uint8_t *s = sp->clean + (piece.s - sp->text);
     while (pos < piece.len) {
-        int rc = pcre2_match(sp->p->code[i], piece.s, piece.len, pos, 0, sp->match, sp->limits);
+        int rc = pcre2_match(sp->p->code[i], s, piece.len, pos, PCRE2_NO_UTF_CHECK, sp->match,
+                             sp->limits);
         if (rc == PCRE2_ERROR_NOMATCH)
             return 0;
         if (rc < 0)
@@ -402,27 +400,50 @@ static int split_stage(struct split *sp, size_t i, struct piece piece)
     return 0;
 }
 
+/* A copy of the text with a control character for each invalid byte; NULL: out of memory. */
+static uint8_t *clean_copy(struct str text)
+{
+    uint8_t *s = mem_try_array(text.len, 1);
+    for (size_t i = 0, n; s && i < text.len; i += n) {
+        uint32_t cp;
+        n = unicode_decode((const uint8_t *)text.ptr + i, text.len - i, &cp);
+        if (cp == UNICODE_BAD)
+            s[i] = 0x1A;
+        else
+            memcpy(s + i, text.ptr + i, n);
+    }
+    return s;
+}
+
+static int split_with_patterns(struct split *sp, struct piece whole)
+{
+    uint8_t *clean = clean_copy((struct str){(const char *)whole.s, whole.len});
+    sp->clean = clean;
+    sp->match = pcre2_match_data_create(1, NULL);
+    sp->limits = pcre2_match_context_create(NULL);
+    int rc;
+    if (!clean || !sp->match || !sp->limits) {
+        rc = err_set(sp->err, ERR_NOMEM, "out of memory while tokenizing");
+    } else {
+        pcre2_set_match_limit(sp->limits, STEPS_PER_MATCH_MAX);
+        pcre2_set_heap_limit(sp->limits, HEAP_KIB_MAX);
+        rc = split_stage(sp, 0, whole);
+    }
+    pcre2_match_data_free(sp->match);
+    pcre2_match_context_free(sp->limits);
+    free(clean);
+    return rc;
+}
+
 int pretok_split(const struct pretok *p, struct str text, pretok_word_fn word, void *ctx,
                  struct err *err)
 {
     struct split sp = {.p = p, .word = word, .ctx = ctx, .err = err};
-    bool patterns = false;
-    for (size_t i = 0; i < p->n_stages; i++)
-        patterns = patterns || p->code[i];
-    if (patterns) {
-        sp.match = pcre2_match_data_create(1, NULL);
-        sp.limits = pcre2_match_context_create(NULL);
-        if (!sp.match || !sp.limits) {
-            pcre2_match_data_free(sp.match);
-            pcre2_match_context_free(sp.limits);
-            return err_set(err, ERR_NOMEM, "out of memory while tokenizing");
-        }
-        size_t steps = text.len > SIZE_MAX / STEPS_PER_BYTE ? SIZE_MAX : text.len * STEPS_PER_BYTE;
-        steps = steps < STEPS_MIN ? STEPS_MIN : steps;
-        pcre2_set_match_limit(sp.limits, steps > UINT32_MAX ? UINT32_MAX : (uint32_t)steps);
+    struct piece whole = {(const uint8_t *)text.ptr, text.len};
+    sp.text = whole.s;
+    for (size_t i = 0; i < p->n_stages; i++) {
+        if (p->code[i])
+            return split_with_patterns(&sp, whole);
     }
-    int rc = split_stage(&sp, 0, (struct piece){(const uint8_t *)text.ptr, text.len});
-    pcre2_match_data_free(sp.match);
-    pcre2_match_context_free(sp.limits);
-    return rc;
+    return split_stage(&sp, 0, whole);
 }

@@ -409,6 +409,7 @@ int vocab_load(struct tokenizer *t, const struct gguf *g, struct err *err)
         rc = load_merges(t, g, err);
     if (rc == 0 && t->kind == KIND_WORDPIECE)
         rc = load_words(t, err);
-    load_bytes(t);
+    if (rc == 0)
+        load_bytes(t);
     return rc;
 }
