@@ -161,7 +161,7 @@ def fake_model(folder, name="fake", **cfg):
 def events(sock, until=b"data: [DONE]\n\n"):
     """Reads a stream to its end; the list of its JSON events, and the raw bytes."""
     raw = b""
-    while until not in raw:
+    while until not in raw and not raw.endswith(b"\r\n0\r\n\r\n"):
         piece = sock.recv(65536)
         if not piece:
             break
