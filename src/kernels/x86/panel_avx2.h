@@ -36,6 +36,7 @@ struct panel {
     float m[PANEL_BLOCKS][2][PANEL_ROWS];          /* [1] only with MIN_16 */
     int16_t scale[PANEL_BLOCKS][2][PANEL_ROWS][2]; /* each twice: both pairs of a lane */
     int16_t offset[PANEL_BLOCKS][PANEL_ROWS][2];   /* U6: -32 * scale of each 16 */
+    size_t ahead; /* bytes from a row to the one that the next panel has in its place */
 };
 
 /* Fills blocks [0, n_blocks) of the panel from block b0 (of 32) of each row. */
