@@ -209,11 +209,12 @@ static void restrict_to(pthread_attr_t *attr, const int *cpu, int n_cpu)
         pthread_attr_setaffinity_np(attr, sizeof set, &set);
 }
 
-/* Starts the workers with all signals blocked; returns 0 or an errno. */
+/* Starts the workers with all signals blocked but SIGBUS; returns 0 or an errno. */
 static int start_threads(struct pool *p, const pthread_attr_t *attr)
 {
     sigset_t all, before;
     sigfillset(&all);
+    sigdelset(&all, SIGBUS); /* a map that breaks under a thread is reported by its handler */
     pthread_sigmask(SIG_BLOCK, &all, &before);
     int rc = 0;
     int wanted = p->n_threads;

@@ -1,5 +1,5 @@
 /*
- * main: the worker process. Owns the order in which it gives up its rights: first everything that
+ * worker: the process. Owns the order in which it gives up its rights: first everything that
  * must be read from the machine is read and the threads of the pool are started; then the first
  * lock; then the model's bytes are parsed; then the second lock; then it serves.
  */
