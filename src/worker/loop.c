@@ -362,10 +362,9 @@ static void turn(struct loop *l)
     else if (rc > 0 && full && p[0].revents & (POLLHUP | POLLERR))
         l->is_over = true;
     handle_frames(l);
-    if (clock_ms() >= l->stats_ms + STATS_MS)
+    l->is_over = l->is_over || (l->is_draining && l->n_answers == 0);
+    if (clock_ms() >= l->stats_ms + STATS_MS || l->is_over)
         send_stats(l);
-    if (l->is_draining && l->n_answers == 0)
-        l->is_over = true;
 }
 
 int loop_run(struct loaded *model, struct outbox *out)
