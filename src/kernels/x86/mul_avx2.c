@@ -64,6 +64,15 @@ ALWAYS __m256 halves(const uint8_t *const row[8], size_t at)
     return _mm256_cvtph_ps(v);
 }
 
+/* Prefetches part i of n of what stands in the place of the 16 blocks at `at` (panel_fill_fn). */
+ALWAYS void prefetch_ahead(uintptr_t ahead, size_t at, size_t block_bytes, size_t i, size_t n)
+{
+    const size_t bytes = block_bytes * PANEL_ROWS / n;
+    const uintptr_t from = ahead + at * PANEL_ROWS + i * bytes;
+    for (size_t j = 0; j < bytes; j += 64)
+        __builtin_prefetch((const void *)(from + j));
+}
+
 /* ---- 32 elements of one row as bytes ---- */
 
 ALWAYS __m256i nibbles16(const uint8_t *qs)
@@ -126,10 +135,11 @@ ALWAYS void prefetch(const struct panel *p, const uint8_t *at)
 
 #define FILL_32(name, has_min)                                                                     \
     static void fill_##name(struct panel *p, const uint8_t *const row[PANEL_ROWS], int b0,         \
-                            int n_blocks)                                                          \
+                            int n_blocks, uintptr_t ahead)                                         \
     {                                                                                              \
         for (int b = 0; b < n_blocks; b++) {                                                       \
             const size_t at = (size_t)(b0 + b) * sizeof(struct block_##name);                      \
+            prefetch_ahead(ahead, at, sizeof(struct block_##name), 0, 1);                          \
             for (int half = 0; half < 2; half++) {                                                 \
                 const uint8_t *const *r = row + 8 * half;                                          \
                 __m256i v[8];                                                                      \
@@ -222,14 +232,17 @@ ALWAYS void fill_quants_k(struct panel *p, int b, int half, const uint8_t *const
 
 #define FILL_K(name, has_fifth)                                                                    \
     static void fill_##name(struct panel *p, const uint8_t *const row[PANEL_ROWS], int b0,         \
-                            int n_blocks)                                                          \
+                            int n_blocks, uintptr_t ahead)                                         \
     {                                                                                              \
         for (int b = 0; b < n_blocks; b += 8) {                                                    \
-            const size_t at = (size_t)((b0 + b) / 8) * sizeof(struct block_##name);                \
+            const size_t bytes = sizeof(struct block_##name);                                      \
+            const size_t at = (size_t)((b0 + b) / 8) * bytes;                                      \
             for (int half = 0; half < 2; half++) {                                                 \
                 fill_scales_k(p, b, half, row + 8 * half, at);                                     \
-                for (int c = 0; c < 4; c++)                                                        \
+                for (int c = 0; c < 4; c++) {                                                      \
+                    prefetch_ahead(ahead, at, bytes, (size_t)(4 * half + c), 8);                   \
                     fill_quants_k(p, b, half, row + 8 * half, at, c, has_fifth);                   \
+                }                                                                                  \
             }                                                                                      \
         }                                                                                          \
     }
@@ -283,14 +296,18 @@ ALWAYS void fill_quants_q6_k(struct panel *p, int b, int half, const uint8_t *co
     transpose_store(p, b + 4 * n + j + 2, half, high);
 }
 
-static void fill_q6_k(struct panel *p, const uint8_t *const row[PANEL_ROWS], int b0, int n_blocks)
+static void fill_q6_k(struct panel *p, const uint8_t *const row[PANEL_ROWS], int b0, int n_blocks,
+                      uintptr_t ahead)
 {
     for (int b = 0; b < n_blocks; b += 8) {
         const size_t at = (size_t)((b0 + b) / 8) * sizeof(struct block_q6_k);
         for (int half = 0; half < 2; half++) {
             fill_scales_q6_k(p, b, half, row + 8 * half, at);
             for (int n = 0; n < 2; n++) {
+                const size_t part = (size_t)(4 * half + 2 * n);
+                prefetch_ahead(ahead, at, sizeof(struct block_q6_k), part, 8);
                 fill_quants_q6_k(p, b, half, row + 8 * half, at, n, 0);
+                prefetch_ahead(ahead, at, sizeof(struct block_q6_k), part + 1, 8);
                 fill_quants_q6_k(p, b, half, row + 8 * half, at, n, 1);
             }
         }
@@ -321,14 +338,16 @@ ALWAYS void fill_unpacked(enum dtype t, int block_elems, int block_bytes, struct
 
 #define UNPACKED(name, dtype)                                                                      \
     static void fill_##name(struct panel *p, const uint8_t *const row[PANEL_ROWS], int b0,         \
-                            int n_blocks)                                                          \
+                            int n_blocks, uintptr_t ahead)                                         \
     {                                                                                              \
+        (void)ahead; /* bound by arithmetic */                                                     \
         fill_unpacked(dtype, 256, sizeof(struct block_##name), p, row, b0, n_blocks);              \
     }
 #define UNPACKED_32(name, dtype)                                                                   \
     static void fill_##name(struct panel *p, const uint8_t *const row[PANEL_ROWS], int b0,         \
-                            int n_blocks)                                                          \
+                            int n_blocks, uintptr_t ahead)                                         \
     {                                                                                              \
+        (void)ahead; /* bound by arithmetic */                                                     \
         fill_unpacked(dtype, 32, sizeof(struct block_##name), p, row, b0, n_blocks);               \
     }
 UNPACKED(q2_k, DTYPE_Q2_K)
@@ -356,13 +375,14 @@ static void row_pointers(const uint8_t *row[PANEL_ROWS], const void *w, size_t w
 }
 
 static void mul_panel_rows(const struct panel_type *t, struct panel *p, float *y, size_t y_stride,
-                           const uint8_t *const row[PANEL_ROWS], const void *x, size_t x_stride,
-                           int n_cols, int n_k)
+                           const uint8_t *const row[PANEL_ROWS], size_t w_stride, const void *x,
+                           size_t x_stride, int n_cols, int n_k)
 {
+    const uintptr_t ahead = (uintptr_t)row[0] + w_stride * PANEL_ROWS;
     for (int b0 = 0; b0 < n_k / 32; b0 += PANEL_BLOCKS) {
-        int left = n_k / 32 - b0;
-        int n_blocks = left < PANEL_BLOCKS ? left : PANEL_BLOCKS;
-        t->fill(p, row, b0, n_blocks);
+        const int left = n_k / 32 - b0;
+        const int n_blocks = left < PANEL_BLOCKS ? left : PANEL_BLOCKS;
+        t->fill(p, row, b0, n_blocks, ahead);
         panel_mul(t, p, n_blocks, b0, b0 == 0, y, y_stride, x, x_stride, n_cols, n_k);
     }
 }
@@ -375,7 +395,7 @@ static void mul_panels(const struct panel_type *t, K_MUL_ARGS)
     p.ahead = PANEL_ROWS * w_stride;
     for (; r + PANEL_ROWS <= n_rows; r += PANEL_ROWS) {
         row_pointers(row, (const uint8_t *)w + (size_t)r * w_stride, w_stride, PANEL_ROWS);
-        mul_panel_rows(t, &p, y + r, y_stride, row, x, x_stride, n_cols, n_k);
+        mul_panel_rows(t, &p, y + r, y_stride, row, w_stride, x, x_stride, n_cols, n_k);
     }
     if (r == n_rows)
         return;
@@ -383,8 +403,8 @@ static void mul_panels(const struct panel_type *t, K_MUL_ARGS)
     for (int c = 0; c < n_cols;) { /* through a whole tile, of which some rows are kept */
         float tmp[24][PANEL_ROWS];
         int nc = n_cols - c < 24 ? n_cols - c : 24;
-        mul_panel_rows(t, &p, tmp[0], PANEL_ROWS, row, (const uint8_t *)x + (size_t)c * x_stride,
-                       x_stride, nc, n_k);
+        mul_panel_rows(t, &p, tmp[0], PANEL_ROWS, row, w_stride,
+                       (const uint8_t *)x + (size_t)c * x_stride, x_stride, nc, n_k);
         for (int i = 0; i < nc; i++)
             memcpy(y + (size_t)(c + i) * y_stride + r, tmp[i], (size_t)(n_rows - r) * 4);
         c += nc;

@@ -39,9 +39,14 @@ struct panel {
     size_t ahead; /* bytes from a row to the one that the next panel has in its place */
 };
 
-/* Fills blocks [0, n_blocks) of the panel from block b0 (of 32) of each row. */
+/*
+ * Fills blocks [0, n_blocks) of the panel from block b0 (of 32) of each row. Sixteen rows at once
+ * are more streams than the processor follows by itself, so meanwhile as many bytes as are used are
+ * prefetched, in the order of addresses, from `ahead` on: the next sixteen rows (they need not be
+ * mapped).
+ */
 typedef void (*panel_fill_fn)(struct panel *p, const uint8_t *const row[PANEL_ROWS], int b0,
-                              int n_blocks);
+                              int n_blocks, uintptr_t ahead);
 
 struct panel_type {
     panel_fill_fn fill;
