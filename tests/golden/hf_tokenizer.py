@@ -5,6 +5,10 @@ from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_to
 NORMAL, UNKNOWN, CONTROL, USER, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|"
 WORDS = r"[^\r\n\p{L}\p{N}]?\p{L}+|%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+CASED = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+%s|"
+         r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*%s|"
+         r"%s| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+SUFFIX = "(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
 DEEPSEEK_LETTERS = (
     "A-Za-z\u00b5\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u01ba\u01bc-\u01bf\u01c4-\u0293\u0295-\u02af"
     "\u0370-\u0373\u0376\u0377\u037b-\u037d\u037f\u0386\u0388-\u038a\u038c\u038e-\u03a1"
@@ -57,6 +61,19 @@ def pre_tokenizer(name):
             split("\\s?[!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002]+"),
             split(r"\s+$"), split("[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+"), digits,
             byte_level()],
+        "qwen35": [split(CONTRACTIONS + r"[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}|"
+                         r" ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"),
+                   byte_level()],
+        "gpt-4o": [split(CASED % (SUFFIX, SUFFIX, r"\p{N}{1,3}")), byte_level()],
+        "tekken": [split(CASED % ("", "", r"\p{N}")), byte_level()],
+        "deepseek-v3": [
+            split(r"\p{N}{1,3}"), split("[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+"),
+            split("[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|"
+                  r"[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|"
+                  r"\s+(?!\S)|\s+"), byte_level()],
+        "deepseek-coder": [
+            split("[\r\n]"), split(r"\s?\p{L}+"), split(r"\s?\p{P}+"),
+            split("[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+"), digits, byte_level()],
     }[name]
     return pre_tokenizers.Sequence(stages)
 
@@ -64,8 +81,8 @@ def pre_tokenizer(name):
 def bpe(v):
     merges = [(m[:i], m[i + 1:]) for m in v.merges for i in [m.index(" ", 1)]]
     t = Tokenizer(models.BPE({x: i for i, x in enumerate(v.tokens)}, merges,
-                             ignore_merges=v.pre == "llama-bpe"))
-    if v.pre == "qwen2":
+                             ignore_merges=v.pre in ("llama-bpe", "tekken")))
+    if v.pre in ("qwen2", "qwen35"):
         t.normalizer = normalizers.NFC()
     t.pre_tokenizer = pre_tokenizer(v.pre)
     return t

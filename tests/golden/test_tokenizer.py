@@ -3,6 +3,7 @@ random texts over all of Unicode."""
 import pathlib
 import subprocess
 
+import gguf
 import pytest
 
 from hf_tokenizer import CONTROL, UNKNOWN, USER, Vocab, build
@@ -70,3 +71,55 @@ def test_equals_reference_on_random_texts(hearth_bin, vocab_path):
     vocab = Vocab(vocab_path)
     compare(hearth_bin, vocab_path, vocab, False, N_TEXTS, SEED)
     compare(hearth_bin, vocab_path, vocab, True, N_SPECIAL_TEXTS, SEED + 1)
+
+
+@pytest.mark.parametrize("pre", ["qwen35", "gpt-4o", "tekken", "deepseek-v3", "deepseek-coder"])
+def test_pre_tokenizers_without_a_vocabulary_here(hearth_bin, shared_dir, tmp_path, pre):
+    """GPT-2's tokens and merges behind another model's pre-tokenizer."""
+    vocab = Vocab(shared_dir / "data" / "vocab" / "ggml-vocab-gpt-2.gguf")
+    vocab.pre = pre
+    path = tmp_path / "vocab.gguf"
+    writer = gguf.GGUFWriter(path, "gpt2")
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(pre)
+    writer.add_token_list(vocab.tokens)
+    writer.add_token_types(vocab.types)
+    writer.add_token_merges(vocab.merges)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    compare(hearth_bin, path, vocab, False, 2000, SEED + 2)
+
+
+@pytest.mark.parametrize("name", ["gpt-2", "llama-bpe", "llama-spm", "gemma-4"])
+def test_decode_gives_the_text_back(hearth_bin, shared_dir, name):
+    path = shared_dir / "data" / "vocab" / f"ggml-vocab-{name}.gguf"
+    many = [t for t in texts(SEED + 3, 1000, ["<s>", "hello"]) if "\u2581" not in t]
+    lines = "".join(" ".join(map(str, ids)) + "\n" for ids in
+                    encode(hearth_bin, path, [t.encode() for t in many]))
+    done = subprocess.run([hearth_bin, "tokenize", "--decode", "-0", path], input=lines.encode(),
+                          capture_output=True, check=True)
+    assert done.stdout.decode().split("\0")[:-1] == many
+
+
+def test_one_text_and_flags(hearth_bin, smollm2_path, gemma3_path):
+    def run(*args, text="<|im_end|>"):
+        return subprocess.run([hearth_bin, "tokenize", *args], input=text.encode(),
+                              capture_output=True, check=True).stdout.decode()
+
+    assert run(smollm2_path, "--special") == "2\n"
+    assert len(run(smollm2_path).split()) > 3
+    assert run(gemma3_path, text="Hello world\n").split()[0] == "2"
+    assert run(gemma3_path, "--no-bos", text="Hello").split()[0] != "2"
+    assert run(smollm2_path, text="") == "\n"
+
+
+@pytest.mark.parametrize("args, says", [
+    (["/nonexistent.gguf"], "nonexistent"), ([], "tokenize"),
+])
+def test_errors_are_one_line(hearth_bin, tmp_path, args, says):
+    done = subprocess.run([hearth_bin, "tokenize", *args], input=b"", capture_output=True,
+                          env={"HEARTH_MODELS": str(tmp_path)})
+    assert done.returncode in (1, 2)
+    assert done.stdout == b""
+    assert says in done.stderr.decode()

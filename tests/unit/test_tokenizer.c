@@ -116,6 +116,26 @@ static void spm_words(void **state)
     tokenizer_free(t);
 }
 
+static void fill_phi3(struct vocab_maker *v)
+{
+    vocab_spm(v);
+    v->name = "Phi-3 Mini";
+}
+
+/* Phi-3's special tokens take the white space after them, but for <s> and <unk>. */
+static void phi3_special_tokens(void **state)
+{
+    (void)state;
+    struct tokenizer *t = make(fill_phi3);
+    assert_ids(t, "<tool> \n a", 0, "<tool>|▁|a");
+    assert_ids(t, "</s>\n", TOKENIZE_SPECIAL, "</s>");
+    assert_ids(t, "<s> a", TOKENIZE_SPECIAL, "<s>|▁▁|a");
+    tokenizer_free(t);
+    t = make(vocab_spm);
+    assert_ids(t, "</s> a", TOKENIZE_SPECIAL, "</s>|▁▁|a");
+    tokenizer_free(t);
+}
+
 static void bert_words(void **state)
 {
     (void)state;
@@ -170,7 +190,7 @@ static void bytes_round_trip(void **state)
             size_t len = (size_t)(rng_uniform(1, k, round) * 64);
             for (size_t i = 0; i < len; i++) {
                 double x = rng_uniform(2, round, i);
-                s[i] = x < 0.5 ? (uint8_t) "hel ao\xC3\xA9\xE2\x96\x82\n1"[(int)(x * 30)]
+                s[i] = x < 0.5 ? (uint8_t) "hel ao\xC3\xA9\xE2\x96\x82\n1"[(int)(x * 26)]
                                : (uint8_t)(x * 512);
                 if (k == 2 && s[i] == 0x81)
                     s[i] = 'a'; /* U+2581 becomes a space there */
@@ -328,6 +348,7 @@ int main(void)
         cmocka_unit_test(bpe_words),
         cmocka_unit_test(special_tokens),
         cmocka_unit_test(spm_words),
+        cmocka_unit_test(phi3_special_tokens),
         cmocka_unit_test(bert_words),
         cmocka_unit_test(limit_leaves_output_as_it_was),
         cmocka_unit_test(bytes_round_trip),

@@ -20,7 +20,7 @@ struct vocab_token {
 };
 
 struct vocab_maker {
-    const char *model, *pre;
+    const char *model, *pre, *name; /* name: general.name, or NULL */
     struct vocab_token token[VOCAB_TOKENS_MAX];
     const char *merge[32];
     int n_tokens, n_merges;
@@ -122,6 +122,8 @@ static inline uint8_t *vocab_finish(const struct vocab_maker *v, size_t *ret_len
 {
     struct maker m;
     maker_init(&m);
+    if (v->name)
+        maker_str(&m, "general.name", v->name);
     if (v->model)
         maker_str(&m, "tokenizer.ggml.model", v->model);
     if (v->pre)
