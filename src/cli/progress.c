@@ -10,11 +10,12 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#define REDRAW_MS   100
-#define LINE_MS     10000
-#define POINT_MS    300 /* the rate is of the last 16 * 300 ms */
-#define BAR_CELLS   24
-#define WIDTH_LEAST 40
+#define REDRAW_MS       100
+#define LINE_MS         10000
+#define POINT_MS        300 /* the rate is of the last 16 * 300 ms */
+#define BAR_CELLS       24
+#define BAR_CELLS_LEAST 6
+#define WIDTH_LEAST     40
 
 void progress_init(struct progress *p, bool quiet)
 {
@@ -53,7 +54,8 @@ static double rate(const struct progress *p, int64_t now)
     return ms < POINT_MS || bytes <= 0 ? 0 : (double)bytes * 1000.0 / (double)ms;
 }
 
-static void describe(const struct progress *p, int64_t now, bool bar, char *ret, size_t size)
+/* " 45 MB of 98 MB  12 MB/s  0m04s left" */
+static void describe(const struct progress *p, int64_t now, char *ret, size_t size)
 {
     char done[24], total[24], speed[24], left[40] = "";
     double r = rate(p, now);
@@ -67,37 +69,52 @@ static void describe(const struct progress *p, int64_t now, bool bar, char *ret,
                      (long long)(s >= 3600 ? s / 3600 : s / 60),
                      (long long)(s >= 3600 ? s % 3600 / 60 : s % 60));
     }
-    char cells[BAR_CELLS + 4] = "";
-    if (bar && p->total > 0) {
-        int full = (int)((double)BAR_CELLS * (double)p->done / (double)p->total);
-        full = full > BAR_CELLS ? BAR_CELLS : full;
-        memset(cells, ' ', sizeof(cells) - 1);
-        cells[1] = '[';
-        memset(cells + 2, '#', (size_t)full);
-        cells[BAR_CELLS + 2] = ']';
-    }
-    int n = snprintf(ret, size, "%s", p->status);
+    int n = 0;
+    ret[0] = '\0';
     if (p->total > 0)
-        n += snprintf(ret + n, size - (size_t)n, " %3d%%%s %s of %s",
-                      (int)(100.0 * (double)p->done / (double)p->total), cells, done, total);
+        n = snprintf(ret, size, " %s of %s", done, total);
     else if (p->done > 0)
-        n += snprintf(ret + n, size - (size_t)n, " %s", done);
+        n = snprintf(ret, size, " %s", done);
     if (r > 0)
         snprintf(ret + n, size - (size_t)n, "  %s/s%s", speed, left);
 }
 
+/* " 45% [#####      ]", as wide as the line has room for. */
+static void draw_bar(const struct progress *p, int room, char *ret, size_t size)
+{
+    ret[0] = '\0';
+    if (p->total <= 0)
+        return;
+    int n = snprintf(ret, size, " %3d%%", (int)(100.0 * (double)p->done / (double)p->total));
+    int cells = room - n - 3 < BAR_CELLS ? room - n - 3 : BAR_CELLS;
+    if (!p->terminal || cells < BAR_CELLS_LEAST)
+        return;
+    int full = (int)((double)cells * (double)p->done / (double)p->total);
+    full = full > cells ? cells : full;
+    char *at = ret + n;
+    *at++ = ' ';
+    *at++ = '[';
+    memset(at, ' ', (size_t)cells);
+    memset(at, '#', (size_t)full);
+    at[cells] = ']';
+    at[cells + 1] = '\0';
+}
+
 static void draw(struct progress *p, int64_t now)
 {
-    char line[256];
+    char text[160], bar[64];
     struct winsize w;
-    size_t width = ioctl(STDERR_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col >= WIDTH_LEAST
-                       ? (size_t)w.ws_col - 1
-                       : 79;
-    describe(p, now, p->terminal && width > 70, line, sizeof(line));
-    if (p->terminal)
-        fprintf(stderr, "\r%.*s\033[K", (int)(width > 255 ? 255 : width), line);
-    else
-        fprintf(stderr, "%s\n", line);
+    int width =
+        ioctl(STDERR_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col >= WIDTH_LEAST ? w.ws_col - 1 : 79;
+    describe(p, now, text, sizeof(text));
+    draw_bar(p, width - (int)strlen(p->status) - (int)strlen(text), bar, sizeof(bar));
+    if (p->terminal) {
+        char line[400];
+        snprintf(line, sizeof(line), "%s%s%s", p->status, bar, text);
+        fprintf(stderr, "\r%.*s\033[K", width, line);
+    } else {
+        fprintf(stderr, "%s%s%s\n", p->status, bar, text);
+    }
     fflush(stderr);
     p->open = p->terminal;
     p->shown_ms = now;
