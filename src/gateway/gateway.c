@@ -90,12 +90,19 @@ static void on_signal(uv_signal_t *handle, int signal_number)
 
 /* ---- the first model, and time passing ---- */
 
+static void announce(struct server *s, const struct slot *slot)
+{
+    s->announced = true;
+    banner_ready(s, slot);
+}
+
 static void watch_startup(struct server *s)
 {
-    struct slot *slot = s->startup;
-    if (slot->state == SLOT_READY) {
-        s->startup = NULL;
-        banner_ready(s, slot);
+    const struct slot *slot = s->models.slots;
+    while (slot != NULL && strcmp(slot->name, s->startup_name) != 0)
+        slot = slot->next;
+    if (slot == NULL || slot->state == SLOT_READY) { /* none: somebody unloaded it already */
+        announce(s, slot);
     } else if (slot->state == SLOT_FAILED) {
         struct err err = slot->reason;
         err_wrap(&err, "the model %s cannot be loaded", slot->name);
@@ -110,7 +117,7 @@ static void on_tick(uv_timer_t *t)
     struct server *s = t->data;
     if (s->draining && (http_n_exchanges(s->http) == 0 || clock_ms() > s->drain_end_ms))
         stop_now(s);
-    else if (s->startup != NULL)
+    else if (!s->announced)
         watch_startup(s);
 }
 
@@ -184,9 +191,10 @@ static int load_startup(struct server *s, struct err *err)
 {
     if (s->opts.model == NULL)
         return 0;
-    int code = models_find(&s->models, s->opts.model, true, &s->startup, err);
+    struct slot *slot;
+    int code = models_find(&s->models, s->opts.model, true, &slot, err);
     if (code == 0)
-        snprintf(s->startup_name, sizeof s->startup_name, "%s", s->startup->name);
+        snprintf(s->startup_name, sizeof s->startup_name, "%s", slot->name);
     return code;
 }
 
@@ -213,8 +221,8 @@ int gateway_run(const struct gateway_opts *opts, struct err *err)
     start_handles(s);
     if (start(s, &failure) != 0)
         fail(s, &failure);
-    else if (s->startup == NULL)
-        banner_ready(s, NULL);
+    else if (opts->model == NULL)
+        announce(s, NULL);
     uv_run(&s->loop, UV_RUN_DEFAULT);
     uv_walk(&s->loop, close_handle, NULL);
     uv_run(&s->loop, UV_RUN_DEFAULT);

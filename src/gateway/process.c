@@ -28,10 +28,12 @@
 struct process {
     uv_process_t child;
     uv_pipe_t pipe;
+    uv_pipe_t log; /* the child's standard error */
     uv_timer_t grace;
     struct process_opts o;
     struct frame_reader reader;
     char *read_bytes;
+    char log_bytes[4096];
     char how[128];
     bool exited, closed; /* both: over */
     bool deaf;           /* frames are not wanted any more */
@@ -42,6 +44,46 @@ struct sending {
     uv_write_t req;
     struct buf bytes;
 };
+
+/* ---- the child's log ---- */
+
+/*
+ * The child writes its log to a pipe and not to our standard error: that may be a file, which a
+ * process under RLIMIT_FSIZE 0 cannot write to, or a terminal, whose control sequences are none of
+ * a worker's business.
+ */
+static void on_log_alloc(uv_handle_t *handle, size_t hint, uv_buf_t *ret)
+{
+    (void)hint;
+    struct process *p = handle->data;
+    *ret = uv_buf_init(p->log_bytes, sizeof p->log_bytes);
+}
+
+static void on_log_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *bytes)
+{
+    if (n < 0) {
+        uv_read_stop(stream);
+        return;
+    }
+    for (ssize_t i = 0; i < n; i++)
+        if ((unsigned char)bytes->base[i] < ' ' && bytes->base[i] != '\n')
+            bytes->base[i] = '?';
+    ssize_t written = write(STDERR_FILENO, bytes->base, (size_t)n);
+    (void)written; /* nowhere to report that logging failed */
+}
+
+/* What the child wrote last, when it is gone. */
+static void drain_log(struct process *p)
+{
+    uv_os_fd_t fd;
+    ssize_t n;
+    if (uv_fileno((uv_handle_t *)&p->log, &fd) != 0)
+        return;
+    while ((n = read(fd, p->log_bytes, sizeof p->log_bytes)) > 0) {
+        const uv_buf_t bytes = uv_buf_init(p->log_bytes, sizeof p->log_bytes);
+        on_log_read((uv_stream_t *)&p->log, n, &bytes);
+    }
+}
 
 /* ---- the end ---- */
 
@@ -59,9 +101,11 @@ static void finish_if_over(struct process *p)
 {
     if (!p->exited || !p->closed)
         return;
+    drain_log(p);
     p->o.on_over(p->o.ctx_ptr, p->how);
     uv_timer_stop(&p->grace);
     uv_close((uv_handle_t *)&p->child, on_handle_closed);
+    uv_close((uv_handle_t *)&p->log, on_handle_closed);
     uv_close((uv_handle_t *)&p->grace, on_handle_closed);
 }
 
@@ -252,9 +296,10 @@ static int spawn(uv_loop_t *loop, struct process *p, uv_stdio_container_t *stdio
 
 static void init_handles(uv_loop_t *loop, struct process *p)
 {
-    p->child.data = p->pipe.data = p->grace.data = p;
-    p->n_handles = 3;
+    p->child.data = p->pipe.data = p->log.data = p->grace.data = p;
+    p->n_handles = 4;
     uv_pipe_init(loop, &p->pipe, 0);
+    uv_pipe_init(loop, &p->log, 0);
     uv_timer_init(loop, &p->grace);
 }
 
@@ -270,10 +315,9 @@ int process_start(uv_loop_t *loop, const struct process_opts *opts, struct proce
     frame_reader_init(&p->reader);
     init_handles(loop, p);
     stdio[0].flags = UV_IGNORE;
-    for (int i = 1; i < 3; i++) {
-        stdio[i].flags = UV_INHERIT_FD;
-        stdio[i].data.fd = STDERR_FILENO; /* a worker has nothing to say on standard output */
-    }
+    stdio[1].flags = UV_IGNORE; /* a worker has nothing to say on standard output */
+    stdio[2].flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE;
+    stdio[2].data.stream = (uv_stream_t *)&p->log;
     stdio[3].flags = UV_CREATE_PIPE | UV_READABLE_PIPE | UV_WRITABLE_PIPE;
     stdio[3].data.stream = (uv_stream_t *)&p->pipe;
     int n_open = 0, code = 0;
@@ -292,10 +336,12 @@ int process_start(uv_loop_t *loop, const struct process_opts *opts, struct proce
         else
             p->n_handles--;
         uv_close((uv_handle_t *)&p->pipe, on_handle_closed);
+        uv_close((uv_handle_t *)&p->log, on_handle_closed);
         uv_close((uv_handle_t *)&p->grace, on_handle_closed);
         return code;
     }
     uv_read_start((uv_stream_t *)&p->pipe, on_alloc, on_read);
+    uv_read_start((uv_stream_t *)&p->log, on_log_alloc, on_log_read);
     *ret = p;
     return 0;
 }

@@ -17,8 +17,8 @@ struct server {
     struct http *http;
     struct models models;
     struct metrics metrics;
-    struct slot *startup;   /* the model named at start, until the banner was printed */
-    char startup_name[512]; /* its name in the library; "" when none was given */
+    char startup_name[512]; /* the library's name of the model named at start, or "" */
+    bool announced;         /* the banner was printed */
     int port;
     bool loopback; /* bound to a loopback address: Host is checked, a key is not needed */
     bool draining; /* no new requests; the running ones are finished */

@@ -126,7 +126,7 @@ def test_a_slow_reader_is_dropped_and_others_are_not_slowed(fake):
     slow = slow_client(server)
     server.wait_metric("hearth_http_slow_readers_dropped_total", 1, seconds=20)
     server.wait_metric("hearth_worker_running", 0, seconds=2)
-    assert server.resident_bytes() - before < 16 << 20
+    assert server.resident_bytes() - before < 2 * serving.SLACK_BYTES
     assert server.chat(max_tokens=3)[0] == 200
     slow.close()
 
@@ -298,5 +298,5 @@ def test_clients_that_come_and_go(fake):
         server.wait_metric("hearth_model_requests", 0)
         server.wait_metric("hearth_http_connections", 1)
         before = before or server.resident_bytes()
-    assert server.resident_bytes() - before < 8 << 20
+    assert server.resident_bytes() - before < serving.SLACK_BYTES
     assert server.workers() == pid and server.chat(max_tokens=2)[0] == 200
