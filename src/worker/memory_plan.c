@@ -21,11 +21,34 @@ static void describe(uint64_t bytes, char *ret, size_t size)
         snprintf(ret, size, "%.1f MiB", (double)bytes / (double)(1ull << 20));
 }
 
+static uint64_t blocks_for(const struct memory_wish *w, int64_t n_ctx)
+{
+    return ((uint64_t)n_ctx + (uint64_t)w->block_len - 1) / (uint64_t)w->block_len;
+}
+
+/* Sizes come from a file: their sum stays at the greatest number instead of wrapping around. */
+static uint64_t sum(uint64_t a, uint64_t b)
+{
+    uint64_t s;
+    return __builtin_add_overflow(a, b, &s) ? UINT64_MAX : s;
+}
+
+static uint64_t product(uint64_t a, uint64_t b)
+{
+    uint64_t p;
+    return __builtin_mul_overflow(a, b, &p) ? UINT64_MAX : p;
+}
+
+static int64_t min_i64(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
 static int refuse(const struct memory_wish *w, int64_t n_ctx, uint64_t kv_bytes, struct err *err)
 {
     char total[32], weights[32], kv[32], rest[32], budget[32];
-    uint64_t others = w->scratch_bytes + RESERVE_BYTES;
-    describe(w->weight_bytes + kv_bytes + others, total, sizeof(total));
+    uint64_t others = sum(w->scratch_bytes, RESERVE_BYTES);
+    describe(sum(sum(w->weight_bytes, kv_bytes), others), total, sizeof(total));
     describe(w->weight_bytes, weights, sizeof(weights));
     describe(kv_bytes, kv, sizeof(kv));
     describe(others, rest, sizeof(rest));
@@ -37,16 +60,6 @@ static int refuse(const struct memory_wish *w, int64_t n_ctx, uint64_t kv_bytes,
                    total, weights, (long long)n_ctx, kv, rest, budget);
 }
 
-static uint64_t blocks_for(const struct memory_wish *w, int64_t n_ctx)
-{
-    return ((uint64_t)n_ctx + (uint64_t)w->block_len - 1) / (uint64_t)w->block_len;
-}
-
-static int64_t min_i64(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 int memory_plan(const struct memory_wish *w, struct memory_plan *ret, struct err *err)
 {
     if (w->n_ctx > w->n_ctx_train)
@@ -55,16 +68,16 @@ int memory_plan(const struct memory_wish *w, struct memory_plan *ret, struct err
                              "for %lld: ask for at most that",
                              (long long)w->n_ctx, (long long)w->n_ctx_train);
     int64_t least = w->n_ctx > 0 ? w->n_ctx : min_i64(w->n_ctx_train, CTX_LEAST);
-    uint64_t fixed = w->weight_bytes + w->scratch_bytes + RESERVE_BYTES;
+    uint64_t fixed = sum(sum(w->weight_bytes, w->scratch_bytes), RESERVE_BYTES);
     uint64_t left = w->budget_bytes > fixed ? w->budget_bytes - fixed : 0;
     if (w->kv_bytes > 0 && w->kv_bytes < left)
         left = w->kv_bytes;
     uint64_t n_fit = left / w->block_bytes;
     n_fit = n_fit < BLOCKS_MAX ? n_fit : BLOCKS_MAX;
     if (n_fit < blocks_for(w, least) || w->kv_bytes > left)
-        return refuse(w, least,
-                      w->kv_bytes > left ? w->kv_bytes : blocks_for(w, least) * w->block_bytes,
-                      err);
+        return refuse(
+            w, least,
+            w->kv_bytes > left ? w->kv_bytes : product(blocks_for(w, least), w->block_bytes), err);
     int64_t n_ctx = w->n_ctx > 0 ? w->n_ctx : w->n_ctx_train;
     n_ctx = min_i64(n_ctx, (int64_t)n_fit * w->block_len);
     uint64_t one = blocks_for(w, n_ctx), all = one * (uint64_t)w->n_seq;
