@@ -250,7 +250,7 @@ static const struct pretok_row rows[] = {
     {"chameleon", PRETOK_ADD_BOS,
      STAGES(&sentinels, &wide_spaces, &digits, &punct_each, &gpt2)},
     {"kimi-k2", 0, STAGES(&kimi)},
-    {"gemma4 granite-embed-multi-311m sarvam-moe", PRETOK_RAW, STAGES(&lines)},
+    {"gemma4 granite-embed-multi-311m", PRETOK_RAW, STAGES(&lines)},
 };
 /* clang-format on */
 

@@ -252,7 +252,7 @@ static bool add_chars(struct encoder *e, const uint8_t *s, size_t len)
 /* The word as one token, if it is one. */
 static token_id whole_word(const struct tokenizer *t, const uint8_t *s, size_t len)
 {
-    char text[512]; /* GPT-2's characters are at most two bytes long */
+    char text[2048]; /* GPT-2's characters are at most two bytes long */
     if (len * 2 > sizeof(text))
         return TOKEN_NONE;
     size_t n = 0;
