@@ -31,5 +31,6 @@ struct unpacker {
 };
 
 extern const struct unpacker k_unpackers[DTYPE_END];
+extern const struct unpacker k_unpackers_avx2[DTYPE_END];
 
 #endif

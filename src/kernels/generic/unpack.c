@@ -3,7 +3,8 @@
  *
  * Owns the reading of block layouts for the kernels; tensor/blocks.h has the layouts. Integers are
  * chosen so that they are exact: eighths become whole numbers by moving a power of two into d.
- * Where a type stores an offset, q is signed after it.
+ * Where a type stores an offset, q is signed after it. Compiled once per level that uses it, with
+ * that level's flags; K_UNPACKERS names the table (unpack.h). Nothing here rounds but one product.
  */
 #include "kernels/unpack.h"
 
@@ -11,6 +12,10 @@
 #include "tensor/iq_grid.h"
 
 #include <string.h>
+
+#ifndef K_UNPACKERS
+#define K_UNPACKERS k_unpackers
+#endif
 
 static void unit_scale(struct unpacked *u, float d)
 {
@@ -152,11 +157,37 @@ static void unpack_q6_k(const void *block, int i_group, struct unpacked *u)
         u->q[i] = (int8_t)(((low[i] >> low_shift & 15) | (high[i] >> high_shift & 3) << 4) - 32);
 }
 
-/* Eight codebook values with their signs. */
-static void grid_signed(const uint8_t *grid, uint8_t signs, int n, int8_t *q)
+/* Bit i of signs as byte i, 0 or 1. */
+static uint64_t sign_bytes(uint8_t signs)
 {
-    for (int i = 0; i < n; i++)
-        q[i] = (int8_t)(signs >> i & 1 ? -grid[i] : grid[i]);
+    uint64_t x = signs * UINT64_C(0x0101010101010101) & UINT64_C(0x8040201008040201);
+    return (x + UINT64_C(0x7f7f7f7f7f7f7f7f)) >> 7 & UINT64_C(0x0101010101010101);
+}
+
+/* Eight codebook values with their signs. Values are 1 to 127, so that ~v + 1 stays in its byte;
+ * random signs would make a branch per value a misprediction every other time. */
+static void grid_signed(uint64_t values, uint8_t signs, int8_t *q)
+{
+    uint64_t minus = sign_bytes(signs);
+    values = (values ^ minus * 255) + minus;
+    memcpy(q, &values, 8);
+}
+
+static uint64_t grid8(const uint8_t values[8])
+{
+    uint64_t v;
+    memcpy(&v, values, 8);
+    return v;
+}
+
+static uint64_t grid4(const uint8_t first[4], const uint8_t second[4])
+{
+    uint32_t v[2];
+    memcpy(&v[0], first, 4);
+    memcpy(&v[1], second, 4);
+    uint64_t both;
+    memcpy(&both, v, 8);
+    return both;
 }
 
 static void unpack_iq2_xxs(const void *block, int i_group, struct unpacked *u)
@@ -167,7 +198,7 @@ static void unpack_iq2_xxs(const void *block, int i_group, struct unpacked *u)
     unit_scale(u, f16_to_f32(b->d) * 0.125f); /* (0.5 + s) / 4 = (2 s + 1) / 8 */
     u->scale[0] = u->scale[1] = (int)(2 * (bits >> 28) + 1);
     for (int j = 0; j < 4; j++)
-        grid_signed(g->iq2_xxs[b->group[i_group].i_grid[j]], block_signs(bits >> 7 * j), 8,
+        grid_signed(grid8(g->iq2_xxs[b->group[i_group].i_grid[j]]), block_signs(bits >> 7 * j),
                     u->q + 8 * j);
 }
 
@@ -180,7 +211,7 @@ static void unpack_iq2_xs(const void *block, int i_group, struct unpacked *u)
     u->scale[1] = 2 * (b->scales[i_group] >> 4) + 1;
     for (int j = 0; j < 4; j++) {
         uint16_t bits = b->qs[4 * i_group + j];
-        grid_signed(g->iq2_xs[bits & 511], block_signs(bits >> 9), 8, u->q + 8 * j);
+        grid_signed(grid8(g->iq2_xs[bits & 511]), block_signs(bits >> 9), u->q + 8 * j);
     }
 }
 
@@ -193,7 +224,7 @@ static void unpack_iq2_s(const void *block, int i_group, struct unpacked *u)
     u->scale[1] = 2 * (b->scales[i_group] >> 4) + 1;
     for (int j = 0; j < 4; j++) {
         int i = b->qs[4 * i_group + j] | (b->qh[i_group] >> 2 * j & 3) << 8;
-        grid_signed(g->iq2_s[i], b->signs[4 * i_group + j], 8, u->q + 8 * j);
+        grid_signed(grid8(g->iq2_s[i]), b->signs[4 * i_group + j], u->q + 8 * j);
     }
 }
 
@@ -204,9 +235,11 @@ static void unpack_iq3_xxs(const void *block, int i_group, struct unpacked *u)
     uint32_t bits = b->signs_scale[i_group];
     unit_scale(u, f16_to_f32(b->d) * 0.25f); /* (0.5 + s) / 2 = (2 s + 1) / 4 */
     u->scale[0] = u->scale[1] = (int)(2 * (bits >> 28) + 1);
-    for (int j = 0; j < 8; j++)
-        grid_signed(g->iq3_xxs[b->qs[8 * i_group + j]],
-                    (uint8_t)(block_signs(bits >> j / 2 * 7) >> j % 2 * 4), 4, u->q + 4 * j);
+    for (int j = 0; j < 4; j++) {
+        const uint8_t *i_grid = b->qs + 8 * i_group + 2 * j;
+        grid_signed(grid4(g->iq3_xxs[i_grid[0]], g->iq3_xxs[i_grid[1]]), block_signs(bits >> 7 * j),
+                    u->q + 8 * j);
+    }
 }
 
 static void unpack_iq3_s(const void *block, int i_group, struct unpacked *u)
@@ -215,10 +248,11 @@ static void unpack_iq3_s(const void *block, int i_group, struct unpacked *u)
     const struct iq_grids *g = iq_grids();
     unit_scale(u, f16_to_f32(b->d));
     u->scale[0] = u->scale[1] = 2 * (b->scales[i_group / 2] >> i_group % 2 * 4 & 15) + 1;
-    for (int j = 0; j < 8; j++) {
-        int i = b->qs[8 * i_group + j] | (b->qh[i_group] >> j & 1) << 8;
-        grid_signed(g->iq3_s[i], (uint8_t)(b->signs[4 * i_group + j / 2] >> j % 2 * 4), 4,
-                    u->q + 4 * j);
+    for (int j = 0; j < 4; j++) {
+        const uint8_t *low = b->qs + 8 * i_group + 2 * j;
+        int high = b->qh[i_group] >> 2 * j;
+        grid_signed(grid4(g->iq3_s[low[0] | (high & 1) << 8], g->iq3_s[low[1] | (high & 2) << 7]),
+                    b->signs[4 * i_group + j], u->q + 8 * j);
     }
 }
 
@@ -302,21 +336,28 @@ static int8_t digit3(uint8_t byte, int n)
     return (int8_t)((uint8_t)(byte * power[n]) * 3 >> 8);
 }
 
+/* Digit n of n_bytes bytes. */
+static void digits3(const uint8_t *bytes, int n_bytes, int n, int8_t *q)
+{
+    for (int i = 0; i < n_bytes; i++)
+        q[i] = (int8_t)(digit3(bytes[i], n) - 1);
+}
+
 static void unpack_tq1_0(const void *block, int i_group, struct unpacked *u)
 {
     const struct block_tq1_0 *b = block;
     unit_scale(u, f16_to_f32(b->d));
-    for (int i = 0; i < 32; i++) {
-        int e = 32 * i_group + i;
-        int8_t digit;
-        if (e < 160)
-            digit = digit3(b->qs[e % 32], e / 32);
-        else if (e < 240)
-            digit = digit3(b->qs[32 + (e - 160) % 16], (e - 160) / 16);
-        else
-            digit = digit3(b->qh[(e - 240) % 4], (e - 240) / 4);
-        u->q[i] = (int8_t)(digit - 1);
+    if (i_group < 5) {
+        digits3(b->qs, 32, i_group, u->q);
+        return;
     }
+    digits3(b->qs + 32, 16, 2 * (i_group - 5), u->q);
+    if (i_group < 7) {
+        digits3(b->qs + 32, 16, 2 * (i_group - 5) + 1, u->q + 16);
+        return;
+    }
+    for (int n = 0; n < 4; n++)
+        digits3(b->qh, 4, n, u->q + 16 + 4 * n);
 }
 
 static void unpack_tq2_0(const void *block, int i_group, struct unpacked *u)
@@ -326,7 +367,7 @@ static void unpack_tq2_0(const void *block, int i_group, struct unpacked *u)
     pairs(b->qs, i_group, 1, u->q);
 }
 
-const struct unpacker k_unpackers[DTYPE_END] = {
+const struct unpacker K_UNPACKERS[DTYPE_END] = {
     [DTYPE_Q4_0] = {unpack_q4_0, MIN_NONE},       [DTYPE_Q4_1] = {unpack_q4_1, MIN_32},
     [DTYPE_Q5_0] = {unpack_q5_0, MIN_NONE},       [DTYPE_Q5_1] = {unpack_q5_1, MIN_32},
     [DTYPE_Q8_0] = {unpack_q8_0, MIN_NONE},       [DTYPE_Q2_K] = {unpack_q2_k, MIN_16},

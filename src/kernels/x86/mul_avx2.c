@@ -2,7 +2,7 @@
  * mul_avx2: products of quantized weights: fills panels of 16 rows and multiplies them.
  *
  * Owns how the blocks of each type are read into a panel with AVX2. Types without a fill of their
- * own go through the generic unpackers, once per call and row.
+ * own go through the unpackers of unpack.h.
  */
 #include "kernels/unpack.h"
 #include "kernels/x86/avx2.h"
@@ -131,6 +131,12 @@ ALWAYS void prefetch(const struct panel *p, const uint8_t *at)
     _mm_prefetch((const char *)at + p->ahead, _MM_HINT_T1);
 }
 
+ALWAYS __m256i quants_iq4_nl(const uint8_t *block)
+{
+    const __m256i table = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)iq4_value));
+    return _mm256_shuffle_epi8(table, nibbles16(block + offsetof(struct block_iq4_nl, qs)));
+}
+
 /* ---- fills for types of 32 elements ---- */
 
 #define FILL_32(name, has_min)                                                                     \
@@ -159,6 +165,7 @@ FILL_32(q4_1, true)
 FILL_32(q5_0, false)
 FILL_32(q5_1, true)
 FILL_32(q8_0, false)
+FILL_32(iq4_nl, false)
 
 /* ---- fills for types of 256 elements, 8 rows at a time ---- */
 
@@ -314,24 +321,32 @@ static void fill_q6_k(struct panel *p, const uint8_t *const row[PANEL_ROWS], int
     }
 }
 
-/* ---- fills through the generic unpackers ---- */
+/* ---- fills through the unpackers ---- */
 
-ALWAYS void fill_unpacked(enum dtype t, int block_elems, int block_bytes, struct panel *p,
-                          const uint8_t *const row[PANEL_ROWS], int b0, int n_blocks)
+ALWAYS void fill_unpacked(enum dtype t, int block_elems, size_t block_bytes, struct panel *p,
+                          const uint8_t *const row[PANEL_ROWS], int b0, int n_blocks,
+                          uintptr_t ahead)
 {
-    const k_unpack_fn unpack = k_unpackers[t].fn;
+    const k_unpack_fn unpack = k_unpackers_avx2[t].fn;
     const int n_group = block_elems / 32;
-    for (int r = 0; r < PANEL_ROWS; r++) {
-        for (int b = 0; b < n_blocks; b++) {
-            struct unpacked u;
-            unpack(row[r] + (b0 + b) / n_group * block_bytes, (b0 + b) % n_group, &u);
-            for (int i = 0; i < 8; i++)
-                memcpy(p->q[8 * b + i][r], u.q + 4 * i, 4);
-            p->d[b][r] = u.d;
-            for (int h = 0; h < 2; h++) {
-                p->m[b][h][r] = u.m[h];
-                p->scale[b][h][r][0] = p->scale[b][h][r][1] = (int16_t)u.scale[h];
+    for (int b = 0; b < n_blocks; b++) {
+        const size_t at = (size_t)((b0 + b) / n_group) * block_bytes;
+        const int i_group = (b0 + b) % n_group;
+        prefetch_ahead(ahead, at, block_bytes, (size_t)i_group, (size_t)n_group);
+        for (int half = 0; half < 2; half++) {
+            __m256i v[8];
+            for (int i = 0; i < 8; i++) {
+                struct unpacked u;
+                const int r = 8 * half + i;
+                unpack(row[r] + at, i_group, &u);
+                v[i] = _mm256_loadu_si256((const __m256i *)u.q);
+                p->d[b][r] = u.d;
+                for (int h = 0; h < 2; h++) {
+                    p->m[b][h][r] = u.m[h];
+                    p->scale[b][h][r][0] = p->scale[b][h][r][1] = (int16_t)u.scale[h];
+                }
             }
+            transpose_store(p, b, half, v);
         }
     }
 }
@@ -340,15 +355,13 @@ ALWAYS void fill_unpacked(enum dtype t, int block_elems, int block_bytes, struct
     static void fill_##name(struct panel *p, const uint8_t *const row[PANEL_ROWS], int b0,         \
                             int n_blocks, uintptr_t ahead)                                         \
     {                                                                                              \
-        (void)ahead; /* bound by arithmetic */                                                     \
-        fill_unpacked(dtype, 256, sizeof(struct block_##name), p, row, b0, n_blocks);              \
+        fill_unpacked(dtype, 256, sizeof(struct block_##name), p, row, b0, n_blocks, ahead);       \
     }
 #define UNPACKED_32(name, dtype)                                                                   \
     static void fill_##name(struct panel *p, const uint8_t *const row[PANEL_ROWS], int b0,         \
                             int n_blocks, uintptr_t ahead)                                         \
     {                                                                                              \
-        (void)ahead; /* bound by arithmetic */                                                     \
-        fill_unpacked(dtype, 32, sizeof(struct block_##name), p, row, b0, n_blocks);               \
+        fill_unpacked(dtype, 32, sizeof(struct block_##name), p, row, b0, n_blocks, ahead);        \
     }
 UNPACKED(q2_k, DTYPE_Q2_K)
 UNPACKED(q3_k, DTYPE_Q3_K)
@@ -359,7 +372,6 @@ UNPACKED(iq3_xxs, DTYPE_IQ3_XXS)
 UNPACKED(iq3_s, DTYPE_IQ3_S)
 UNPACKED(iq1_s, DTYPE_IQ1_S)
 UNPACKED(iq1_m, DTYPE_IQ1_M)
-UNPACKED_32(iq4_nl, DTYPE_IQ4_NL)
 UNPACKED(iq4_xs, DTYPE_IQ4_XS)
 UNPACKED(tq1_0, DTYPE_TQ1_0)
 UNPACKED(tq2_0, DTYPE_TQ2_0)
