@@ -84,8 +84,9 @@ static bool flush(struct call *c)
 static void fail(struct call *c, const struct err *err, const struct api_counts *counts)
 {
     if (c->begun) {
-        if (!openai_answer_fail(err, &c->sse) || !flush(c))
-            return; /* flush freed the call; an overflow here cannot be told */
+        (void)!openai_answer_fail(err, &c->sse); /* sse was flushed: there is room */
+        if (!flush(c))
+            return;
         exchange_end(c->x);
     } else {
         if (err->code == ERR_UNAVAILABLE)
@@ -99,7 +100,7 @@ static void fail_full(struct call *c)
 {
     struct err err = {0};
     err_set(&err, ERR_LIMIT, "the answer grew beyond what the server holds for one request");
-    buf_clear(&c->sse);
+    buf_clear(&c->sse); /* it holds half an event */
     fail(c, &err, NULL);
 }
 
@@ -299,6 +300,10 @@ static int submit(struct call *c, struct slot *slot, struct err *err)
             return err_set(err, ERR_NOMEM, "out of memory for the request");
         c->job[i] = slot_submit(slot, id, frame, c->request.gen.n, i, on_news, c);
     }
+    /* The frames have it all; what the client sent is not held while it waits. */
+    openai_request_release(&c->request);
+    json_decref(c->body);
+    c->body = NULL;
     return 0;
 }
 
@@ -306,6 +311,7 @@ static int start(struct call *c, enum openai_kind kind, struct err *err)
 {
     struct slot *slot;
     c->body = json_parse(exchange_body(c->x), JSON_DEPTH_MAX, err);
+    exchange_drop_body(c->x);
     if (c->body == NULL)
         return err->code;
     int code = openai_request_parse(kind, c->body, &c->request, err);

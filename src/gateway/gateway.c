@@ -71,6 +71,8 @@ static void fail(struct server *s, const struct err *err)
     stop_now(s);
 }
 
+static void on_tick(uv_timer_t *t);
+
 static void on_signal(uv_signal_t *handle, int signal_number)
 {
     struct server *s = handle->data;
@@ -81,6 +83,7 @@ static void on_signal(uv_signal_t *handle, int signal_number)
         return;
     }
     s->draining = true;
+    uv_timer_start(&s->timer, on_tick, TICK_MS, TICK_MS);
     s->drain_end_ms = clock_ms() + s->opts.drain_timeout_ms;
     int n = http_n_exchanges(s->http);
     if (n > 0)
@@ -115,7 +118,9 @@ static void watch_startup(struct server *s)
 static void on_tick(uv_timer_t *t)
 {
     struct server *s = t->data;
-    if (s->draining && (http_n_exchanges(s->http) == 0 || clock_ms() > s->drain_end_ms))
+    if (s->announced && !s->draining)
+        uv_timer_stop(t); /* nothing to watch for until a signal comes */
+    else if (s->draining && (http_n_exchanges(s->http) == 0 || clock_ms() > s->drain_end_ms))
         stop_now(s);
     else if (!s->announced)
         watch_startup(s);

@@ -27,9 +27,10 @@
 #define HEAD_BYTES_MAX                                                                             \
     (32u << 10) /* per connection, libmicrohttpd's pool: head and write buffer                     \
                  */
-#define STREAM_BLOCK   (8u << 10)
-#define DISCARD_FACTOR 4 /* a body this many times too large is read to its end, to be told so */
-#define HEADERS_MAX    8
+#define STREAM_BLOCK     (8u << 10)
+#define BODIES_BYTES_MAX (512 << 20) /* of all requests that are being taken, together */
+#define DISCARD_FACTOR   4 /* a body this many times too large is read to its end, to be told so */
+#define HEADERS_MAX      8
 
 enum stage {
     STAGE_HEAD, /* the request line is here, the head perhaps not */
@@ -81,7 +82,8 @@ struct http {
     uv_timer_t pump_timer, sweep_timer;
     struct peer *peers;
     int n_peers, n_exchanges;
-    int n_handles; /* still to be closed by the loop, in http_free */
+    int64_t body_bytes; /* held in exchanges' bodies */
+    int n_handles;      /* still to be closed by the loop, in http_free */
     bool closing, closed_one;
     struct http_counts counts;
 };
@@ -185,6 +187,8 @@ static void watch_start(struct peer *p)
 
 /* ---- connections ---- */
 
+static void on_sweep(uv_timer_t *t);
+
 static void on_watch_closed(uv_handle_t *handle)
 {
     free(handle);
@@ -209,7 +213,8 @@ static void peer_open(struct http *h, struct MHD_Connection *conn, void **socket
     if (h->peers != NULL)
         h->peers->prev = p;
     h->peers = p;
-    h->n_peers++;
+    if (h->n_peers++ == 0)
+        uv_timer_start(&h->sweep_timer, on_sweep, SWEEP_MS, SWEEP_MS);
     h->counts.connections++;
     *socket_ctx = p;
 }
@@ -346,14 +351,17 @@ static enum MHD_Result take_body(struct exchange *x, const char *bytes, size_t *
 {
     int64_t max = x->http->o.body_bytes_max;
     x->body_read += (int64_t)*n;
-    if (!x->discard && (x->body_read > max || !buf_add(&x->body, bytes, *n))) {
+    if (!x->discard && x->http->body_bytes + (int64_t)*n > BODIES_BYTES_MAX) {
+        refuse(x, 503, ERR_BUSY, "too many large requests at once; try again");
+        x->discard = true;
+    } else if (!x->discard && (x->body_read > max || !buf_add(&x->body, bytes, *n))) {
         refuse_large(x);
         x->discard = true;
+    } else if (!x->discard) {
+        x->http->body_bytes += (int64_t)*n;
     }
-    if (x->discard && x->body.len > 0) {
-        buf_release(&x->body);
-        buf_init(&x->body, 1);
-    }
+    if (x->discard)
+        exchange_drop_body(x);
     if (x->body_read > DISCARD_FACTOR * max)
         end_raw(x, 413, "Content Too Large", ERR_TOO_LARGE, "the request's body is far too large");
     *n = 0;
@@ -398,9 +406,9 @@ static void on_completed(void *cls, struct MHD_Connection *conn, void **con_cls,
     *con_cls = NULL;
     if (!x->settled) { /* libmicrohttpd found out first */
         x->settled = true;
-        h->counts.left++;
+        h->counts.left += x->stage != STAGE_HEAD;
         if (x->status == 0)
-            x->status = 499;
+            x->status = x->stage == STAGE_HEAD ? 400 : 499; /* 400: libmicrohttpd refused it */
         if (x->on_gone != NULL)
             x->on_gone(x, x->gone_ctx);
     }
@@ -417,7 +425,7 @@ static void on_completed(void *cls, struct MHD_Connection *conn, void **con_cls,
         free(x->header[i][0]);
         free(x->header[i][1]);
     }
-    buf_release(&x->body);
+    exchange_drop_body(x);
     buf_release(&x->out);
     free(x->path);
     free(x);
@@ -486,6 +494,8 @@ static void on_sweep(uv_timer_t *t)
     struct http *h = t->data;
     int64_t now_ms = clock_ms();
     struct peer *next;
+    if (h->peers == NULL)
+        uv_timer_stop(t);
     for (struct peer *p = h->peers; p != NULL; p = next) {
         next = p->next;
         if (p->x != NULL)
@@ -543,7 +553,6 @@ int http_new(const struct http_opts *opts, struct http **ret, struct err *err)
     uv_timer_init(opts->loop, &h->pump_timer);
     uv_timer_init(opts->loop, &h->sweep_timer);
     uv_poll_start(&h->poll, UV_READABLE, on_daemon_ready);
-    uv_timer_start(&h->sweep_timer, on_sweep, SWEEP_MS, SWEEP_MS);
     pump(h);
     *ret = h;
     return 0;
@@ -623,6 +632,13 @@ struct str exchange_body(const struct exchange *x)
     return buf_str(&x->body);
 }
 
+void exchange_drop_body(struct exchange *x)
+{
+    x->http->body_bytes -= (int64_t)x->body.len;
+    buf_release(&x->body);
+    buf_init(&x->body, (size_t)x->http->o.body_bytes_max + 1);
+}
+
 const char *exchange_id(const struct exchange *x)
 {
     return x->id;
@@ -663,9 +679,15 @@ void exchange_add_header(struct exchange *x, const char *name, const char *value
     x->header[x->n_header++][1] = str_dup(str_z(value));
 }
 
+/* Takes r; NULL (no memory for it) costs the client its connection, not the server its life. */
 static void set_answer(struct exchange *x, int status, const char *type, struct MHD_Response *r)
 {
-    CHECK(r != NULL && x->response == NULL && !x->settled);
+    CHECK(x->response == NULL && !x->settled);
+    if (r == NULL) {
+        x->status = 503;
+        drop(x, false);
+        return;
+    }
     if (type != NULL)
         MHD_add_response_header(r, "Content-Type", type);
     MHD_add_response_header(r, "x-request-id", x->id);

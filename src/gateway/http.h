@@ -68,7 +68,8 @@ const struct http_counts *http_counts(const struct http *h);
 enum http_method exchange_method(const struct exchange *x);
 const char *exchange_path(const struct exchange *x); /* decoded, without the query */
 const char *exchange_header(const struct exchange *x, const char *name); /* NULL when absent */
-struct str exchange_body(const struct exchange *x);                      /* until the answer */
+struct str exchange_body(const struct exchange *x); /* until the answer, or exchange_drop_body */
+void exchange_drop_body(struct exchange *x);
 const char *exchange_id(const struct exchange *x); /* x-request-id: "req_..." */
 int exchange_status(const struct exchange *x);     /* of the answer; 0 before there is one */
 int64_t exchange_start_ns(const struct exchange *x);
