@@ -55,8 +55,8 @@ static int arch_unknown(struct str name, struct err *err)
     if (name.len > 64)
         name.len = 64;
     return err_set_param(err, ERR_UNSUPPORTED, "general.architecture",
-                         "architecture '%.*s' is not supported; these are: %s", STR_ARG(name),
-                         known);
+                         "general.architecture '%.*s' is not supported; these are: %s",
+                         STR_ARG(name), known);
 }
 
 /* The keys of one architecture: "llama" + ".block_count". */
@@ -152,9 +152,9 @@ static int read_head(struct keys *k, struct hparams *h)
     if (h->head_dim < 2 || h->head_dim > HEAD_DIM_MAX || h->head_dim % 2 != 0 ||
         h->n_head * h->head_dim > N_EMBD_QKV_MAX)
         return err_set_param(k->err, ERR_CORRUPT, k->name,
-                             "%d heads of %d dimensions: a head has an even number of them, 2 to "
-                             "%d, and all heads together at most %d",
-                             h->n_head, h->head_dim, HEAD_DIM_MAX, N_EMBD_QKV_MAX);
+                             "%d heads of %d dimensions (%s): a head has an even number of them, 2 "
+                             "to %d, and all heads together at most %d",
+                             h->n_head, h->head_dim, k->name, HEAD_DIM_MAX, N_EMBD_QKV_MAX);
     int value_dim = h->head_dim;
     if ((rc = read_int(k, "attention.value_length", 1, HEAD_DIM_MAX, &value_dim)) != 0)
         return rc;
