@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Seconds that `hearth tokenize` takes for a megabyte of each text that makes tokenizers slow.
 
-Use: bench/tokenize.py FILE.gguf...     (the time to load the vocabulary is taken off)
+Use: bench/tokenizer_speed.py FILE.gguf...     (the time to load the vocabulary is taken off)
 """
 import os
 import random
