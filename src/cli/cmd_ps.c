@@ -5,11 +5,16 @@
 #include "cli/client.h"
 #include "cli/progress.h"
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "store/model_name.h"
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
+
+#define UNLOAD_MS 30000
 
 static void print_models(const json_t *top)
 {
@@ -69,6 +74,36 @@ int cmd_ps(int argc, char **argv)
     return cli_done();
 }
 
+/* Is the model still in the server's memory? A failure to ask counts as gone. */
+static bool is_loaded(const struct client *c, const char *name)
+{
+    struct err err = {0};
+    json_t *top = NULL;
+    struct model_name ours, theirs;
+    bool ret = false;
+    size_t i;
+    const json_t *m;
+    if (client_json(c, "/api/ps", NULL, &top, &err) != 0)
+        return false;
+    bool named = model_name_parse(name, &ours, NULL) == 0;
+    json_array_foreach(json_object_get(top, "models"), i, m)
+    {
+        const char *text = json_string_value(json_object_get(m, "name"));
+        ret = ret || (text != NULL && (strcmp(text, name) == 0 ||
+                                       (named && model_name_parse(text, &theirs, NULL) == 0 &&
+                                        model_name_eq_nocase(&ours, &theirs))));
+    }
+    json_decref(top);
+    return ret;
+}
+
+/* Running answers end first, so it may take a while until the memory is free. */
+static void wait_unloaded(const struct client *c, const char *name)
+{
+    for (int64_t end = clock_ms() + UNLOAD_MS; is_loaded(c, name) && clock_ms() < end;)
+        usleep(50 * 1000);
+}
+
 int cmd_stop(int argc, char **argv)
 {
     struct client client;
@@ -98,6 +133,8 @@ int cmd_stop(int argc, char **argv)
         json_t *top = NULL;
         rc = body == NULL ? err_set(&err, ERR_INVALID, "the model's name is not UTF-8")
                           : client_json(&client, "/api/generate", body, &top, &err);
+        if (rc == 0)
+            wait_unloaded(&client, args.word[i]);
         if (rc == 0)
             printf("stopped %s\n", args.word[i]);
         json_decref(top);
