@@ -1,6 +1,6 @@
 /*
- * bench_kernels: multiply-adds and weight bytes per cycle of every mul kernel, and the time per
- * element of the others, on one thread.
+ * bench_kernels: multiply-adds and weight bytes per cycle of every mul kernel, multiply-adds of
+ * attention, and elements per cycle of the others, on one thread.
  *
  * Cycles come from the processor's counter where the system allows it, else the unit is the
  * nanosecond. Best of many short runs: neighbours on a shared machine only ever add time.
@@ -101,6 +101,79 @@ static void bench_mul(const struct kernels *k, enum dtype t)
     check_buf_free(&b.y);
 }
 
+/* The best of many calls of `call`, in ticks. */
+#define BEST(ret, call)                                                                            \
+    do {                                                                                           \
+        uint64_t best_ = UINT64_MAX;                                                               \
+        int64_t end_ = clock_ns() + 30000000;                                                      \
+        do {                                                                                       \
+            uint64_t t_ = ticks();                                                                 \
+            call;                                                                                  \
+            t_ = ticks() - t_;                                                                     \
+            best_ = t_ < best_ ? t_ : best_;                                                       \
+        } while (clock_ns() < end_);                                                               \
+        (ret) = (double)best_;                                                                     \
+    } while (0)
+
+static void bench_ops(const struct kernels *k)
+{
+    enum { N = 4096, DIM = 128 };
+    static _Alignas(64) float x[N], y[N], w[N], cs[2 * DIM];
+    static uint16_t h[N];
+    static _Alignas(64) uint8_t q[2 * N];
+    double t;
+    fill_floats(x, N, FILL_SANE);
+    fill_floats(w, N, FILL_SANE);
+    fill_floats(cs, DIM, FILL_SANE);
+    printf("%-8s elements per %s:", cpu_level_name(k->level), unit());
+    BEST(t, k->quantize_a8(x, q, N));
+    printf(" quantize_a8 %.1f", N / t);
+    BEST(t, k->rms_norm(y, x, w, N, 1e-5f));
+    printf(" rms_norm %.1f", N / t);
+    BEST(t, k->silu_mul(y, x, w, N));
+    printf(" silu_mul %.1f", N / t);
+    BEST(t, k->gelu_mul(y, x, w, N));
+    printf(" gelu_mul %.1f", N / t);
+    BEST(t, k->softcap(y, 30, N));
+    printf(" softcap %.1f", N / t);
+    memcpy(y, x, sizeof y);
+    BEST(t, k->rope(y, cs, N / DIM, DIM, DIM, true));
+    printf(" rope %.1f", N / t);
+    BEST(t, k->f32_to_f16(h, x, N));
+    printf(" f32_to_f16 %.1f\n", N / t);
+}
+
+/* n_q rows that see 512 positions, head_dim 64 or 128: multiply-adds of both products. */
+static void bench_attend(const struct kernels *k)
+{
+    enum { LEN = 512, ROWS = 64, DIM_MAX = 128 };
+    static _Alignas(64) uint16_t kv[2][LEN * DIM_MAX];
+    static _Alignas(64) float q[ROWS * DIM_MAX], out[ROWS * DIM_MAX];
+    const uint16_t *kb = kv[0], *vb = kv[1];
+    size_t at[ROWS];
+    int from[ROWS] = {0}, to[ROWS];
+    for (int i = 0; i < LEN * DIM_MAX; i++)
+        kv[0][i] = kv[1][i] = f32_to_f16(check_gauss());
+    fill_floats(q, ROWS * DIM_MAX, FILL_SANE);
+    for (int dim = 64; dim <= DIM_MAX; dim *= 2) {
+        struct check_buf scratch = check_buf_new((attend_scratch_bytes(dim, dim) + 63) / 64 * 64);
+        printf("%-8s attend, head_dim %d, multiply-adds per %s by rows:", cpu_level_name(k->level),
+               dim, unit());
+        for (int n = 1; n <= ROWS; n *= 4) {
+            double t;
+            for (int i = 0; i < n; i++) {
+                at[i] = (size_t)(i * dim);
+                to[i] = LEN;
+            }
+            BEST(t, k->attend(&(struct attend_args){out, at, q, at, from, to, n, dim, dim, &kb, &vb,
+                                                    (size_t)dim, LEN, 0.1f, 0, scratch.ptr}));
+            printf("  %d: %.1f", n, 2.0 * LEN * dim * n / t);
+        }
+        printf("\n");
+        check_buf_free(&scratch);
+    }
+}
+
 void bench_all(const struct kernels *k, const char *filter)
 {
     ticks();
@@ -110,4 +183,8 @@ void bench_all(const struct kernels *k, const char *filter)
         if (dtype_info((uint32_t)t) && k->mul[t] &&
             (!filter || strcasecmp(filter, dtype_name((enum dtype)t)) == 0))
             bench_mul(k, (enum dtype)t);
+    if (!filter || strcasecmp(filter, "ops") == 0)
+        bench_ops(k);
+    if (!filter || strcasecmp(filter, "attend") == 0)
+        bench_attend(k);
 }

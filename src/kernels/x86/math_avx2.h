@@ -2,9 +2,9 @@
  * math: exp and tanh of 8 floats.
  *
  * exp(x) = 2^n * e^r with n = round(x / ln 2), |r| <= ln(2)/2, e^r by its Taylor series to the
- * seventh power (truncation below 6e-9). Measured over all floats in range: exp within 2 ulp, tanh
- * within 4 ulp. Inputs above 88.37 count as 88.37 (2.4e38), below -87.33 the result is 0: no
- * subnormal numbers arise. NaN stays NaN.
+ * seventh power (truncation below 6e-9). Measured against double precision over every 211th float
+ * in range: exp within 1.02 ulp, tanh within 2.5 ulp. Inputs above 88.37 count as 88.37 (2.4e38),
+ * below -87.33 the result is 0: no subnormal numbers arise. NaN stays NaN.
  */
 #ifndef HEARTH_KERNELS_MATH_AVX2_H
 #define HEARTH_KERNELS_MATH_AVX2_H
