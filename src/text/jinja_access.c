@@ -202,6 +202,8 @@ static bool own_attr(struct jrun *r, struct jval obj, struct str name, struct jv
             *ret = jv_int(obj.range->stop);
         else if (str_eq_z(name, "step"))
             *ret = jv_int(obj.range->step);
+        else
+            return jmethod_find(r, obj, name, ret);
         return true;
     default:
         return true;

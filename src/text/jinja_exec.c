@@ -145,6 +145,8 @@ static enum flow exec_filter_block(struct jrun *r, const struct jnode *n)
     r->scope = outer;
     if (flow != FLOW_NEXT)
         return flow;
+    if (ok && v.kind != J_STR) /* Python joins strings only */
+        ok = jfail(r, "a filter block must give a string, not %s", jtype_name(v));
     return ok && jprint_str(r, r->out, v) ? FLOW_NEXT : FLOW_FAIL;
 }
 

@@ -260,7 +260,7 @@ FILTER(f_filesizeformat)
     if (!isfinite(bytes))
         return jfail(r, "cannot convert a float that is not finite to an integer");
     if (bytes < base) {
-        snprintf(text, sizeof(text), "%.0f Bytes", trunc(bytes));
+        snprintf(text, sizeof(text), "%.0f Bytes", trunc(bytes) + 0.0);
         return jstr_new(r, str_z(text), ret);
     }
     size_t i = 0;

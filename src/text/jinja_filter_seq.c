@@ -433,6 +433,16 @@ static const struct jval *kwarg(const struct jargs *args, const char *name)
     return NULL;
 }
 
+static struct jargs args_from(const struct jargs *args, size_t skip)
+{
+    struct jargs rest = *args;
+    if (skip) { /* never an offset to a null pointer */
+        rest.pos += skip;
+        rest.n_pos -= skip;
+    }
+    return rest;
+}
+
 static bool map_attribute(struct jrun *r, const struct jlist *items, const struct jargs *args,
                           struct jlist *out)
 {
@@ -468,7 +478,7 @@ FILTER(f_map)
     if (!fn)
         return jfail(r, "there is no filter named '%.*s'",
                      STR_ARG(str_sub(jv_text(args->pos[0]), 0, 60)));
-    struct jargs rest = {args->pos + 1, args->n_pos - 1, args->kw, args->n_kw};
+    struct jargs rest = args_from(args, 1);
     if (!jenter(r)) /* map('map', 'map', ...) */
         return false;
     for (size_t i = 0; i < items->n; i++)
@@ -500,7 +510,7 @@ static bool choose(struct jrun *r, struct jval self, const struct jargs *args, b
             return jfail(r, "there is no such test");
     }
     size_t skip = off + (fn != NULL);
-    struct jargs rest = {args->pos + skip, args->n_pos - skip, args->kw, args->n_kw};
+    struct jargs rest = args_from(args, skip);
     for (size_t i = 0; i < items->n; i++) {
         v = items->item[i];
         if ((by_attr && !attr_get(r, v, args->pos[0], missing, &v)) ||

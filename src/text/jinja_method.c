@@ -181,7 +181,7 @@ static bool split_space(struct jrun *r, struct jval s, int64_t max, bool right, 
                 return false;
             at = space_run(t, end, true);
         }
-        return at >= t.len || push_slice(r, l, s, at, space_run_back(t, t.len, true));
+        return at >= t.len || push_slice(r, l, s, at, t.len);
     }
     size_t at = space_run_back(t, t.len, true);
     for (; at > 0 && max != 0; max -= max > 0) {
@@ -190,7 +190,7 @@ static bool split_space(struct jrun *r, struct jval s, int64_t max, bool right, 
             return false;
         at = space_run_back(t, start, true);
     }
-    if (at > 0 && !push_slice(r, l, s, space_run(t, 0, true), at))
+    if (at > 0 && !push_slice(r, l, s, 0, at))
         return false;
     if (l->n)
         reverse_items(l);
@@ -655,6 +655,20 @@ METHOD(l_copy)
     return no_args(r, args);
 }
 
+METHOD(r_count)
+{
+    struct jlist *l;
+    return jitems(r, self, &l) && l_count(r, jv_list(l), args, ret);
+}
+
+METHOD(r_index)
+{
+    struct jlist *l;
+    struct jval v;
+    return positional(r, "index", args, 1, 1, &v) && jitems(r, self, &l) &&
+           l_index(r, jv_list(l), args, ret);
+}
+
 /* --- dict --- */
 
 static bool dict_view(struct jrun *r, struct jval self, const struct jargs *args, enum jview view,
@@ -728,6 +742,7 @@ static const struct jfunc STR_METHODS[] = {
 static const struct jfunc LIST_METHODS[] = {
     ENTRY(l_, count), ENTRY(l_, index), ENTRY(l_, copy), {NULL}};
 static const struct jfunc TUPLE_METHODS[] = {ENTRY(l_, count), ENTRY(l_, index), {NULL}};
+static const struct jfunc RANGE_METHODS[] = {ENTRY(r_, count), ENTRY(r_, index), {NULL}};
 static const struct jfunc DICT_METHODS[] = {ENTRY(d_, keys), ENTRY(d_, values), ENTRY(d_, items),
                                             ENTRY(d_, get),  ENTRY(l_, copy),   {NULL}};
 
@@ -746,10 +761,11 @@ static bool is_forbidden(struct jval obj, struct str name)
 
 bool jmethod_find(struct jrun *r, struct jval obj, struct str name, struct jval *ret)
 {
-    const struct jfunc *f = obj.kind == J_STR    ? STR_METHODS
-                            : obj.kind == J_LIST ? LIST_METHODS
-                            : obj.kind == J_DICT ? DICT_METHODS
-                                                 : TUPLE_METHODS;
+    const struct jfunc *f = obj.kind == J_STR     ? STR_METHODS
+                            : obj.kind == J_LIST  ? LIST_METHODS
+                            : obj.kind == J_DICT  ? DICT_METHODS
+                            : obj.kind == J_RANGE ? RANGE_METHODS
+                                                  : TUPLE_METHODS;
     if (is_forbidden(obj, name))
         return jundefined_text(r, "a template may not change a list or a dict", ret);
     for (; f->name; f++)

@@ -189,13 +189,21 @@ TEST(t_ge)
     return compare(r, self, args, T_GE, ret);
 }
 
+static bool names_builtin(struct jrun *r, struct jval v, jbuiltin (*find)(struct str name),
+                          const struct jargs *args, struct jval *ret)
+{
+    if (v.kind == J_LIST || v.kind == J_DICT)
+        return jfail(r, "unhashable type: '%s'", jtype_name(v));
+    return answer(r, args, v.kind == J_STR && find(jv_text(v)), ret);
+}
+
 TEST(t_filter)
 {
-    return answer(r, args, self.kind == J_STR && jfilter_find(jv_text(self)), ret);
+    return names_builtin(r, self, jfilter_find, args, ret);
 }
 TEST(t_test)
 {
-    return answer(r, args, self.kind == J_STR && jtest_find(jv_text(self)), ret);
+    return names_builtin(r, self, jtest_find, args, ret);
 }
 
 static const struct {

@@ -367,7 +367,7 @@ bool jitems(struct jrun *r, struct jval v, struct jlist **ret)
     *ret = l;
     switch (v.kind) {
     case J_ITER:
-        l->item = v.l->item + v.l->pos;
+        l->item = v.l->n ? v.l->item + v.l->pos : NULL;
         l->n = l->cap = v.l->n - v.l->pos;
         v.l->pos = v.l->n;
         return true;
