@@ -1,4 +1,5 @@
-/* From messages to the prompt: what chat finds out about a template, and what it makes of requests. */
+/* From messages to the prompt: what chat finds out about a template, and what it makes of requests.
+ */
 #include "base/json.h"
 #include "text/chat.h"
 
@@ -55,7 +56,7 @@ static void broken(const char *source, const char *text)
 }
 
 #define PLAIN                                                                                      \
-    "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"                            \
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"                             \
     "{% if add_generation_prompt %}<a>{% endif %}"
 
 static void test_plain(void **state)
@@ -74,8 +75,7 @@ static void test_plain(void **state)
     refuses(c, "{\"messages\": [{\"content\": \"x\"}]}", ERR_INVALID, "messages");
     refuses(c, "{\"messages\": [{\"role\": \"user\", \"content\": 5}], \"tools\": [{}]}",
             ERR_UNSUPPORTED, "tools");
-    refuses(c,
-            "{\"messages\": [{\"role\": \"user\", \"content\": [{\"type\": \"image_url\"}]}]}",
+    refuses(c, "{\"messages\": [{\"role\": \"user\", \"content\": [{\"type\": \"image_url\"}]}]}",
             ERR_UNSUPPORTED, "messages");
     chat_free(c);
 }

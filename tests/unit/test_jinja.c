@@ -82,8 +82,10 @@ static void test_python_forms(void **state)
 static void test_code_points(void **state)
 {
     (void)state;
-    same("{{ s | length }}{{ s[1] }}{{ s[::-1] }}{{ s | upper }}", "{\"s\": \"a\\u00df\\ud83c\\udf27\"}",
-         "3\xc3\x9f\xf0\x9f\x8c\xa7\xc3\x9f" "aASS\xf0\x9f\x8c\xa7");
+    same("{{ s | length }}{{ s[1] }}{{ s[::-1] }}{{ s | upper }}",
+         "{\"s\": \"a\\u00df\\ud83c\\udf27\"}",
+         "3\xc3\x9f\xf0\x9f\x8c\xa7\xc3\x9f"
+         "aASS\xf0\x9f\x8c\xa7");
 }
 
 static void test_scopes(void **state)
@@ -171,10 +173,11 @@ static void test_joining_is_linear(void **state)
     struct buf out;
     (void)state;
     limits.memory_bytes_max = (size_t)256 << 20;
-    assert_int_equal(render("{% set n = namespace(s='') %}{% for i in range(100000) %}{% set n.s = "
-                            "n.s + 'some text ' %}{% set n.s = n.s ~ i %}{% endfor %}{{ n.s | length }}",
-                            "{}", &out),
-                     0);
+    assert_int_equal(
+        render("{% set n = namespace(s='') %}{% for i in range(100000) %}{% set n.s = "
+               "n.s + 'some text ' %}{% set n.s = n.s ~ i %}{% endfor %}{{ n.s | length }}",
+               "{}", &out),
+        0);
     assert_string_equal(out.ptr, "1488890");
     buf_release(&out);
 }
@@ -199,7 +202,7 @@ static char *repeat(const char *z, size_t n, const char *end)
 
 static void test_deep_nesting_is_refused(void **state)
 {
-    static const char *const DEEP[] = {"{{ (",  "{{ [",          "{{ not ", "{{ -",
+    static const char *const DEEP[] = {"{{ (",   "{{ [",       "{{ not ", "{{ -",
                                        "{{ {1:", "{% if 1 %}", "{{ x[",   "{% for (a, "};
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(DEEP); i++) {
