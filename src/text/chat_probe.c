@@ -22,10 +22,10 @@
 /* Ids have nine letters and digits: some templates insist on it. */
 #define CALL(content, arguments)                                                                   \
     USER_TEXT                                                                                      \
-        ", {\"role\": \"assistant\"" content ", \"tool_calls\": [{\"id\": \"call12345\", "         \
-                                             "\"type\": \"function\", \"function\": {\"name\": "   \
-        "\"" TOOL "\", \"arguments\": " arguments "}}]}, {\"role\": \"tool\", \"tool_call_id\": "  \
-        "\"call12345\", \"name\": \"" TOOL "\", \"content\": \"1\"}"
+    ", {\"role\": \"assistant\"" content ", \"tool_calls\": [{\"id\": \"call12345\", "             \
+    "\"type\": \"function\", \"function\": {\"name\": "                                            \
+    "\"" TOOL "\", \"arguments\": " arguments "}}]}, {\"role\": \"tool\", \"tool_call_id\": "      \
+    "\"call12345\", \"name\": \"" TOOL "\", \"content\": \"1\"}"
 #define ARGUMENTS_OBJECT "{\"" ARG "\": 1}"
 #define ARGUMENTS_TEXT   "\"{\\\"" ARG "\\\": 1}\""
 #define TOOLS                                                                                      \

@@ -45,41 +45,44 @@ static bool put_aligned(struct jrun *r, struct jsink *sink, struct str text, siz
            put_fill(r, sink, s->fill, pad - left);
 }
 
+static size_t n_separators(const struct spec *s, size_t n_digits, size_t every)
+{
+    return s->group && n_digits ? (n_digits - 1) / every : 0;
+}
+
+/* Digits of the whole part with n_zero zeros before them and separators between. */
+static bool put_grouped(struct jrun *r, struct jsink *sink, const char *digits, size_t n_int,
+                        size_t n_zero, size_t every, const struct spec *s)
+{
+    for (size_t i = 0, total = n_zero + n_int; i < total; i++) {
+        if (s->group && i && (total - i) % every == 0 && !jsink_char(r, sink, s->group))
+            return false;
+        if (!jsink_char(r, sink, i < n_zero ? '0' : digits[i - n_zero]))
+            return false;
+    }
+    return true;
+}
+
 /* A number from its parts: prefix is sign and 0x; digits may have a fraction and exponent. */
 static bool put_number(struct jrun *r, struct jsink *sink, const char *prefix, const char *digits,
                        const struct spec *s)
 {
     struct jsink text = {0};
-    size_t n_prefix = strlen(prefix), n_int = strspn(digits, "0123456789abcdefABCDEF");
-    if (s->type != 'x' && s->type != 'X')
-        n_int = strspn(digits, "0123456789");
-    size_t every = s->type && strchr("xXob", s->type) ? 4 : 3;
-    size_t n_rest = strlen(digits) - n_int, n_zero = 0;
-    bool zero_fill = s->align == '=' && str_eq_z(s->fill, "0");
-    for (;;) { /* leading zeros count with their separators */
-        size_t total = n_zero + n_int;
-        size_t commas = s->group && total ? (total - 1) / every : 0;
-        if (!zero_fill || (int64_t)(n_prefix + total + commas + n_rest) >= s->width)
-            break;
-        n_zero++;
-        if (!jstep(r, 1))
-            return false;
-    }
-    if (!jsink_z(r, &text, prefix))
-        return false;
-    if (s->align == '=' && !zero_fill) {
-        size_t commas = s->group && n_int ? (n_int - 1) / every : 0;
-        if (!put_fill(r, &text, s->fill, s->width - (int64_t)(n_prefix + n_int + commas + n_rest)))
-            return false;
-    }
-    for (size_t i = 0, total = n_zero + n_int; i < total; i++) {
-        if (s->group && i && (total - i) % every == 0 && !jsink_char(r, &text, s->group))
-            return false;
-        if (!jsink_char(r, &text, i < n_zero ? '0' : digits[i - n_zero]))
-            return false;
-    }
     struct jval v;
-    return jsink_z(r, &text, digits + n_int) && jsink_string(r, &text, &v) &&
+    bool hex = s->type == 'x' || s->type == 'X';
+    size_t n_int = strspn(digits, hex ? "0123456789abcdefABCDEF" : "0123456789");
+    size_t every = s->type && strchr("xXob", s->type) ? 4 : 3;
+    size_t n_fixed = strlen(prefix) + strlen(digits) - n_int, n_zero = 0;
+    bool zero_fill = s->align == '=' && str_eq_z(s->fill, "0");
+    int64_t missing = s->width - (int64_t)(n_fixed + n_int + n_separators(s, n_int, every));
+    /* leading zeros count with their separators */
+    while (zero_fill &&
+           (int64_t)(n_fixed + n_zero + n_int + n_separators(s, n_zero + n_int, every)) < s->width)
+        n_zero++;
+    return jstep(r, n_zero) && jsink_z(r, &text, prefix) &&
+           (s->align != '=' || zero_fill || put_fill(r, &text, s->fill, missing)) &&
+           put_grouped(r, &text, digits, n_int, n_zero, every, s) &&
+           jsink_z(r, &text, digits + n_int) && jsink_string(r, &text, &v) &&
            put_aligned(r, sink, jv_text(v), v.s->len, s, s->align ? s->align : '>');
 }
 
@@ -300,44 +303,37 @@ static bool percent_int(struct percent *p, struct jval v, struct spec *s)
     return put_int(p->r, &p->sink, jv_i64(v), s);
 }
 
+static bool percent_char(struct percent *p, struct jval v, const struct spec *s)
+{
+    if (v.kind == J_STR && jstr_chars(p->r, v.s) == 1)
+        return put_aligned(p->r, &p->sink, jv_text(v), 1, s, s->align ? s->align : '>');
+    if (!jv_is_integral(v))
+        return jfail(p->r, "%%c requires int or char");
+    return put_char(p->r, &p->sink, jv_i64(v), s);
+}
+
 static bool percent_value(struct percent *p, struct jval v, struct spec *s)
 {
     struct jval text;
-    if (s->zero && !s->align && s->type && !strchr("srac", s->type)) {
+    if (s->type == 0)
+        return jfail(p->r, "unsupported format character");
+    if (strchr("sra", s->type)) {
+        s->align = s->align ? s->align : '>';
+        return convert(p->r, v, s->type, &text) && put_str(p->r, &p->sink, text, s);
+    }
+    if (s->type == 'c')
+        return percent_char(p, v, s);
+    if (s->zero && !s->align) {
         s->align = '=';
         s->fill = STR("0");
     }
-    switch (s->type) {
-    case 's':
-    case 'r':
-    case 'a':
-        s->align = s->align ? s->align : '>';
-        return convert(p->r, v, s->type, &text) && put_str(p->r, &p->sink, text, s);
-    case 'd':
-    case 'i':
-    case 'u':
-    case 'x':
-    case 'X':
-    case 'o':
+    if (strchr("diuxXo", s->type))
         return percent_int(p, v, s);
-    case 'e':
-    case 'E':
-    case 'f':
-    case 'F':
-    case 'g':
-    case 'G':
-        if (!jv_is_number(v))
-            return jfail(p->r, "must be real number, not %s", jtype_name(v));
-        return put_float(p->r, &p->sink, jv_f64(v), s);
-    case 'c':
-        if (v.kind == J_STR && jstr_chars(p->r, v.s) == 1)
-            return put_aligned(p->r, &p->sink, jv_text(v), 1, s, s->align ? s->align : '>');
-        if (!jv_is_integral(v))
-            return jfail(p->r, "%%c requires int or char");
-        return put_char(p->r, &p->sink, jv_i64(v), s);
-    default:
+    if (!strchr("eEfFgG", s->type))
         return jfail(p->r, "unsupported format character");
-    }
+    if (!jv_is_number(v))
+        return jfail(p->r, "must be real number, not %s", jtype_name(v));
+    return put_float(p->r, &p->sink, jv_f64(v), s);
 }
 
 static bool percent_one(struct percent *p)
@@ -394,51 +390,66 @@ bool jformat_percent(struct jrun *r, struct jval format, struct jval values, str
 
 /* --- format specifications --- */
 
+/* Takes the next byte if it is one of `set`; 0 if not. */
+static char take_one(struct str *text, const char *set)
+{
+    char c = text->len ? text->ptr[0] : 0;
+    if (!c || !strchr(set, c))
+        return 0;
+    *text = str_from(*text, 1);
+    return c;
+}
+
+static bool take_number(struct jrun *r, struct str *text, int64_t max, int64_t *ret)
+{
+    char c;
+    while ((c = take_one(text, "0123456789")) != 0)
+        if ((*ret = *ret * 10 + (c - '0')) > max)
+            return jfail(r, "a width or precision in a format string is too large");
+    return true;
+}
+
+static void take_align(struct str *text, struct spec *s)
+{
+    size_t n = text->len ? u8_len((unsigned char)text->ptr[0]) : 0;
+    struct str rest = str_from(*text, n);
+    char align = n ? take_one(&rest, "<>=^") : 0;
+    if (align) {
+        s->fill = str_sub(*text, 0, n);
+        s->align = align;
+        *text = rest;
+    } else {
+        s->align = take_one(text, "<>=^");
+    }
+}
+
 static bool parse_spec(struct jrun *r, struct str text, struct spec *s)
 {
-    size_t at = 0, n = text.len ? u8_len((unsigned char)text.ptr[0]) : 0;
     *s = (struct spec){.fill = STR(" "), .precision = -1};
-    if (n && text.len > n && strchr("<>=^", text.ptr[n])) {
-        s->fill = str_sub(text, 0, n);
-        s->align = text.ptr[n];
-        at = n + 1;
-    } else if (text.len && strchr("<>=^", text.ptr[0])) {
-        s->align = text.ptr[0];
-        at = 1;
+    take_align(&text, s);
+    s->sign = take_one(&text, "+- ");
+    s->alt = take_one(&text, "#") != 0;
+    s->zero = take_one(&text, "0") != 0;
+    if (s->zero && !s->align) {
+        s->fill = STR("0");
+        s->align = '=';
     }
-#define PEEK (at < text.len ? text.ptr[at] : 0)
-    if (PEEK == '+' || PEEK == '-' || PEEK == ' ')
-        s->sign = text.ptr[at++];
-    if (PEEK == '#') {
-        s->alt = true;
-        at++;
-    }
-    if (PEEK == '0') {
-        s->zero = true;
-        at++;
-        if (!s->align) {
-            s->fill = STR("0");
-            s->align = '=';
-        }
-    }
-    for (; PEEK >= '0' && PEEK <= '9'; at++)
-        if ((s->width = s->width * 10 + (PEEK - '0')) > WIDTH_MAX)
-            return jfail(r, "a width in a format string is too large");
-    if (PEEK == ',' || PEEK == '_')
-        s->group = text.ptr[at++];
-    if (PEEK == '.') {
+    if (!take_number(r, &text, WIDTH_MAX, &s->width))
+        return false;
+    s->group = take_one(&text, ",_");
+    if (take_one(&text, ".")) {
+        size_t before = text.len;
         s->precision = 0;
-        at++;
-        if (!(PEEK >= '0' && PEEK <= '9'))
+        if (!take_number(r, &text, PRECISION_MAX, &s->precision))
+            return false;
+        if (text.len == before)
             return jfail(r, "format specifier missing precision");
-        for (; PEEK >= '0' && PEEK <= '9'; at++)
-            if ((s->precision = s->precision * 10 + (PEEK - '0')) > PRECISION_MAX)
-                return jfail(r, "a precision in a format string is too large");
     }
-    if (at < text.len)
-        s->type = text.ptr[at++];
-#undef PEEK
-    return at == text.len || jfail(r, "invalid format specifier");
+    if (text.len) {
+        s->type = text.ptr[0];
+        text = str_from(text, 1);
+    }
+    return text.len == 0 || jfail(r, "invalid format specifier");
 }
 
 static bool format_number(struct jrun *r, struct jsink *sink, struct jval v, struct spec *s)
