@@ -163,7 +163,8 @@ bool jcompare(struct jrun *r, struct jval a, struct jval b, const char *op, int 
         return true;
     }
     if (a.kind == J_STR && b.kind == J_STR) {
-        *ret = str_cmp(jv_text(a), jv_text(b)); /* order of bytes is order of code points */
+        int c = str_cmp(jv_text(a), jv_text(b)); /* order of bytes is order of code points */
+        *ret = (c > 0) - (c < 0);
         return jstep(r, (a.s->len < b.s->len ? a.s->len : b.s->len) / 256);
     }
     if (a.kind == b.kind && (a.kind == J_LIST || a.kind == J_TUPLE))
