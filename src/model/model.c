@@ -48,6 +48,48 @@ static int describe_type(const struct gguf *g, struct model_info *info, struct e
     return 0;
 }
 
+/* Bytes of the well-formed UTF-8 character at p, or 0. left >= 1. */
+static size_t utf8_len(const uint8_t *p, size_t left)
+{
+    size_t n = 0;
+    if (p[0] < 0x80)
+        return 1;
+    if (p[0] >= 0xc2 && p[0] < 0xe0)
+        n = 2;
+    else if (p[0] >= 0xe0 && p[0] < 0xf0)
+        n = 3;
+    else if (p[0] >= 0xf0 && p[0] < 0xf5)
+        n = 4;
+    if (n == 0 || n > left)
+        return 0;
+    for (size_t i = 1; i < n; i++)
+        if ((p[i] & 0xc0) != 0x80)
+            return 0;
+    /* Longer than needed, a surrogate, or past U+10FFFF. */
+    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] >= 0xa0) ||
+        (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] >= 0x90))
+        return 0;
+    return n;
+}
+
+/* The name goes into JSON and onto terminals: whole characters only, no control characters. */
+static void copy_name(struct str name, char *ret, size_t size)
+{
+    size_t at = 0;
+    for (size_t i = 0; i < name.len;) {
+        const uint8_t *p = (const uint8_t *)name.ptr + i;
+        size_t n = utf8_len(p, name.len - i);
+        bool odd = n == 0 || p[0] < 0x20 || p[0] == 0x7f;
+        size_t len = odd ? 1 : n;
+        if (at + len >= size)
+            break;
+        memcpy(ret + at, odd ? "?" : name.ptr + i, len);
+        at += len;
+        i += len;
+    }
+    ret[at] = '\0';
+}
+
 static int describe(const struct gguf *g, const struct hparams *h, struct model_info *ret,
                     struct err *err)
 {
@@ -68,8 +110,7 @@ static int describe(const struct gguf *g, const struct hparams *h, struct model_
     int rc = gguf_get_str(g, "general.name", &name, err);
     if (rc != 0)
         return rc;
-    if (name.len > 0)
-        snprintf(info.name, sizeof(info.name), "%.*s", STR_ARG(name));
+    copy_name(name, info.name, sizeof(info.name));
     if ((rc = describe_type(g, &info, err)) != 0)
         return rc;
     *ret = info;

@@ -60,10 +60,15 @@ static void add_keys(struct maker *m, const struct lie *lie)
         maker_key(m, "llama.attention.layer_norm_rms_epsilon", GGUF_F32);
         buf_add(&m->kvs, &(float){1e-5f}, 4);
     }
-    static const char *const others[] = {
-        "llama.rope.freq_base",         "llama.rope.dimension_count",   "llama.rope.scaling.type",
-        "llama.rope.scaling.factor",    "llama.attention.key_length",   "llama.expert_count",
-        "llama.attention.value_length", "llama.final_logit_softcapping"};
+    static const char *const others[] = {"llama.rope.freq_base",
+                                         "llama.rope.dimension_count",
+                                         "llama.rope.scaling.type",
+                                         "llama.rope.scaling.factor",
+                                         "llama.attention.key_length",
+                                         "llama.expert_count",
+                                         "general.name",
+                                         "llama.attention.value_length",
+                                         "llama.final_logit_softcapping"};
     for (size_t i = 0; i < ARRAY_LEN(others); i++)
         lied(m, others[i], lie);
 }
@@ -273,6 +278,30 @@ static void test_vocabulary_longer_than_embeddings(void **state)
     free(bytes);
 }
 
+/* A name that is no UTF-8 made every frame that carried it fail. */
+static void test_odd_name(void **state)
+{
+    struct lie lie = {"general.name", TEXT, 0, "a\x1b[1m\xff\xc3\xa9\xe2\x82"};
+    uint8_t *bytes;
+    struct model_info info;
+    struct err err = {0};
+    (void)state;
+    struct gguf *g = make(&lie, &bytes);
+    assert_int_equal(model_describe(g, &info, &err), 0);
+    assert_string_equal(info.name, "a?[1m?\xc3\xa9??");
+    gguf_free(g);
+    free(bytes);
+    char longer[200];
+    memset(longer, 'x', 126);
+    strcpy(longer + 126, "\xc3\xa9y");
+    lie.text = longer;
+    g = make(&lie, &bytes);
+    assert_int_equal(model_describe(g, &info, &err), 0);
+    assert_int_equal(strlen(info.name), 126);
+    gguf_free(g);
+    free(bytes);
+}
+
 static void test_rope(void **state)
 {
     static struct hparams h;
@@ -307,9 +336,9 @@ static void test_rope(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sound), cmocka_unit_test(test_bad_options),
-        cmocka_unit_test(test_lies),  cmocka_unit_test(test_vocabulary_longer_than_embeddings),
-        cmocka_unit_test(test_rope),
+        cmocka_unit_test(test_sound),    cmocka_unit_test(test_bad_options),
+        cmocka_unit_test(test_lies),     cmocka_unit_test(test_vocabulary_longer_than_embeddings),
+        cmocka_unit_test(test_odd_name), cmocka_unit_test(test_rope),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
