@@ -6,6 +6,12 @@
  * ensure_ascii off, {% generation %}). A template is compiled once and rendered many times; a
  * compiled template is read-only and may be shared by threads.
  *
+ * Known differences from Jinja2: integers end at 64 bits (an error says so); \N{...}, include,
+ * import, extends, block, autoescape and the filters pprint, random, striptags, urlize, wordwrap
+ * are refused; what Python prints with an address prints as <kind>. A name that the caller gives
+ * and that the template sets later at the same level is seen, before that, by loops and macros
+ * here; Jinja2 takes it for undefined there.
+ *
  * Limits (struct jinja_limits) hold for each rendering: steps, depth, bytes of output, bytes of
  * memory. Errors name the line: "line 12: ...".
  */
