@@ -29,7 +29,7 @@ def cli(hearth_bin, tmp_path):
     env = {k: v for k, v in os.environ.items() if not k.startswith("HEARTH_") and k not in ("HF_TOKEN", "HF_ENDPOINT")}
     env |= {"HEARTH_MODELS": str(tmp_path / "models"), "HOME": str(tmp_path), "LC_ALL": "C.UTF-8"}
 
-    def run(*args, timeout=60, **more):
+    def run(*args, timeout=180, **more):
         return subprocess.run([str(hearth_bin), *args], env=env | more, capture_output=True, text=True,
                               timeout=timeout, stdin=subprocess.DEVNULL)
 
