@@ -3,12 +3,12 @@
  * must be read from the machine is read and the threads of the pool are started; then the first
  * lock; then the model's bytes are parsed; then the second lock; then it serves.
  */
+#include "worker/worker.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "worker/load.h"
 #include "worker/loop.h"
 #include "worker/sandbox.h"
-#include "worker/worker.h"
 
 #include <errno.h>
 #include <fcntl.h>
