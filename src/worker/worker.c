@@ -6,6 +6,7 @@
 #include "worker/worker.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "engine/alloc_guard.h"
 #include "worker/load.h"
 #include "worker/loop.h"
 #include "worker/sandbox.h"
@@ -137,6 +138,8 @@ int worker_main(int argc, char **argv)
         fprintf(stderr, "hearth: the worker is started by the gateway, not by hand\n");
         return 2;
     }
+    if (getenv("HEARTH_ALLOC_GUARD"))
+        alloc_guard_arm();
     signal(SIGPIPE, SIG_IGN);
     signal(SIGBUS, on_sigbus);
     struct err err = {0};

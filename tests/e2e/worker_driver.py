@@ -33,7 +33,7 @@ class Worker:
 
         keep = [base + i for i in range(len(high))] + [3 + i for i in range(len(high))]
         self.process = subprocess.Popen(
-            args, env=env or {"HEARTH_LOG": "info"}, preexec_fn=arrange, pass_fds=keep,
+            args, env=env or {"HEARTH_LOG": "info", "HEARTH_ALLOC_GUARD": "1"}, preexec_fn=arrange, pass_fds=keep,
             stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL)
         for fd in [base + i for i in range(len(high))] + files + [high[0]]:

@@ -6,13 +6,18 @@
  */
 #include "base/mem.h"
 #include "base/rng.h"
+#include "engine/alloc_guard.h"
 #include "engine/engine.h"
 
 #include <sched.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -89,13 +94,14 @@ struct sim {
 
 static const int32_t eog[] = {EOG};
 
-static void sim_init(struct sim *m, int n_blocks, int n_seq, int n_batch)
+static void sim_init_with(struct sim *m, int n_blocks, int n_seq, int n_batch,
+                          engine_forward_fn forward)
 {
     memset(m, 0, sizeof(*m));
     m->slab = malloc((size_t)n_blocks * BLOCK_BYTES);
     memset(m->slab, 0xee, (size_t)n_blocks * BLOCK_BYTES);
     struct engine_config c = {
-        .forward = fake_forward,
+        .forward = forward,
         .kv = {m->slab, (uint32_t)n_blocks},
         .n_vocab = N_VOCAB,
         .eog = eog,
@@ -104,6 +110,11 @@ static void sim_init(struct sim *m, int n_blocks, int n_seq, int n_batch)
     };
     struct err err;
     assert_int_equal(engine_new(&c, &m->engine, &err), 0);
+}
+
+static void sim_init(struct sim *m, int n_blocks, int n_seq, int n_batch)
+{
+    sim_init_with(m, n_blocks, n_seq, n_batch, fake_forward);
 }
 
 static void sim_release(struct sim *m)
@@ -420,9 +431,40 @@ static void test_thread_and_slow_reader(void **state)
     sim_release(&m);
 }
 
+static void allocating_forward(void *ctx, const struct kv_slab *kv, const struct batch *b,
+                               float *logits)
+{
+    void *volatile p = malloc((size_t)b->n_tokens);
+    free(p);
+    fake_forward(ctx, kv, b, logits);
+}
+
+/* The guard that all tests here run under works: a step that allocates dies of it. */
+static void test_guard(void **state)
+{
+    (void)state;
+    if (!alloc_guard_arm())
+        skip();
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct sim m;
+        signal(SIGABRT, SIG_DFL);
+        sim_init_with(&m, 8, 2, 64, allocating_forward);
+        sim_submit(&m, plain_job(4, 4, 1), -1);
+        engine_step(m.engine);
+        _exit(0);
+    }
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+}
+
 int main(void)
 {
+    alloc_guard_arm();
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_guard),
         cmocka_unit_test(test_simulator),
         cmocka_unit_test(test_choices_share_prompt),
         cmocka_unit_test(test_short_prompt_is_not_stuck),
