@@ -1,0 +1,141 @@
+/*
+ * test_openai: answers and errors as bytes: what e2e tests cannot reach with a well-behaved worker.
+ */
+#include "api/openai_answer.h"
+#include "base/mem.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <math.h>
+#include <string.h>
+
+static json_t *parsed(const struct buf *text)
+{
+    struct err err = {0};
+    json_t *value = json_parse(buf_str(text), JSON_DEPTH_MAX, &err);
+    if (value == NULL)
+        fail_msg("%s: %s", err.text, text->ptr);
+    return value;
+}
+
+static struct openai_request request(const char *body, enum openai_kind kind)
+{
+    struct openai_request r;
+    struct err err = {0};
+    json_t *json = json_parse(str_z(body), JSON_DEPTH_MAX, &err);
+    assert_non_null(json);
+    assert_int_equal(openai_request_parse(kind, json, &r, &err), 0);
+    json_decref(json);
+    return r;
+}
+
+static void test_every_error_has_a_status(void **state)
+{
+    (void)state;
+#define X(name, value, word) name,
+    static const int codes[] = {ERR_CODES(X)};
+#undef X
+    for (size_t i = 0; i < ARRAY_LEN(codes); i++) {
+        struct err err = {.code = codes[i], .text = "a \"text\" \xff with a stray byte"};
+        struct buf out;
+        int status = api_status(codes[i]);
+        assert_true(status >= 400 && status < 600);
+        assert_true(codes[i] == ERR_INTERNAL || codes[i] == ERR_CORRUPT || codes[i] == ERR_IO ||
+                    status != 500); /* 500 is for what is our fault or our disk's */
+        buf_init(&out, 4096);
+        assert_true(api_error_write(API_OPENAI, &err, NULL, &out));
+        json_t *value = parsed(&out);
+        json_t *error = json_object_get(value, "error");
+        assert_true(json_is_string(json_object_get(error, "message")));
+        assert_true(json_is_null(json_object_get(error, "param")));
+        json_decref(value);
+        buf_release(&out);
+    }
+    assert_int_equal(api_status(-999), 500);
+}
+
+static void test_odd_log_probabilities(void **state)
+{
+    (void)state;
+    struct openai_request r = request(
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"logprobs\":true}", OPENAI_CHAT);
+    struct openai_answer a;
+    struct buf out;
+    char half[] = "\xe2\x82", quote[] = "\"\\\n";
+    struct gen_token tokens[] = {
+        {.id = 1, .logprob = -INFINITY, .bytes = half, .n_bytes = 2},
+        {.id = 2, .logprob = NAN, .bytes = quote, .n_bytes = 3},
+    };
+    struct gen_delta d = {.text = quote, .text_len = 3, .tokens = tokens, .n_tokens = 2};
+    buf_init(&out, 1 << 16);
+    assert_true(openai_answer_init(&a, &r, "id", 1, "a \"model\"", "fp"));
+    assert_true(openai_answer_delta(&a, 0, &d, &out));
+    assert_true(openai_answer_end(&a, 0, 0, "stop", &out));
+    assert_true(openai_answer_whole(&a, &out));
+    json_t *whole = parsed(&out);
+    json_t *choice = json_array_get(json_object_get(whole, "choices"), 0);
+    json_t *content = json_object_get(json_object_get(choice, "logprobs"), "content");
+    assert_int_equal(json_array_size(content), 2);
+    json_t *first = json_array_get(content, 0);
+    assert_true(json_real_value(json_object_get(first, "logprob")) <= -9999 ||
+                json_integer_value(json_object_get(first, "logprob")) == -9999);
+    assert_int_equal(json_integer_value(json_array_get(json_object_get(first, "bytes"), 0)), 0xe2);
+    json_decref(whole);
+    openai_answer_release(&a);
+    openai_request_release(&r);
+    buf_release(&out);
+}
+
+/* A worker that names a choice nobody asked for, or ends one twice, fails the call; no more. */
+static void test_impossible_news(void **state)
+{
+    (void)state;
+    struct openai_request r = request("{\"prompt\":[\"a\",\"b\"],\"n\":2}", OPENAI_COMPLETION);
+    struct openai_answer a;
+    struct buf out;
+    struct gen_delta d = {.index = 2};
+    buf_init(&out, 1 << 16);
+    assert_true(openai_answer_init(&a, &r, "id", 1, "m", "fp"));
+    assert_false(openai_answer_delta(&a, 0, &d, &out));
+    d.index = -1;
+    assert_false(openai_answer_delta(&a, 1, &d, &out));
+    assert_false(openai_answer_end(&a, 1, 2, "stop", &out));
+    assert_true(openai_answer_end(&a, 1, 1, "length", &out));
+    assert_false(openai_answer_end(&a, 1, 1, "stop", &out));
+    openai_answer_release(&a);
+    openai_request_release(&r);
+    buf_release(&out);
+}
+
+static void test_a_stream_that_outgrows_its_buffer(void **state)
+{
+    (void)state;
+    struct openai_request r = request("{\"prompt\":\"a\",\"stream\":true}", OPENAI_COMPLETION);
+    struct openai_answer a;
+    struct buf out;
+    char text[2000];
+    memset(text, 'x', sizeof text);
+    struct gen_delta d = {.text = text, .text_len = sizeof text};
+    buf_init(&out, 1024);
+    assert_true(openai_answer_init(&a, &r, "id", 1, "m", "fp"));
+    assert_false(openai_answer_delta(&a, 0, &d, &out));
+    assert_true(out.len <= 1024);
+    openai_answer_release(&a);
+    openai_request_release(&r);
+    buf_release(&out);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_error_has_a_status),
+        cmocka_unit_test(test_odd_log_probabilities),
+        cmocka_unit_test(test_impossible_news),
+        cmocka_unit_test(test_a_stream_that_outgrows_its_buffer),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
