@@ -30,10 +30,10 @@ class Peer:
     def __init__(self, model, threads, context, level, flash):
         folder = ROOT / "build" / ("bench-" + level)
         folder.mkdir(parents=True, exist_ok=True)
-        for name in ("package.json", "package-lock.json", "peer_llama.mjs"):
+        for name in ("package.json", "peer_llama.mjs"):
             shutil.copy(HERE / name, folder)
         if not (folder / "node_modules").exists():
-            subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"], cwd=folder, check=True)
+            subprocess.run(["npm", "install", "--ignore-scripts", "--no-package-lock", "--no-audit", "--no-fund", "--silent"], cwd=folder, check=True)
         if level == "avx2":
             for lib in folder.glob("node_modules/@node-llama-cpp/linux-x64/bins/linux-x64/libggml-cpu-*.so"):
                 if "haswell" not in lib.name:
