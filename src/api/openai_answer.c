@@ -172,7 +172,7 @@ static void write_logprobs(const struct openai_answer *a, const struct openai_ch
 /* ---- life ---- */
 
 bool openai_answer_init(struct openai_answer *a, const struct openai_request *r, const char *id,
-                        int64_t created_s, const char *model, const char *fingerprint)
+                        int64_t created_s, const char *model)
 {
     static const char *const object[2][2] = {{"chat.completion", "chat.completion.chunk"},
                                              {"text_completion", "text_completion"}};
@@ -195,9 +195,13 @@ bool openai_answer_init(struct openai_answer *a, const struct openai_request *r,
     buf_printf(&a->head, "\"id\":\"%s\",\"object\":\"%s\",\"created\":%" PRId64 ",\"model\":", id,
                object[a->kind][a->stream], created_s);
     json_write_string(str_z(model), &a->head);
-    buf_add_z(&a->head, ",\"system_fingerprint\":");
-    json_write_string(str_z(fingerprint), &a->head);
     return !a->head.overflow;
+}
+
+bool openai_answer_fingerprint(struct openai_answer *a, const char *fingerprint)
+{
+    buf_add_z(&a->head, ",\"system_fingerprint\":");
+    return json_write_string(str_z(fingerprint), &a->head);
 }
 
 void openai_answer_release(struct openai_answer *a)

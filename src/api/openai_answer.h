@@ -33,7 +33,9 @@ struct openai_answer {
 
 /* False when memory is short. */
 bool openai_answer_init(struct openai_answer *a, const struct openai_request *r, const char *id,
-                        int64_t created_s, const char *model, const char *fingerprint);
+                        int64_t created_s, const char *model);
+/* Once, before the first chunk: what computes the answer is known only when its worker is ready. */
+bool openai_answer_fingerprint(struct openai_answer *a, const char *fingerprint);
 void openai_answer_release(struct openai_answer *a);
 
 /* Each returns false when a maximum or memory was passed: fail the call. */

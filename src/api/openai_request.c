@@ -13,7 +13,9 @@
 
 #define TOKEN_MAX 2147483647.0
 
-#define TOP_P_LEAST 1e-9 /* the engine wants more than 0 */
+#define DEFAULT_TEMPERATURE 0.7
+#define DEFAULT_MIN_P       0.05 /* Nguyen et al., "Turning up the heat" (2024): 0.05 to 0.1 */
+#define TOP_P_LEAST         1e-9 /* the engine wants more than 0 */
 
 /* ---- values that need more than a type and a range ---- */
 
@@ -374,6 +376,23 @@ static int finish(struct openai_request *r, struct err *err)
     return code;
 }
 
+/*
+ * A request that says nothing of sampling leaves it to the server: full-width sampling, OpenAI's
+ * default, makes small models babble. A request that sets any of these is sampled exactly as it
+ * says.
+ */
+static void default_sampling(const json_t *body, struct gen_sampling *s)
+{
+    static const char *const told[] = {"temperature", "top_p", "top_k", "min_p", "typical_p"};
+    for (size_t i = 0; i < ARRAY_LEN(told); i++) {
+        const json_t *v = json_object_get(body, told[i]);
+        if (v != NULL && !json_is_null(v))
+            return;
+    }
+    s->temperature = DEFAULT_TEMPERATURE;
+    s->min_p = DEFAULT_MIN_P;
+}
+
 int openai_request_parse(enum openai_kind kind, const json_t *body, struct openai_request *ret,
                          struct err *err)
 {
@@ -383,6 +402,7 @@ int openai_request_parse(enum openai_kind kind, const json_t *body, struct opena
                                .max_completion_tokens = -1,
                                .n_logprobs = -1};
     gen_request_init(&r.gen);
+    default_sampling(body, &r.gen.sampling);
     int code = 0;
     if (!json_is_object(body))
         code = err_set(err, ERR_INVALID, "the body must be a JSON object");

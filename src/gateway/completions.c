@@ -24,6 +24,7 @@
 struct call {
     struct server *server;
     struct exchange *x;
+    const struct slot *slot; /* stays while jobs of it run */
     json_t *body;
     struct openai_request request;
     struct openai_answer answer;
@@ -196,7 +197,10 @@ static void on_news(void *ctx, int tag, const struct job_news *news)
     bool ok = true;
     switch (news->event) {
     case JOB_ACCEPTED:
-        if (++c->n_accepted == c->request.n_prompt && c->request.stream)
+        if (c->n_accepted == 0 &&
+            !openai_answer_fingerprint(&c->answer, c->slot->ready.fingerprint))
+            fail_full(c);
+        else if (++c->n_accepted == c->request.n_prompt && c->request.stream)
             begin_stream(c);
         return;
     case JOB_STARTED:
@@ -267,8 +271,7 @@ static int prepare(struct call *c, const struct slot *slot, struct err *err)
     snprintf(id, sizeof id, "%s-%016" PRIx64 "%08" PRIx32,
              c->request.kind == OPENAI_CHAT ? "chatcmpl" : "cmpl", word[0], (uint32_t)word[1]);
     c->answer_ready = true;
-    if (!openai_answer_init(&c->answer, &c->request, id, clock_wall_ms() / 1000, slot->name,
-                            slot->ready.fingerprint))
+    if (!openai_answer_init(&c->answer, &c->request, id, clock_wall_ms() / 1000, slot->name))
         return err_set(err, ERR_NOMEM, "out of memory for the answer");
     c->job = mem_zero((size_t)c->request.n_prompt, sizeof *c->job);
     c->last_ns = mem_zero((size_t)c->answer.n_choice, sizeof *c->last_ns);
@@ -293,6 +296,7 @@ static int check_room(struct call *c, const struct slot *slot, struct err *err)
 static int submit(struct call *c, struct slot *slot, struct err *err)
 {
     c->submit_ns = clock_ns();
+    c->slot = slot;
     for (int i = 0; i < c->request.n_prompt; i++) {
         uint64_t id = models_next_id(&c->server->models);
         json_t *frame = openai_request_frame(&c->request, i, id);

@@ -3,6 +3,7 @@ import json
 import math
 import os
 import signal
+import subprocess
 import threading
 import time
 
@@ -39,6 +40,24 @@ def test_streamed_and_whole_are_the_same_bytes(client, model):
         whole = ask(client, model, **settings)
         stream = client.chat.completions.create(model=model, messages=SEA, max_tokens=24, stream=True, **settings)
         assert "".join(c.choices[0].delta.content or "" for c in stream) == whole
+
+
+def test_a_request_that_says_nothing_of_sampling_gets_the_servers_way(client, model):
+    """Full-width sampling makes small models babble; whoever sets one of the five gets just what it says."""
+    plain = ask(client, model, seed=11)
+    assert plain == ask(client, model, seed=11, temperature=0.7, extra_body={"min_p": 0.05})
+    wide = [ask(client, model, seed=11, temperature=1), ask(client, model, seed=11, top_p=1)]
+    assert wide[0] == wide[1] != plain
+
+
+def test_a_model_that_is_loaded_by_the_request_has_a_fingerprint(hearth_bin, launch, tmp_path, smollm2_path):
+    """It was empty once: the answer's head was written before the worker was ready."""
+    env = dict(os.environ, HEARTH_MODELS=str(tmp_path / "library"))
+    subprocess.run([hearth_bin, "pull", smollm2_path], env=env, check=True, capture_output=True)
+    server = launch()
+    name = json.loads(server.get("/v1/models")[2])["data"][0]["id"]
+    status, _, answer = server.post("/v1/completions", {"model": name, "prompt": "a", "max_tokens": 1}, timeout=120)
+    assert status == 200 and answer["system_fingerprint"].startswith("hearth-")
 
 
 def test_alone_and_beside_others_the_same_bytes(client, model):
