@@ -72,7 +72,8 @@ static void test_odd_log_probabilities(void **state)
     };
     struct gen_delta d = {.text = quote, .text_len = 3, .tokens = tokens, .n_tokens = 2};
     buf_init(&out, 1 << 16);
-    assert_true(openai_answer_init(&a, &r, "id", 1, "a \"model\"", "fp"));
+    assert_true(openai_answer_init(&a, &r, "id", 1, "a \"model\""));
+    assert_true(openai_answer_fingerprint(&a, "fp"));
     assert_true(openai_answer_delta(&a, 0, &d, &out));
     assert_true(openai_answer_end(&a, 0, 0, "stop", &out));
     assert_true(openai_answer_whole(&a, &out));
@@ -99,7 +100,8 @@ static void test_impossible_news(void **state)
     struct buf out;
     struct gen_delta d = {.index = 2};
     buf_init(&out, 1 << 16);
-    assert_true(openai_answer_init(&a, &r, "id", 1, "m", "fp"));
+    assert_true(openai_answer_init(&a, &r, "id", 1, "m"));
+    assert_true(openai_answer_fingerprint(&a, "fp"));
     assert_false(openai_answer_delta(&a, 0, &d, &out));
     d.index = -1;
     assert_false(openai_answer_delta(&a, 1, &d, &out));
@@ -121,7 +123,8 @@ static void test_a_stream_that_outgrows_its_buffer(void **state)
     memset(text, 'x', sizeof text);
     struct gen_delta d = {.text = text, .text_len = sizeof text};
     buf_init(&out, 1024);
-    assert_true(openai_answer_init(&a, &r, "id", 1, "m", "fp"));
+    assert_true(openai_answer_init(&a, &r, "id", 1, "m"));
+    assert_true(openai_answer_fingerprint(&a, "fp"));
     assert_false(openai_answer_delta(&a, 0, &d, &out));
     assert_true(out.len <= 1024);
     openai_answer_release(&a);
