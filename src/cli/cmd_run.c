@@ -13,11 +13,13 @@
 #include <errno.h>
 #include <histedit.h>
 #include <locale.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <wchar.h>
 
 #define PROMPT_MAX   (16 * 1024 * 1024)
 #define HISTORY_KEEP 1000
@@ -97,6 +99,40 @@ struct chat_ui {
     bool in_block;      /* between """ and """ */
     struct buf block;
 };
+
+/*
+ * One character of the line being edited. Ctrl-C is let through only while this waits, so that it
+ * can never fall between two reads and be lost; -1 then.
+ */
+static int read_char(EditLine *el, wchar_t *ret)
+{
+    (void)el;
+    mbstate_t state = {0};
+    sigset_t blocked, waiting;
+    sigemptyset(&blocked);
+    sigaddset(&blocked, SIGINT);
+    sigprocmask(SIG_BLOCK, &blocked, &waiting);
+    sigdelset(&waiting, SIGINT);
+    int rc = stop != 0 ? -1 : 0;
+    while (rc == 0) {
+        struct pollfd fd = {.fd = STDIN_FILENO, .events = POLLIN};
+        char byte;
+        if (ppoll(&fd, 1, NULL, &waiting) < 0) {
+            if (errno != EINTR || stop != 0)
+                rc = -1;
+            continue; /* a new window size */
+        }
+        if (read(STDIN_FILENO, &byte, 1) != 1)
+            break; /* the end */
+        size_t n = mbrtowc(ret, &byte, 1, &state);
+        if (n == (size_t)-1)
+            memset(&state, 0, sizeof(state)); /* not UTF-8: the byte is left out */
+        else if (n != (size_t)-2)
+            rc = 1;
+    }
+    sigprocmask(SIG_SETMASK, &waiting, NULL);
+    return rc;
+}
 
 static char *prompt_text(EditLine *el)
 {
@@ -198,7 +234,6 @@ static void ask(struct chat_ui *ui, struct str text)
 {
     struct session *s = &ui->o->session;
     struct err err = {0};
-    stop = 0;
     int rc = session_ask(s, text, &err);
     if (rc == ERR_CANCELLED)
         printf("\n[stopped]\n");
@@ -253,10 +288,9 @@ static void chat_loop(struct chat_ui *ui)
 {
     for (;;) {
         int n = 0;
-        errno = 0;
-        stop = 0;
         const char *got = el_gets(ui->el, &n);
-        if (got == NULL && (stop != 0 || errno == EINTR)) {
+        if (stop != 0) {
+            stop = 0;
             el_reset(ui->el);
             printf(ui->in_block ? "\n" : "\n(/bye or Ctrl-D ends)\n");
             fflush(stdout);
@@ -308,6 +342,7 @@ static void set_up_editing(struct chat_ui *ui)
     el_set(ui->el, EL_EDITOR, "emacs");
     el_set(ui->el, EL_HIST, history, ui->history);
     el_set(ui->el, EL_SIGNAL, 0);
+    el_set(ui->el, EL_GETCFN, read_char);
     el_source(ui->el, NULL); /* ~/.editrc */
 }
 

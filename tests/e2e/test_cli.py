@@ -245,9 +245,9 @@ def test_interrupt_stops_the_answer_not_the_program(hearth_bin, env, server):
     t.send("\x03")  # at the prompt: the line is dropped
     t.expect(r"/bye or Ctrl-D ends.*>>> ")
     t.send("Write a very long story about a ship, its crew and the sea.\r")
-    t.expect(r"sea\.\r\n.{40}")
+    t.expect(r"sea\.\r\n.{300}")  # more than the terminal's and the editor's echo of the line
     t.send("\x03")
-    t.expect(r"\[stopped\].*>>> ", 5)
+    t.expect(r"\[stopped\].*>>> ")
     t.send("/set parameter max_tokens 16\r")
     t.expect(r">>> ")
     t.send("What is the capital of France?\r")
