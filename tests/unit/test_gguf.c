@@ -352,7 +352,7 @@ static void split_model(void **state)
     assert_int_equal(gguf_n_parts(g), 3);
     assert_int_equal(gguf_n_tensors(g), 3);
     for (int i = 0; i < 3; i++) {
-        char name[8];
+        char name[16];
         snprintf(name, sizeof(name), "t%d", i);
         const struct gguf_tensor *t = gguf_find_tensor(g, name);
         assert_true(t != NULL && t->i_split == i && t->n_bytes == (uint64_t)(i + 1) * 18);
