@@ -292,6 +292,17 @@ function fit() {
   busyControls();
 }
 
+/* The model that is in memory already: the one the server was started with, as a rule. */
+async function loaded(list) {
+  try {
+    const response = await fetch("/api/ps", { headers: headers() });
+    const names = (await response.json()).models.map((m) => m.name);
+    return names.find((name) => list.includes(name));
+  } catch {
+    return undefined; /* the list of models has its own words for a server that is gone */
+  }
+}
+
 async function models() {
   try {
     const response = await fetch("/v1/models", { headers: headers() });
@@ -301,7 +312,7 @@ async function models() {
     }
     if (!response.ok) throw new Error(await problem(response));
     const list = (await response.json()).data.map((m) => m.id);
-    if (!list.includes(settings.model)) settings.model = list[0] || "";
+    if (!list.includes(settings.model)) settings.model = (await loaded(list)) || list[0] || "";
     $("model").replaceChildren(...list.map((id) => new Option(id, id, false, id === settings.model)));
     if (!list.length) notice("No model is here yet. Get one with: hearth pull smollm2:135m");
   } catch (error) {

@@ -1,6 +1,8 @@
 """The chat page in a real browser, against the real server and a real model."""
 import json
+import os
 import shutil
+import subprocess
 import time
 
 import pytest
@@ -124,6 +126,17 @@ def test_the_model_can_be_chosen(browser, server):
     browser.refresh()
     open_page(browser, server)
     assert Select(browser.find_element(By.ID, "model")).first_selected_option.text == names[-1]
+
+
+def test_the_model_in_memory_is_the_first_choice(browser, hearth_bin, launch, tmp_path, smollm2_path, gemma3_path):
+    env = dict(os.environ, HEARTH_MODELS=str(tmp_path / "library"))
+    for path in (gemma3_path, smollm2_path):
+        subprocess.run([hearth_bin, "pull", path], env=env, check=True, capture_output=True)
+    names = subprocess.run([hearth_bin, "list"], env=env, check=True, capture_output=True, text=True).stdout.split()
+    smol = next(name for name in names if name.startswith("smollm2"))
+    open_page(browser, launch(model=smol))
+    choice = Select(browser.find_element(By.ID, "model"))
+    assert len(choice.options) == 2 and choice.first_selected_option.text == smol
 
 
 def render(browser, lines):
