@@ -7,13 +7,14 @@
  * rows around; attend gives the same bits for a query row whatever rows stand beside it. For mul
  * the bits are the same at every level, too.
  *
- * Activations for quantized weights are "A8", opaque to callers: per block of 32 elements one f32
- * scale, sums of the quants (for weights with a minimum) and 32 int8 in [-127, 127]. The layout is
- * the same at every level (kernels/act.h).
+ * Activations for quantized weights are "A8", opaque to callers: per block of 32 elements 32 int8
+ * with one f32 scale, in some blocks a second such plane of what the first left, and sums of the
+ * quants. The layout is the same at every level (kernels/act.h).
  *
  * How a product of quantized weights is formed, per row and column, over the blocks of 32 in
- * ascending order (act.h has the names): acc = fma(float(exact integer dot), dw * da, acc), then,
- * for weights with a minimum m, acc = fma(m, da * sum, acc). How a product of float weights is
+ * ascending order (act.h has the names): acc = fma(float(exact integer dot of w and q), dw * d,
+ * acc); where the block has a residual, acc = fma(float(exact integer dot of w and r), dw * e, acc);
+ * for weights with a minimum m, acc = fma(m, s, acc). How a product of float weights is
  * formed: eight partial sums (k mod 8) by fma in ascending k, added as ((0+4)+(2+6))+((1+5)+(3+7)).
  *
  * All functions are pure, allocate nothing and are safe on any thread; the largest use about 48 KiB
@@ -41,6 +42,14 @@ size_t act_bytes(int n);
  */
 typedef void (*k_mul_fn)(float *y, size_t y_stride, const void *w, size_t w_stride, int n_rows,
                          const void *x, size_t x_stride, int n_cols, int n_k);
+
+/*
+ * The same product from panels (kernels/pack.h), and the same bits.
+ * w: ceil(n_rows / 16) panels, one after the other, 64-byte aligned; n_rows may end within the last
+ * one, and only y[c * y_stride + r] with r < n_rows are written. x: from quantize_a8, always.
+ */
+typedef void (*k_mul_packed_fn)(float *y, size_t y_stride, const void *w, int n_rows, const void *x,
+                                size_t x_stride, int n_cols, int n_k);
 
 /*
  * Attention of n_q query rows over the keys and values of ONE key/value head.
@@ -76,11 +85,18 @@ struct kernels {
     enum cpu_level level;
     k_mul_fn mul[DTYPE_END];      /* NULL when the type cannot be multiplied (I8...) */
     bool mul_takes_a8[DTYPE_END]; /* else the activations are float (F32, F16, BF16 weights) */
+    k_mul_packed_fn mul_packed[DTYPE_END]; /* not NULL exactly for the types with pack_has */
 
-    /* n is a multiple of 32; q: act_bytes(n). Per block d = max|x| / 127, q = round-to-nearest-even
-     * of x * (127 / max|x|); all zero -> d = 0. A block with a value that is not finite gets d =
-     * NaN so that it stays visible in the result. */
-    void (*quantize_a8)(const float *x, void *q, int n);
+    /*
+     * n is a multiple of 32; q: act_bytes(n), 4-byte aligned. Per block m = max|x|, d = m / 127, q =
+     * round-to-nearest-even of x * (127 / m); all zero -> d = 0. A block with a value that is not
+     * finite gets d = NaN so that it stays visible in the result.
+     * A block has a residual when m > residual_above * sqrt(mean over the column's finite blocks of
+     * m^2) (in double, sums ascending; the comparison on squares); then the same is done with
+     * fma(-d, q, x). 0: all blocks that are not zero (about 15 bits, and twice the products), 2: the
+     * few blocks that carry most of the error, INFINITY: none.
+     */
+    void (*quantize_a8)(const float *x, void *q, int n, float residual_above);
     /* y[i] = x[i] * inv_rms * w[i]; inv_rms = 1 / sqrt(mean(x^2) + eps). y may be x. */
     void (*rms_norm)(float *y, const float *x, const float *w, int n, float eps);
     /* y[i] = (x[i] - mean) / sqrt(variance + eps) * w[i] + b[i]; b may be NULL. y may be x. */

@@ -8,15 +8,13 @@
  * phase touches, and every element is formed by one call of a kernel whose result depends only on
  * that element's inputs: so bits depend neither on threads nor on the batch.
  *
- * Activations are quantized twice: 8 bit blocks of x, then 8 bit blocks of what the first left.
- * The product of both with the weights is added. One plane alone costs small models 2 to 4 % of
- * their top-1 answers (docs/numerics.md).
+ * Every block of quantized activations has a residual plane: one plane alone costs small models 2
+ * to 4 % of their top-1 answers (docs/numerics.md).
  *
  * Shapes: n tokens in the batch; n_embd, n_ff, n_head, n_head_kv, head_dim as in the
  * hyperparameters.
  */
 #include "base/check.h"
-#include "kernels/act.h"
 #include "model/model_state.h"
 
 #include <math.h>
@@ -61,40 +59,11 @@ static void each(struct step *s, pool_fn fn, int n_items)
         pool_run(s->m->opts.pool, fn, s, n_items);
 }
 
-/* Two columns of activations for one token: x, and what the first left of x. n % 32 == 0. */
-static void quantize(struct step *s, const float *x, int n, int t, int i_thread)
-{
-    size_t bytes = act_bytes(n);
-    uint8_t *column = s->s->act + 2 * (size_t)t * bytes;
-    float *rest = s->s->thread[i_thread].rest;
-    s->k->quantize_a8(x, column, n);
-    struct act a = act_at(column, n);
-    for (int i = 0; i < n; i += 32)
-        for (int j = i; j < i + 32; j++)
-            rest[j] = x[j] - a.d[i / 32] * (float)a.q[j];
-    s->k->quantize_a8(rest, column + bytes, n);
-}
-
-/* The input of the next products; some of them may take floats. */
-static void set_input(struct step *s, const float *x, int n, int t, int i_thread)
+/* The input of the next products, quantized; some of them may take floats. */
+static void set_input(struct step *s, const float *x, int n, int t)
 {
     if (n % 32 == 0)
-        quantize(s, x, n, t, i_thread);
-}
-
-/* The sum of both planes, and the bias. tile: [2 n_col][ROWS_PER_ITEM]. */
-static void join_planes(float *y, size_t y_stride, const float *tile, const float *bias, int n_row,
-                        int n_col)
-{
-    for (int c = 0; c < n_col; c++) {
-        const float *a = tile + (size_t)(2 * c) * ROWS_PER_ITEM;
-        const float *b = a + ROWS_PER_ITEM;
-        for (int r = 0; r < n_row; r++)
-            y[c * y_stride + r] = a[r] + b[r];
-    }
-    for (int c = 0; bias != NULL && c < n_col; c++)
-        for (int r = 0; r < n_row; r++)
-            y[c * y_stride + r] += bias[r];
+        s->k->quantize_a8(x, s->s->act + (size_t)t * act_bytes(n), n, 0.0f);
 }
 
 static void multiply_item(void *ctx, int i_item, int i_thread)
@@ -113,23 +82,19 @@ static void multiply_item(void *ctx, int i_item, int i_thread)
     float *y = p->y + c0 * y_stride + r0;
     const uint8_t *data = w->data + (size_t)r0 * w->stride;
     const float *bias = w->bias == NULL ? NULL : w->bias + r0;
-    if (s->k->mul_takes_a8[w->type]) {
-        float *tile = s->s->thread[i_thread].tile;
-        size_t bytes = act_bytes(w->n_in);
-        s->k->mul[w->type](tile, ROWS_PER_ITEM, data, w->stride, n_row,
-                           s->s->act + 2 * (size_t)c0 * bytes, bytes, 2 * n_col, w->n_in);
-        join_planes(y, y_stride, tile, bias, n_row, n_col);
-    } else {
-        s->k->mul[w->type](y, y_stride, data, w->stride, n_row, s->x + (size_t)c0 * w->n_in,
-                           (size_t)w->n_in * sizeof(float), n_col, w->n_in);
-        for (int c = 0; bias != NULL && c < n_col; c++)
-            s->k->add(y + c * y_stride, bias, n_row);
-    }
+    bool a8 = s->k->mul_takes_a8[w->type];
+    size_t x_stride = a8 ? act_bytes(w->n_in) : (size_t)w->n_in * sizeof(float);
+    const uint8_t *x = a8 ? s->s->act : (const uint8_t *)s->x;
+    (void)i_thread;
+    s->k->mul[w->type](y, y_stride, data, w->stride, n_row, x + (size_t)c0 * x_stride, x_stride,
+                       n_col, w->n_in);
+    for (int c = 0; bias != NULL && c < n_col; c++)
+        s->k->add(y + c * y_stride, bias, n_row);
     for (int c = 0; p->cap > 0.0f && c < n_col; c++)
         s->k->softcap(y + c * y_stride, p->cap, n_row);
 }
 
-/* All products take the same input: x, and its quantized planes in s->act. */
+/* All products take the same input: x, and the same quantized in s->act. */
 static void multiply(struct step *s, const float *x, int n_product, const struct product *product)
 {
     s->x = x;
@@ -171,20 +136,21 @@ static void join_stream(struct step *s, int t, const float *post_norm)
 }
 
 /* xn = norm(x), as input of the next products */
-static void normalize(struct step *s, int t, const float *norm, int i_thread)
+static void normalize(struct step *s, int t, const float *norm)
 {
     int n = s->h->n_embd;
     float *xn = s->s->xn + (size_t)t * n;
     s->k->rms_norm(xn, s->s->x + (size_t)t * n, norm, n, s->h->norm_eps);
-    set_input(s, xn, n, t, i_thread);
+    set_input(s, xn, n, t);
 }
 
 static void attn_in(void *ctx, int t, int i_thread)
 {
     struct step *s = ctx;
+    (void)i_thread;
     if (s->i_layer > 0)
         join_stream(s, t, s->l[-1].ffn_post_norm);
-    normalize(s, t, s->l->attn_norm, i_thread);
+    normalize(s, t, s->l->attn_norm);
 }
 
 static void norm_heads(struct step *s, float *x, int n_head, const float *norm)
@@ -285,34 +251,38 @@ static void attend_item(void *ctx, int i_item, int i_thread)
 static void attn_out(void *ctx, int t, int i_thread)
 {
     struct step *s = ctx;
+    (void)i_thread;
     int n = s->h->n_head * s->h->head_dim;
-    set_input(s, s->s->att + (size_t)t * n, n, t, i_thread);
+    set_input(s, s->s->att + (size_t)t * n, n, t);
 }
 
 static void ffn_in(void *ctx, int t, int i_thread)
 {
     struct step *s = ctx;
+    (void)i_thread;
     join_stream(s, t, s->l->attn_post_norm);
-    normalize(s, t, s->l->ffn_norm, i_thread);
+    normalize(s, t, s->l->ffn_norm);
 }
 
 /* xn = act(gate) * up */
 static void ffn_gate(void *ctx, int t, int i_thread)
 {
     struct step *s = ctx;
+    (void)i_thread;
     int n = s->h->n_ff;
     size_t at = (size_t)t * n;
     void (*gate)(float *, const float *, const float *, int) =
         s->h->arch->gelu ? s->k->gelu_mul : s->k->silu_mul;
     gate(s->s->xn + at, s->s->gate + at, s->s->up + at, n);
-    set_input(s, s->s->xn + at, n, t, i_thread);
+    set_input(s, s->s->xn + at, n, t);
 }
 
 static void output_in(void *ctx, int t, int i_thread)
 {
     struct step *s = ctx;
+    (void)i_thread;
     join_stream(s, t, s->l->ffn_post_norm);
-    normalize(s, t, s->m->w.output_norm, i_thread);
+    normalize(s, t, s->m->w.output_norm);
 }
 
 /* Past the last layer's attention only the rows whose logits are wanted matter. */

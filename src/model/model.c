@@ -165,13 +165,11 @@ static size_t act_bytes_max(const struct hparams *h)
     return max;
 }
 
-static void carve_thread(struct carver *c, const struct hparams *h, int n_in_max, int n_ctx,
+static void carve_thread(struct carver *c, const struct hparams *h, int n_ctx,
                          struct thread_scratch *t)
 {
     size_t n_block = (size_t)n_ctx / KV_BLOCK_LEN + 1;
     size_t rows = (size_t)query_rows(h);
-    t->tile = carve(c, 2 * COLS_PER_ITEM * ROWS_PER_ITEM, sizeof(float));
-    t->rest = carve(c, (size_t)n_in_max, sizeof(float));
     t->attend = carve(c, attend_scratch_bytes(h->head_dim, h->head_dim), 1);
     t->k_block = carve(c, n_block, sizeof(*t->k_block));
     t->v_block = carve(c, n_block, sizeof(*t->v_block));
@@ -187,10 +185,9 @@ static void carve_all(struct carver *c, const struct hparams *h, const struct mo
     int n_threads = pool_n_threads(o->pool);
     int n_q = h->n_head * h->head_dim;
     int n_kv = h->n_head_kv * h->head_dim;
-    int n_in_max = max_int(max_int(h->n_embd, h->n_ff), n_q);
     s->x = carve(c, n * (size_t)h->n_embd, sizeof(float));
     s->xn = carve(c, n * (size_t)max_int(h->n_embd, h->n_ff), sizeof(float));
-    s->act = carve(c, 2 * n, act_bytes_max(h));
+    s->act = carve(c, n, act_bytes_max(h));
     s->q = carve(c, n * (size_t)n_q, sizeof(float));
     s->k = carve(c, n * (size_t)n_kv, sizeof(float));
     s->v = carve(c, n * (size_t)n_kv, sizeof(float));
@@ -206,7 +203,7 @@ static void carve_all(struct carver *c, const struct hparams *h, const struct mo
     s->thread = carve(c, (size_t)n_threads, sizeof(*s->thread));
     for (int i = 0; i < n_threads; i++) {
         struct thread_scratch unused;
-        carve_thread(c, h, n_in_max, o->n_ctx_max, c->base == NULL ? &unused : &s->thread[i]);
+        carve_thread(c, h, o->n_ctx_max, c->base == NULL ? &unused : &s->thread[i]);
     }
 }
 

@@ -18,8 +18,6 @@
 #define QUERY_ROWS 64
 
 struct thread_scratch {
-    float *tile;                         /* [2 * COLS_PER_ITEM][ROWS_PER_ITEM] */
-    float *rest;                         /* [n_in_max] what the first plane of activations left */
     void *attend;                        /* attend_scratch_bytes */
     const uint16_t **k_block, **v_block; /* [blocks of n_ctx_max] */
     size_t *q_at;                        /* [query_rows] */
@@ -32,13 +30,13 @@ struct query_tile {
 };
 
 struct scratch {
-    float *x;     /* [n, n_embd] the residual stream */
-    float *xn;    /* [n, max(n_embd, n_ff)] input of the next product */
-    uint8_t *act; /* [2 n, act_bytes(n_in)] the same, quantized: token t in columns 2t, 2t + 1 */
-    float *q;     /* [n, n_head * head_dim] */
-    float *k, *v; /* [n, n_head_kv * head_dim] */
-    float *att;   /* [n, n_head * head_dim] */
-    float *y;     /* [n, n_embd] a branch's output, before it joins the stream */
+    float *x;                /* [n, n_embd] the residual stream */
+    float *xn;               /* [n, max(n_embd, n_ff)] input of the next product */
+    uint8_t *act;            /* [n, act_bytes(n_in)] the same, quantized */
+    float *q;                /* [n, n_head * head_dim] */
+    float *k, *v;            /* [n, n_head_kv * head_dim] */
+    float *att;              /* [n, n_head * head_dim] */
+    float *y;                /* [n, n_embd] a branch's output, before it joins the stream */
     float *gate, *up;        /* [n, n_ff] */
     float *angle[2];         /* [n, n_rot / 2][2] cosine and sine; of global and of local layers */
     int *position;           /* [n] */

@@ -81,7 +81,7 @@ static void bench_mul(const struct kernels *k, enum dtype t)
         void *to = (char *)b.x.ptr + (size_t)c * x_stride;
         fill_floats(x, (size_t)b.n_k, FILL_SANE);
         if (k->mul_takes_a8[t])
-            k->quantize_a8(x, to, b.n_k);
+            k->quantize_a8(x, to, b.n_k, 2.0f);
         else
             memcpy(to, x, sizeof x);
     }
@@ -120,13 +120,13 @@ static void bench_ops(const struct kernels *k)
     enum { N = 4096, DIM = 128 };
     static _Alignas(64) float x[N], y[N], w[N], cs[2 * DIM];
     static uint16_t h[N];
-    static _Alignas(64) uint8_t q[2 * N];
+    static _Alignas(64) uint8_t q[4 * N];
     double t;
     fill_floats(x, N, FILL_SANE);
     fill_floats(w, N, FILL_SANE);
     fill_floats(cs, DIM, FILL_SANE);
     printf("%-8s elements per %s:", cpu_level_name(k->level), unit());
-    BEST(t, k->quantize_a8(x, q, N));
+    BEST(t, k->quantize_a8(x, q, N, 2.0f));
     printf(" quantize_a8 %.1f", N / t);
     BEST(t, k->rms_norm(y, x, w, N, 1e-5f));
     printf(" rms_norm %.1f", N / t);

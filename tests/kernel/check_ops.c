@@ -7,6 +7,8 @@
  */
 #include "check.h"
 
+#include "kernels/act.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -176,26 +178,56 @@ static void check_rope(void)
     }
 }
 
+/* Which blocks have a residual, and that the others have none of its parts. */
+static void check_residuals(const float *x, const void *q, int n, float above)
+{
+    const struct act a = act_at(q, n);
+    double sum2 = 0, n_finite = 0;
+    for (int pass = 0; pass < 2; pass++)
+        for (int b = 0; b < n / 32; b++) {
+            double max = 0;
+            for (int i = 32 * b; i < 32 * b + 32; i++)
+                max = isfinite(x[i]) && max >= 0 ? fmax(max, fabs((double)x[i])) : -1;
+            if (pass == 0) {
+                sum2 += max >= 0 ? max * max : 0;
+                n_finite += max >= 0;
+                continue;
+            }
+            bool over = max >= 0 && max * max * n_finite > (double)above * (double)above * sum2;
+            bool zero = a.e[b] == 0.0f && a.g[2 * b] == 0 && a.g[2 * b + 1] == 0;
+            for (int i = 32 * b; i < 32 * b + 32; i++)
+                zero = zero && a.r[i] == 0;
+            if (act_has(&a, b) ? !over || zero || !(a.e[b] > 0) : !zero)
+                check_fail("%s quantize_a8 n=%d above %g: the residual of block %d is wrong",
+                           cpu_level_name(k->level), n, (double)above, b);
+            if (isnan(a.d[b]) != (max < 0))
+                check_fail("quantize_a8 n=%d: block %d has scale %g", n, b, (double)a.d[b]);
+        }
+}
+
 static void check_quantize(void)
 {
     for (int f = 0; f < 200; f++) {
-        int n = 32 * check_int(1, 40);
+        static const float choice[] = {0, 2, INFINITY, 1, 0.5f};
+        const float above = choice[f / FILL_KINDS % LEN(choice)];
+        int n = 32 * check_int(1, 80);
         struct check_buf x = check_buf_new((size_t)n * 4);
         struct check_buf a = check_buf_new(act_bytes(n)), b = check_buf_new(act_bytes(n));
         fill_floats(x.ptr, (size_t)n, (enum fill)(f % FILL_KINDS));
-        memset(a.ptr, 0, a.size);
-        memset(b.ptr, 0, b.size);
-        k->quantize_a8(x.ptr, a.ptr, n);
-        g->quantize_a8(x.ptr, b.ptr, n);
+        memset(a.ptr, 0x55, a.size);
+        memset(b.ptr, 0xaa, b.size);
+        k->quantize_a8(x.ptr, a.ptr, n, above);
+        g->quantize_a8(x.ptr, b.ptr, n, above);
         check_n_done++;
+        check_residuals(x.ptr, b.ptr, n, above);
         /* NaN scales may differ in bits that mean nothing. */
-        float *sa = (float *)((char *)a.ptr + n), *sb = (float *)((char *)b.ptr + n);
-        for (int i = 0; i < n / 32 * 2; i++)
+        float *sa = (float *)act_at(a.ptr, n).d, *sb = (float *)act_at(b.ptr, n).d;
+        for (int i = 0; i < n / 32 * 5; i++)
             if (isnan(sa[i]) && isnan(sb[i]))
                 sa[i] = sb[i] = 0;
         if (memcmp(a.ptr, b.ptr, a.size) != 0)
-            check_fail("%s quantize_a8 %s n=%d differs", cpu_level_name(k->level),
-                       fill_name((enum fill)(f % FILL_KINDS)), n);
+            check_fail("%s quantize_a8 %s n=%d above %g differs", cpu_level_name(k->level),
+                       fill_name((enum fill)(f % FILL_KINDS)), n, (double)above);
         check_buf_free(&x);
         check_buf_free(&a);
         check_buf_free(&b);

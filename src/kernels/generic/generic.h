@@ -11,7 +11,7 @@ extern const struct kernels kernels_generic;
 
 k_mul_fn k_mul_generic(enum dtype t); /* NULL when the type cannot be multiplied */
 
-void k_quantize_a8_generic(const float *x, void *q, int n);
+void k_quantize_a8_generic(const float *x, void *q, int n, float residual_above);
 void k_rms_norm_generic(float *y, const float *x, const float *w, int n, float eps);
 void k_layer_norm_generic(float *y, const float *x, const float *w, const float *b, int n,
                           float eps);

@@ -12,7 +12,8 @@
 
 size_t act_bytes(int n)
 {
-    size_t bytes = (size_t)n + (size_t)n / 32 * 12;
+    const size_t n_block = (size_t)n / 32;
+    size_t bytes = 2 * (size_t)n + 28 * n_block + 4 * ((n_block + 31) / 32);
     return (bytes + 63) / 64 * 64 + 16;
 }
 
@@ -24,16 +25,22 @@ static int dot16(const int8_t *a, const int8_t *b)
     return sum;
 }
 
-static float add_block(float acc, const struct unpacked *u, enum min_kind min, struct act x, int b)
+static float dot32(const struct unpacked *u, const int8_t *p)
 {
-    const int8_t *q = x.q + 32 * b;
-    int dot = u->scale[0] * dot16(u->q, q) + u->scale[1] * dot16(u->q + 16, q + 16);
-    acc = fmaf((float)dot, u->d * x.d[b], acc);
+    return (float)(u->scale[0] * dot16(u->q, p) + u->scale[1] * dot16(u->q + 16, p + 16));
+}
+
+static float add_block(float acc, const struct unpacked *u, enum min_kind min, const struct act *x,
+                       int b)
+{
+    acc = fmaf(dot32(u, x->q + 32 * b), u->d * x->d[b], acc);
+    if (act_has(x, b))
+        acc = fmaf(dot32(u, x->r + 32 * b), u->d * x->e[b], acc);
     if (min == MIN_32)
-        acc = fmaf(u->m[0], x.s[b], acc);
+        acc = fmaf(u->m[0], x->s[b], acc);
     if (min == MIN_16) {
-        acc = fmaf(u->m[0], x.d[b] * x.h[2 * b], acc);
-        acc = fmaf(u->m[1], x.d[b] * x.h[2 * b + 1], acc);
+        acc = fmaf(u->m[0], x->s16[2 * b], acc);
+        acc = fmaf(u->m[1], x->s16[2 * b + 1], acc);
     }
     return acc;
 }
@@ -54,7 +61,7 @@ static void mul_quantized(enum dtype t, float *y, size_t y_stride, const void *w
             for (int c = 0; c < n_cols; c++) {
                 float *acc = &y[(size_t)c * y_stride + (size_t)r];
                 struct act a = act_at((const uint8_t *)x + (size_t)c * x_stride, n_k);
-                *acc = add_block(*acc, &u, unpacker->min, a, b);
+                *acc = add_block(*acc, &u, unpacker->min, &a, b);
             }
         }
     }

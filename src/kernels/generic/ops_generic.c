@@ -8,33 +8,85 @@
 #include "kernels/generic/generic.h"
 
 #include <math.h>
+#include <string.h>
 
-void k_quantize_a8_generic(const float *x, void *q, int n)
+/* One plane of 32 elements: the scale; sum: of the first and second 16 quants. */
+static float quantize32(const float *x, float max, int8_t *q, int16_t *sum)
 {
-    struct act a = act_at(q, n);
-    int8_t *qs = (int8_t *)a.q;
-    float *d = (float *)a.d, *s = (float *)a.s;
-    int16_t *h = (int16_t *)a.h;
-    for (int b = 0; b < n / 32; b++, x += 32, qs += 32) {
-        float max = 0;
-        bool finite = true;
-        for (int i = 0; i < 32; i++) {
-            finite = finite && isfinite(x[i]);
-            max = fmaxf(max, fabsf(x[i]));
-        }
-        /* A block that is all but zero would have an infinite inverse: it is zero. */
-        float inverse = max > 1e-36f ? 127.0f / max : 0;
-        if (!finite)
-            inverse = 0;
-        int sum[2] = {0, 0};
-        for (int i = 0; i < 32; i++) {
-            qs[i] = finite ? (int8_t)rintf(x[i] * inverse) : 0;
-            sum[i / 16] += qs[i];
-        }
-        d[b] = finite ? (inverse > 0 ? max / 127.0f : 0) : NAN;
-        s[b] = d[b] * (float)(sum[0] + sum[1]);
-        h[2 * b] = (int16_t)sum[0];
-        h[2 * b + 1] = (int16_t)sum[1];
+    /* A block that is all but zero would have an infinite inverse: it is zero. */
+    const float inverse = max > 1e-36f ? 127.0f / max : 0;
+    sum[0] = sum[1] = 0;
+    for (int i = 0; i < 32; i++) {
+        q[i] = (int8_t)rintf(x[i] * inverse);
+        sum[i / 16] = (int16_t)(sum[i / 16] + q[i]);
+    }
+    return inverse > 0 ? max / 127.0f : 0;
+}
+
+/* NaN when a value is not finite. */
+static float max32(const float *x)
+{
+    float max = 0;
+    bool finite = true;
+    for (int i = 0; i < 32; i++) {
+        finite = finite && isfinite(x[i]);
+        max = fmaxf(max, fabsf(x[i]));
+    }
+    return finite ? max : NAN;
+}
+
+/* The arrays of an act, to be written. */
+struct act_out {
+    int8_t *q, *r;
+    float *d, *e, *s, *s16;
+    int16_t *h, *g;
+    uint32_t *has;
+};
+
+static void quantize_residual(const float *x, const struct act_out *a, int b)
+{
+    float rest[32];
+    for (int i = 0; i < 32; i++)
+        rest[i] = fmaf(-a->d[b], a->q[32 * b + i], x[i]);
+    a->e[b] = quantize32(rest, max32(rest), a->r + 32 * b, a->g + 2 * b);
+    if (a->e[b] > 0)
+        a->has[b / 32] |= UINT32_C(1) << b % 32;
+}
+
+static void sum_block(const struct act_out *a, int b)
+{
+    const int16_t *h = a->h + 2 * b, *g = a->g + 2 * b;
+    const float d = a->d[b], e = a->e[b];
+    a->s[b] = fmaf(e, (float)(g[0] + g[1]), d * (float)(h[0] + h[1]));
+    for (int i = 0; i < 2; i++)
+        a->s16[2 * b + i] = fmaf(e, (float)g[i], d * (float)h[i]);
+}
+
+void k_quantize_a8_generic(const float *x, void *q, int n, float residual_above)
+{
+    const struct act to = act_at(q, n);
+    const struct act_out a = {(int8_t *)to.q,  (int8_t *)to.r,  (float *)to.d,
+                              (float *)to.e,   (float *)to.s,   (float *)to.s16,
+                              (int16_t *)to.h, (int16_t *)to.g, (uint32_t *)to.has};
+    const int n_block = n / 32;
+    double sum2 = 0, n_finite = 0;
+    memset(q, 0, act_bytes(n));
+    for (int b = 0; b < n_block; b++) {
+        const float max = max32(x + 32 * b);
+        a.d[b] = max; /* for now */
+        if (isnan(max))
+            continue;
+        sum2 += (double)max * (double)max;
+        n_finite++;
+    }
+    const double above2 = (double)residual_above * (double)residual_above * sum2;
+    for (int b = 0; b < n_block; b++) {
+        const float max = a.d[b];
+        if (!isnan(max))
+            a.d[b] = quantize32(x + 32 * b, max, a.q + 32 * b, a.h + 2 * b);
+        if ((double)max * (double)max * n_finite > above2)
+            quantize_residual(x + 32 * b, &a, b);
+        sum_block(&a, b);
     }
 }
 

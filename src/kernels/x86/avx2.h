@@ -41,7 +41,7 @@ void k_mul_f32_avx2(K_MUL_ARGS);
 void k_mul_f16_avx2(K_MUL_ARGS);
 void k_mul_bf16_avx2(K_MUL_ARGS);
 
-void k_quantize_a8_avx2(const float *x, void *q, int n);
+void k_quantize_a8_avx2(const float *x, void *q, int n, float residual_above);
 void k_rms_norm_avx2(float *y, const float *x, const float *w, int n, float eps);
 void k_add_avx2(float *y, const float *x, int n);
 void k_scale_avx2(float *y, float s, int n);

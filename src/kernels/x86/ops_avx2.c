@@ -30,41 +30,81 @@ ALWAYS int sum8(__m256i v)
     return _mm_cvtsi128_si32(_mm_add_epi32(a, _mm_shuffle_epi32(a, 0xb1)));
 }
 
-void k_quantize_a8_avx2(const float *x, void *q, int n)
+/* 32 elements; NaN when one of them is not finite. */
+ALWAYS float max32(const float *x)
+{
+    const __m256 sign = _mm256_set1_ps(-0.0f), most = _mm256_set1_ps(FLT_MAX);
+    __m256 max = _mm256_setzero_ps(), finite = _mm256_castsi256_ps(_mm256_set1_epi32(-1));
+    for (int i = 0; i < 4; i++) {
+        const __m256 abs = _mm256_andnot_ps(sign, _mm256_loadu_ps(x + 8 * i));
+        finite = _mm256_and_ps(finite, _mm256_cmp_ps(abs, most, _CMP_LE_OQ));
+        max = _mm256_max_ps(max, abs);
+    }
+    return _mm256_movemask_ps(finite) == 0xff ? max8(max) : NAN;
+}
+
+/* One plane of 32 elements: the scale; sum: of the first and second 16 quants. */
+ALWAYS float quantize32(const __m256 v[4], float max, int8_t *q, int16_t *sum)
+{
+    const float inverse = max > 1e-36f ? 127.0f / max : 0;
+    __m256i i32[4];
+    for (int i = 0; i < 4; i++)
+        i32[i] = _mm256_cvtps_epi32(_mm256_mul_ps(v[i], _mm256_set1_ps(inverse)));
+    sum[0] = (int16_t)sum8(_mm256_add_epi32(i32[0], i32[1]));
+    sum[1] = (int16_t)sum8(_mm256_add_epi32(i32[2], i32[3]));
+    const __m256i packed =
+        _mm256_packs_epi16(_mm256_packs_epi32(i32[0], i32[1]), _mm256_packs_epi32(i32[2], i32[3]));
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    _mm256_storeu_si256((__m256i *)q, _mm256_permutevar8x32_epi32(packed, order));
+    return inverse > 0 ? max / 127.0f : 0;
+}
+
+/* What the first plane of a block left, as a second one; its scale, 0 when nothing is left. */
+static float quantize_residual(const float *x, const int8_t *q, float d, int8_t *r, int16_t *sum)
+{
+    const __m256 minus_d = _mm256_set1_ps(-d);
+    _Alignas(32) float rest[32];
+    __m256 v[4];
+    for (int i = 0; i < 4; i++) {
+        const __m128i q8 = _mm_loadl_epi64((const __m128i *)(q + 8 * i));
+        const __m256 was = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(q8));
+        v[i] = _mm256_fmadd_ps(minus_d, was, _mm256_loadu_ps(x + 8 * i));
+        _mm256_store_ps(rest + 8 * i, v[i]);
+    }
+    return quantize32(v, max32(rest), r, sum);
+}
+
+void k_quantize_a8_avx2(const float *x, void *q, int n, float residual_above)
 {
     const struct act a = act_at(q, n);
-    int8_t *qs = (int8_t *)a.q;
-    float *d = (float *)a.d, *s = (float *)a.s;
-    int16_t *h = (int16_t *)a.h;
-    const __m256 sign = _mm256_set1_ps(-0.0f);
-    for (int b = 0; b < n / 32; b++, x += 32, qs += 32) {
-        __m256 v[4], abs[4];
-        __m256 finite = _mm256_castsi256_ps(_mm256_set1_epi32(-1));
-        for (int i = 0; i < 4; i++) {
-            v[i] = _mm256_loadu_ps(x + 8 * i);
-            abs[i] = _mm256_andnot_ps(sign, v[i]);
-            finite =
-                _mm256_and_ps(finite, _mm256_cmp_ps(abs[i], _mm256_set1_ps(FLT_MAX), _CMP_LE_OQ));
+    float *d = (float *)a.d, *e = (float *)a.e, *s = (float *)a.s, *s16 = (float *)a.s16;
+    const int n_block = n / 32;
+    double sum2 = 0, n_finite = 0;
+    memset(q, 0, act_bytes(n));
+    for (int b = 0; b < n_block; b++) {
+        const float max = d[b] = max32(x + 32 * b);
+        if (isnan(max))
+            continue;
+        sum2 += (double)max * (double)max;
+        n_finite++;
+    }
+    const double above2 = (double)residual_above * (double)residual_above * sum2;
+    for (int b = 0; b < n_block; b++) {
+        const float *at = x + 32 * b;
+        const float max = d[b];
+        int16_t *h = (int16_t *)a.h + 2 * b, *g = (int16_t *)a.g + 2 * b;
+        if (!isnan(max)) {
+            const __m256 v[4] = {_mm256_loadu_ps(at), _mm256_loadu_ps(at + 8),
+                                 _mm256_loadu_ps(at + 16), _mm256_loadu_ps(at + 24)};
+            d[b] = quantize32(v, max, (int8_t *)a.q + 32 * b, h);
         }
-        const float max =
-            max8(_mm256_max_ps(_mm256_max_ps(abs[0], abs[1]), _mm256_max_ps(abs[2], abs[3])));
-        const bool is_finite = _mm256_movemask_ps(finite) == 0xff;
-        const float inverse = is_finite && max > 1e-36f ? 127.0f / max : 0;
-        __m256i i32[4];
-        for (int i = 0; i < 4; i++) {
-            const __m256 y = _mm256_mul_ps(v[i], _mm256_set1_ps(inverse));
-            i32[i] = is_finite ? _mm256_cvtps_epi32(y) : _mm256_setzero_si256();
+        if ((double)max * (double)max * n_finite > above2) {
+            e[b] = quantize_residual(at, a.q + 32 * b, d[b], (int8_t *)a.r + 32 * b, g);
+            ((uint32_t *)a.has)[b / 32] |= (uint32_t)(e[b] > 0) << b % 32;
         }
-        const int low = sum8(_mm256_add_epi32(i32[0], i32[1]));
-        const int high = sum8(_mm256_add_epi32(i32[2], i32[3]));
-        const __m256i packed = _mm256_packs_epi16(_mm256_packs_epi32(i32[0], i32[1]),
-                                                  _mm256_packs_epi32(i32[2], i32[3]));
-        const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-        _mm256_storeu_si256((__m256i *)qs, _mm256_permutevar8x32_epi32(packed, order));
-        d[b] = is_finite ? (inverse > 0 ? max / 127.0f : 0) : NAN;
-        s[b] = d[b] * (float)(low + high);
-        h[2 * b] = (int16_t)low;
-        h[2 * b + 1] = (int16_t)high;
+        s[b] = fmaf(e[b], (float)(g[0] + g[1]), d[b] * (float)(h[0] + h[1]));
+        s16[2 * b] = fmaf(e[b], (float)g[0], d[b] * (float)h[0]);
+        s16[2 * b + 1] = fmaf(e[b], (float)g[1], d[b] * (float)h[1]);
     }
 }
 

@@ -17,41 +17,48 @@
 /* The two halves (rows 0..7, 8..15) of a tile of nc columns. */
 #define EACH(i) UNROLL for (int i = 0; i < 2 * nc; i++)
 
-struct columns { /* column c at + c * stride */
+/* One plane of activations (act.h): q, d, h or r, e, g. Column c at + c * stride. */
+struct plane {
     const int8_t *q;
-    const float *d, *s;
+    const float *d;
     const int16_t *h;
     size_t stride;
 };
 
-ALWAYS const void *column(const void *p, const struct columns *x, int c)
+struct columns {
+    struct plane first, second;
+    const float *s, *s16;
+    uint32_t has; /* blocks in which one of the columns has a second plane */
+};
+
+ALWAYS const void *column(const void *p, size_t stride, int c)
 {
-    return (const uint8_t *)p + (size_t)c * x->stride;
+    return (const uint8_t *)p + (size_t)c * stride;
 }
 
 /* Four activations of column c in every lane. */
-ALWAYS __m256i quad(const struct columns *x, int c, size_t at)
+ALWAYS __m256i quad(const struct plane *x, int c, size_t at)
 {
     int32_t v;
-    memcpy(&v, (const int8_t *)column(x->q, x, c) + at, 4);
+    memcpy(&v, (const int8_t *)column(x->q, x->stride, c) + at, 4);
     return _mm256_set1_epi32(v);
 }
 
 /* The sums of the two 16s of a block of column c in every lane. */
-ALWAYS __m256i sums16(const struct columns *x, int c, int b)
+ALWAYS __m256i sums16(const struct plane *x, int c, int b)
 {
     int32_t v;
-    memcpy(&v, (const int16_t *)column(x->h, x, c) + 2 * b, 4);
+    memcpy(&v, (const int16_t *)column(x->h, x->stride, c) + 2 * b, 4);
     return _mm256_set1_epi32(v);
 }
 
-ALWAYS __m256 bcast(const float *p, const struct columns *x, int c, int b)
+ALWAYS __m256 bcast(const float *p, size_t stride, int c, int at)
 {
-    return _mm256_set1_ps(((const float *)column(p, x, c))[b]);
+    return _mm256_set1_ps(((const float *)column(p, stride, c))[at]);
 }
 
 /* int16 sums of `depth` quads from quad t0 on; depth * 4 products per lane pair must fit. */
-ALWAYS void gather16(__m256i *sum, const uint8_t (*w)[PANEL_ROWS][4], const struct columns *x,
+ALWAYS void gather16(__m256i *sum, const uint8_t (*w)[PANEL_ROWS][4], const struct plane *x,
                      size_t k, int t0, int depth, int nc)
 {
     UNROLL for (int t = t0; t < t0 + depth; t++)
@@ -68,16 +75,16 @@ ALWAYS void gather16(__m256i *sum, const uint8_t (*w)[PANEL_ROWS][4], const stru
     }
 }
 
-ALWAYS void dot_u4(__m256i *dot, const uint8_t (*w)[PANEL_ROWS][4], const struct columns *x,
-                   size_t k, int nc)
+ALWAYS void dot_u4(__m256i *dot, const uint8_t (*w)[PANEL_ROWS][4], const struct plane *x, size_t k,
+                   int nc)
 {
     const __m256i ones = _mm256_set1_epi16(1);
     gather16(dot, w, x, k, 0, 8, nc);
     EACH(i) dot[i] = _mm256_madd_epi16(dot[i], ones);
 }
 
-ALWAYS void dot_u5(__m256i *dot, const uint8_t (*w)[PANEL_ROWS][4], const struct columns *x,
-                   size_t k, int nc)
+ALWAYS void dot_u5(__m256i *dot, const uint8_t (*w)[PANEL_ROWS][4], const struct plane *x, size_t k,
+                   int nc)
 {
     const __m256i ones = _mm256_set1_epi16(1);
     __m256i half[2 * PANEL_COLS];
@@ -88,7 +95,7 @@ ALWAYS void dot_u5(__m256i *dot, const uint8_t (*w)[PANEL_ROWS][4], const struct
 }
 
 ALWAYS void dot_u6(__m256i *dot, const uint8_t (*w)[PANEL_ROWS][4],
-                   const int16_t (*scale)[PANEL_ROWS][2], const struct columns *x, size_t k, int nc)
+                   const int16_t (*scale)[PANEL_ROWS][2], const struct plane *x, size_t k, int nc)
 {
     UNROLL for (int t = 0; t < 8; t += 2)
     {
@@ -104,7 +111,7 @@ ALWAYS void dot_u6(__m256i *dot, const uint8_t (*w)[PANEL_ROWS][4],
 }
 
 ALWAYS void dot_s8(__m256i *dot, const uint8_t (*w)[PANEL_ROWS][4],
-                   const int16_t (*scale)[PANEL_ROWS][2], const struct columns *x, size_t k, int nc)
+                   const int16_t (*scale)[PANEL_ROWS][2], const struct plane *x, size_t k, int nc)
 {
     const __m256i ones = _mm256_set1_epi16(1);
     UNROLL for (int t = 0; t < 8; t++)
@@ -127,7 +134,7 @@ ALWAYS void dot_s8(__m256i *dot, const uint8_t (*w)[PANEL_ROWS][4],
 
 /* Takes the offset of unsigned weights off the exact sums. */
 ALWAYS void subtract_offset(__m256i *dot, enum panel_kind kind, const int16_t (*offset)[2],
-                            int fixed, const struct columns *x, int b, int nc)
+                            int fixed, const struct plane *x, int b, int nc)
 {
     if (kind != PANEL_U6 && fixed == 0)
         return;
@@ -152,17 +159,40 @@ ALWAYS void add_minimum(__m256 *acc, enum min_kind min, int h, const float *m,
                         const struct columns *x, int b, int nc)
 {
     const __m256 m0 = _mm256_load_ps(m), m1 = _mm256_load_ps(m + 8);
+    const size_t stride = x->first.stride;
     UNROLL for (int c = 0; c < nc; c++)
     {
-        __m256 s;
-        if (min == MIN_16) {
-            const float sum = ((const int16_t *)column(x->h, x, c))[2 * b + h];
-            s = _mm256_set1_ps(((const float *)column(x->d, x, c))[b] * sum);
-        } else {
-            s = bcast(x->s, x, c, b);
-        }
+        const __m256 s =
+            min == MIN_16 ? bcast(x->s16, stride, c, 2 * b + h) : bcast(x->s, stride, c, b);
         acc[2 * c] = _mm256_fmadd_ps(m0, s, acc[2 * c]);
         acc[2 * c + 1] = _mm256_fmadd_ps(m1, s, acc[2 * c + 1]);
+    }
+}
+
+/* The products of block b of the panel with one plane of the columns. */
+ALWAYS void add_plane(__m256 *acc, enum panel_kind kind, int fixed, const struct panel *p,
+                      const struct plane *x, int b, int nc)
+{
+    __m256i dot[2 * PANEL_COLS];
+    const uint8_t(*w)[PANEL_ROWS][4] = &p->q[8 * b];
+    const size_t k = 32 * (size_t)b;
+    if (kind == PANEL_U4)
+        dot_u4(dot, w, x, k, nc);
+    else if (kind == PANEL_U5)
+        dot_u5(dot, w, x, k, nc);
+    else if (kind == PANEL_U6)
+        dot_u6(dot, w, p->scale[b], x, k, nc);
+    else
+        dot_s8(dot, w, kind == PANEL_S8S ? p->scale[b] : NULL, x, k, nc);
+    subtract_offset(dot, kind, p->offset[b], fixed, x, b, nc);
+    const __m256 d0 = _mm256_load_ps(p->d[b]), d1 = _mm256_load_ps(p->d[b] + 8);
+    UNROLL for (int c = 0; c < nc; c++)
+    {
+        const __m256 d = bcast(x->d, x->stride, c, b);
+        acc[2 * c] =
+            _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[2 * c]), _mm256_mul_ps(d0, d), acc[2 * c]);
+        acc[2 * c + 1] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[2 * c + 1]), _mm256_mul_ps(d1, d),
+                                         acc[2 * c + 1]);
     }
 }
 
@@ -177,27 +207,9 @@ ALWAYS void tile(enum panel_kind kind, enum min_kind min, int fixed, int nc, con
         acc[2 * c + 1] = first ? _mm256_setzero_ps() : _mm256_loadu_ps(from + 8);
     }
     for (int b = 0; b < n_blocks; b++) {
-        __m256i dot[2 * PANEL_COLS];
-        const uint8_t(*w)[PANEL_ROWS][4] = &p->q[8 * b];
-        const size_t k = 32 * (size_t)b;
-        if (kind == PANEL_U4)
-            dot_u4(dot, w, x, k, nc);
-        else if (kind == PANEL_U5)
-            dot_u5(dot, w, x, k, nc);
-        else if (kind == PANEL_U6)
-            dot_u6(dot, w, p->scale[b], x, k, nc);
-        else
-            dot_s8(dot, w, kind == PANEL_S8S ? p->scale[b] : NULL, x, k, nc);
-        subtract_offset(dot, kind, p->offset[b], fixed, x, b, nc);
-        const __m256 d0 = _mm256_load_ps(p->d[b]), d1 = _mm256_load_ps(p->d[b] + 8);
-        UNROLL for (int c = 0; c < nc; c++)
-        {
-            const __m256 d = bcast(x->d, x, c, b);
-            acc[2 * c] =
-                _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[2 * c]), _mm256_mul_ps(d0, d), acc[2 * c]);
-            acc[2 * c + 1] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[2 * c + 1]),
-                                             _mm256_mul_ps(d1, d), acc[2 * c + 1]);
-        }
+        add_plane(acc, kind, fixed, p, &x->first, b, nc);
+        if (x->has >> b & 1)
+            add_plane(acc, kind, fixed, p, &x->second, b, nc);
         if (min != MIN_NONE)
             add_minimum(acc, min, 0, p->m[b][0], x, b, nc);
         if (min == MIN_16)
@@ -251,6 +263,21 @@ static const struct {
 #undef X
 };
 
+/* Blocks b0 (a multiple of PANEL_BLOCKS) and on of nc columns. */
+static struct columns columns_at(const uint8_t *x, size_t x_stride, int nc, int n_k, int b0)
+{
+    const struct act a = act_at(x, n_k);
+    struct columns cols = {
+        .first = {a.q + 32 * b0, a.d + b0, a.h + 2 * b0, x_stride},
+        .second = {a.r + 32 * b0, a.e + b0, a.g + 2 * b0, x_stride},
+        .s = a.s + b0,
+        .s16 = a.s16 + 2 * b0,
+    };
+    for (int c = 0; c < nc; c++)
+        cols.has |= act_at(x + (size_t)c * x_stride, n_k).has[b0 / 32] >> b0 % 32;
+    return cols;
+}
+
 void panel_mul(const struct panel_type *t, const struct panel *p, int n_blocks, int b0, bool first,
                float *y, size_t y_stride, const void *x, size_t x_stride, int n_cols, int n_k)
 {
@@ -260,8 +287,8 @@ void panel_mul(const struct panel_type *t, const struct panel *p, int n_blocks, 
     for (int c = 0; c < n_cols;) {
         int left = n_cols - c;
         int nc = left == 4 ? 2 : left < PANEL_COLS ? left : PANEL_COLS; /* 4 = 2 + 2, not 3 + 1 */
-        struct act a = act_at((const uint8_t *)x + (size_t)c * x_stride, n_k);
-        struct columns cols = {a.q + 32 * b0, a.d + b0, a.s + b0, a.h + 2 * b0, x_stride};
+        const struct columns cols =
+            columns_at((const uint8_t *)x + (size_t)c * x_stride, x_stride, nc, n_k, b0);
         tiles[i].fn[nc](p, n_blocks, &cols, first, y + (size_t)c * y_stride, y_stride);
         c += nc;
     }
