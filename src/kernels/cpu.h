@@ -9,12 +9,29 @@
 
 #include "base/err.h"
 
-enum cpu_level { CPU_GENERIC, CPU_AVX2 }; /* later: AVXVNNI, AVX512, NEON */
+#include <stdbool.h>
+
+/*
+ * In ascending preference; a level need not include the one before it. avx2: AVX2, FMA, F16C.
+ * avxvnni: those and AVX-VNNI (256 bits). avx512: those of avx2 and AVX-512 F, BW, VL, DQ.
+ * avx512vnni: those of avx512 and AVX-512 VNNI.
+ */
+enum cpu_level {
+    CPU_GENERIC,
+    CPU_AVX2,
+    CPU_AVXVNNI,
+    CPU_AVX512,
+    CPU_AVX512VNNI,
+    CPU_LEVELS, /* how many */
+};
+
+/* Whether this processor, operating system and build support the level. */
+bool cpu_level_has(enum cpu_level level);
 
 /* The best level that this processor, operating system and build support. */
 enum cpu_level cpu_level_detect(void);
-/* HEARTH_CPU=generic|avx2 forces a level; ERR_INVALID when unknown, ERR_UNSUPPORTED when the
- * machine lacks it. Unset: the best. */
+/* HEARTH_CPU=NAME (cpu_level_name) forces a level; ERR_INVALID when unknown, ERR_UNSUPPORTED when
+ * the machine lacks it. Unset: the best. */
 int cpu_level_choose(enum cpu_level *ret, struct err *err);
 const char *cpu_level_name(enum cpu_level level);
 /* Physical cores in this process's affinity mask, at most ceil(cgroup quota); at least 1. */

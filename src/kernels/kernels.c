@@ -5,8 +5,9 @@
 
 #include "base/check.h"
 #include "kernels/generic/generic.h"
-#ifdef HEARTH_HAVE_AVX2
+#ifdef HEARTH_X86
 #include "kernels/x86/avx2.h"
+#include "kernels/x86/avx512.h"
 #endif
 
 const struct kernels *kernels_get(enum cpu_level level)
@@ -14,12 +15,17 @@ const struct kernels *kernels_get(enum cpu_level level)
     switch (level) {
     case CPU_GENERIC:
         return &kernels_generic;
+#ifdef HEARTH_X86
     case CPU_AVX2:
-#ifdef HEARTH_HAVE_AVX2
         return &kernels_avx2;
-#else
-        break;
+    case CPU_AVXVNNI:
+        return &kernels_avxvnni;
+    case CPU_AVX512:
+        return &kernels_avx512;
+    case CPU_AVX512VNNI:
+        return &kernels_avx512vnni;
 #endif
+    default:
+        CHECK(!"a table of this level in this build");
     }
-    CHECK(!"a table of this level in this build");
 }

@@ -85,7 +85,7 @@ static void bench_mul(const struct kernels *k, enum dtype t)
         else
             memcpy(to, x, sizeof x);
     }
-    printf("%-8s %-8s", cpu_level_name(k->level), info->name);
+    printf("%-10s %-8s", cpu_level_name(k->level), info->name);
     for (size_t i = 0; i < sizeof cols / sizeof cols[0]; i++) {
         if (k->level == CPU_GENERIC && cols[i] > 8)
             break;
@@ -125,7 +125,7 @@ static void bench_ops(const struct kernels *k)
     fill_floats(x, N, FILL_SANE);
     fill_floats(w, N, FILL_SANE);
     fill_floats(cs, DIM, FILL_SANE);
-    printf("%-8s elements per %s:", cpu_level_name(k->level), unit());
+    printf("%-10s elements per %s:", cpu_level_name(k->level), unit());
     BEST(t, k->quantize_a8(x, q, N, 2.0f));
     printf(" quantize_a8 %.1f", N / t);
     BEST(t, k->rms_norm(y, x, w, N, 1e-5f));
@@ -157,7 +157,7 @@ static void bench_attend(const struct kernels *k)
     fill_floats(q, ROWS * DIM_MAX, FILL_SANE);
     for (int dim = 64; dim <= DIM_MAX; dim *= 2) {
         struct check_buf scratch = check_buf_new((attend_scratch_bytes(dim, dim) + 63) / 64 * 64);
-        printf("%-8s attend, head_dim %d, multiply-adds per %s by rows:", cpu_level_name(k->level),
+        printf("%-10s attend, head_dim %d, multiply-adds per %s by rows:", cpu_level_name(k->level),
                dim, unit());
         for (int n = 1; n <= ROWS; n *= 4) {
             double t;

@@ -47,7 +47,7 @@ static void run_level(enum cpu_level level, bool bench, const char *only)
         long done = check_n_done;
         int failed = check_n_failed;
         part[i].fn(k);
-        printf("%-8s %-12s %7ld checks, %d failed\n", cpu_level_name(level), part[i].name,
+        printf("%-10s %-12s %7ld checks, %d failed\n", cpu_level_name(level), part[i].name,
                check_n_done - done, check_n_failed - failed);
         fflush(stdout);
     }
@@ -71,10 +71,20 @@ int main(int argc, char **argv)
     }
     if (!bench && !only)
         check_mul_generic();
-    for (int l = CPU_GENERIC; l <= (int)cpu_level_detect(); l++)
-        if (!level || strcmp(level, cpu_level_name((enum cpu_level)l)) == 0)
+    int n_skipped = 0;
+    for (int l = CPU_GENERIC; l < CPU_LEVELS; l++) {
+        const char *name = cpu_level_name((enum cpu_level)l);
+        if (level && strcmp(level, name) != 0)
+            continue;
+        if (cpu_level_has((enum cpu_level)l)) {
             run_level((enum cpu_level)l, bench, only);
+        } else {
+            printf("%-10s skipped: this processor or build lacks it\n", name);
+            n_skipped++;
+        }
+    }
     if (!bench)
-        printf("%ld checks, %d failed\n", check_n_done, check_n_failed);
+        printf("%ld checks, %d failed, %d levels skipped\n", check_n_done, check_n_failed,
+               n_skipped);
     return check_n_failed ? 1 : 0;
 }

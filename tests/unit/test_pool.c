@@ -131,6 +131,15 @@ static void test_cpu(void **state)
     unsetenv("HEARTH_CPU");
     assert_int_equal(cpu_level_choose(&level, &err), 0);
     assert_int_equal(level, cpu_level_detect());
+    assert_true(cpu_level_has(CPU_GENERIC) && cpu_level_has(level));
+    for (int l = 0; l < CPU_LEVELS; l++) {
+        setenv("HEARTH_CPU", cpu_level_name((enum cpu_level)l), 1);
+        int want = cpu_level_has((enum cpu_level)l) ? 0 : ERR_UNSUPPORTED;
+        assert_int_equal(cpu_level_choose(&level, &err), want);
+        if (want == 0)
+            assert_int_equal(level, l);
+    }
+    unsetenv("HEARTH_CPU");
 }
 
 /* ---- quotas, in a made-up control group tree ---- */

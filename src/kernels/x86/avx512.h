@@ -1,0 +1,20 @@
+/*
+ * avx512: the levels above AVX2 on x86 (kernels.h has the contracts): AVX-VNNI, AVX-512 without
+ * VNNI and AVX-512 with it.
+ *
+ * Where wider vectors gain nothing their tables hold AVX2's functions, which run on each of these
+ * machines. What is declared here with the suffix of a level may be called only where
+ * cpu_level_has said so; _avx512 runs at both AVX-512 levels.
+ */
+#ifndef HEARTH_KERNELS_AVX512_H
+#define HEARTH_KERNELS_AVX512_H
+
+#include "kernels/kernels.h"
+
+extern const struct kernels kernels_avxvnni;
+extern const struct kernels kernels_avx512;
+extern const struct kernels kernels_avx512vnni;
+
+void k_rms_norm_avx512(float *y, const float *x, const float *w, int n, float eps);
+
+#endif

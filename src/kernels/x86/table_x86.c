@@ -1,0 +1,40 @@
+/*
+ * table_x86: the tables of the levels above AVX2. Only pointers: compiled for any x86-64.
+ */
+#include "kernels/generic/generic.h"
+#include "kernels/x86/avx2.h"
+#include "kernels/x86/avx512.h"
+
+const struct kernels kernels_avxvnni = {
+    .level = CPU_AVXVNNI,
+    .mul = {K_MUL_AVX2},
+    .mul_takes_a8 = {K_TAKES_A8},
+    .quantize_a8 = k_quantize_a8_avx2,
+    .rms_norm = k_rms_norm_avx2,
+    .layer_norm = k_layer_norm_generic,
+    .add = k_add_avx2,
+    .scale = k_scale_avx2,
+    .silu_mul = k_silu_mul_avx2,
+    .gelu_mul = k_gelu_mul_avx2,
+    .softcap = k_softcap_avx2,
+    .rope = k_rope_avx2,
+    .f32_to_f16 = k_f32_to_f16_avx2,
+    .attend = k_attend_avx2,
+};
+
+#define MEMBERS_AVX512                                                                             \
+    .mul = {K_MUL_AVX2}, .mul_takes_a8 = {K_TAKES_A8}, .quantize_a8 = k_quantize_a8_avx2,          \
+    .rms_norm = k_rms_norm_avx512, .layer_norm = k_layer_norm_generic, .add = k_add_avx2,          \
+    .scale = k_scale_avx2, .silu_mul = k_silu_mul_avx2, .gelu_mul = k_gelu_mul_avx2,               \
+    .softcap = k_softcap_avx2, .rope = k_rope_avx2, .f32_to_f16 = k_f32_to_f16_avx2,               \
+    .attend = k_attend_avx2
+
+const struct kernels kernels_avx512 = {
+    .level = CPU_AVX512,
+    MEMBERS_AVX512,
+};
+
+const struct kernels kernels_avx512vnni = {
+    .level = CPU_AVX512VNNI,
+    MEMBERS_AVX512,
+};
