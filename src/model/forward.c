@@ -15,6 +15,7 @@
  * hyperparameters.
  */
 #include "base/check.h"
+#include "model/attention.h"
 #include "model/model_state.h"
 
 #include <math.h>
@@ -39,9 +40,8 @@ struct step {
     const struct batch *b;
     int i_layer;
     const struct layer *l;
+    struct attention attention;
     int n;          /* rows at hand: all tokens, then those whose logits are wanted */
-    int n_tile;     /* attention tiles */
-    int n_part;     /* parts that the heads of a key head are cut into */
     const float *x; /* input of the products below as float, [n, n_in] */
     struct product product[PRODUCTS_MAX];
     int n_product;
@@ -161,15 +161,6 @@ static void norm_heads(struct step *s, float *x, int n_head, const float *norm)
     }
 }
 
-/* The keys of the current layer in a block: [KV_BLOCK_LEN][n_head_kv * head_dim]; then the values.
- */
-static uint16_t *keys_of(const struct step *s, uint32_t i_block)
-{
-    CHECK(i_block < s->kv->n_blocks);
-    return (uint16_t *)(s->kv->base + i_block * s->m->info.kv_block_bytes +
-                        (size_t)s->i_layer * s->m->layer_bytes);
-}
-
 /* Normalizes and rotates the heads, stores the token's key and value. */
 static void qkv_out(void *ctx, int t, int i_thread)
 {
@@ -184,68 +175,7 @@ static void qkv_out(void *ctx, int t, int i_thread)
     norm_heads(s, k, h->n_head_kv, s->l->k_norm);
     s->k->rope(q, angle, h->n_head, h->head_dim, h->n_rot, h->arch->rope_neox);
     s->k->rope(k, angle, h->n_head_kv, h->head_dim, h->n_rot, h->arch->rope_neox);
-    int position = s->s->position[t];
-    const struct batch_seq *seq = &s->b->seq[s->s->i_seq[t]];
-    uint16_t *keys = keys_of(s, seq->block[position / KV_BLOCK_LEN]);
-    uint16_t *values = keys + (size_t)KV_BLOCK_LEN * n_kv;
-    size_t at = (size_t)(position % KV_BLOCK_LEN) * n_kv;
-    s->k->f32_to_f16(keys + at, k, n_kv);
-    s->k->f32_to_f16(values + at, s->s->v + (size_t)t * n_kv, n_kv);
-}
-
-/* Some positions of a sequence, the heads that share one key head (or a part of them). */
-static void attend_item(void *ctx, int i_item, int i_thread)
-{
-    struct step *s = ctx;
-    const struct hparams *h = s->h;
-    struct thread_scratch *ts = &s->s->thread[i_thread];
-    int group = h->n_head / h->n_head_kv;
-    int n_per_tile = h->n_head_kv * s->n_part;
-    /* Long tiles first: late positions see the most. */
-    const struct query_tile *tile = &s->s->tile[s->n_tile - 1 - i_item / n_per_tile];
-    int i_kv = i_item % n_per_tile / s->n_part;
-    int part = i_item % s->n_part;
-    int head0 = i_kv * group + group * part / s->n_part;
-    int head1 = i_kv * group + group * (part + 1) / s->n_part;
-    const struct batch_seq *seq = &s->b->seq[tile->i_seq];
-    bool local = h->local[s->i_layer];
-    int first = s->s->position[tile->t0];
-    int end = s->s->position[tile->t0 + tile->n - 1] + 1;
-    int block0 = local && first >= h->window ? (first - h->window + 1) / KV_BLOCK_LEN : 0;
-    int n_row = 0;
-    for (int t = tile->t0; t < tile->t0 + tile->n; t++)
-        for (int head = head0; head < head1; head++) {
-            int position = s->s->position[t];
-            int from = local && position >= h->window ? position - h->window + 1 : 0;
-            ts->q_at[n_row] = ((size_t)t * h->n_head + head) * h->head_dim;
-            ts->from[n_row] = from - block0 * KV_BLOCK_LEN;
-            ts->to[n_row] = position + 1 - block0 * KV_BLOCK_LEN;
-            n_row++;
-        }
-    int n_kv = h->n_head_kv * h->head_dim;
-    for (int i = block0; i * KV_BLOCK_LEN < end; i++) {
-        const uint16_t *keys = keys_of(s, seq->block[i]) + (size_t)i_kv * h->head_dim;
-        ts->k_block[i - block0] = keys;
-        ts->v_block[i - block0] = keys + (size_t)KV_BLOCK_LEN * n_kv;
-    }
-    s->k->attend(&(struct attend_args){
-        .out = s->s->att,
-        .out_at = ts->q_at,
-        .q = s->s->q,
-        .q_at = ts->q_at,
-        .from = ts->from,
-        .to = ts->to,
-        .n_q = n_row,
-        .head_dim = h->head_dim,
-        .head_dim_v = h->head_dim,
-        .k_block = ts->k_block,
-        .v_block = ts->v_block,
-        .stride = (size_t)n_kv,
-        .block_len = KV_BLOCK_LEN,
-        .scale = h->attn_scale,
-        .cap = h->attn_cap,
-        .scratch = ts->attend,
-    });
+    attention_store(&s->attention, s->i_layer, t, k, s->s->v + (size_t)t * n_kv);
 }
 
 static void attn_out(void *ctx, int t, int i_thread)
@@ -310,12 +240,10 @@ static void check_batch(const struct step *s)
         CHECK(b->out_row[i] >= (i > 0 ? b->out_row[i - 1] + 1 : 0) && b->out_row[i] < b->n_tokens);
 }
 
-/* Which sequence a row belongs to, and the tiles of rows that are attended together. */
+/* Which sequence a row belongs to. */
 static void lay_out(struct step *s)
 {
     const struct batch *b = s->b;
-    int group = s->h->n_head / s->h->n_head_kv;
-    int n_tile_max = s->m->query_rows / group; /* >= 1 */
     int t = 0;
     for (int i = 0; i < b->n_seq; i++) {
         const struct batch_seq *seq = &b->seq[i];
@@ -323,15 +251,10 @@ static void lay_out(struct step *s)
         CHECK(seq->pos0 >= 0 && seq->pos0 <= s->m->opts.n_ctx_max - seq->n_tokens);
         for (int j = 0; j < seq->n_tokens; j++)
             s->s->i_seq[t + j] = i;
-        for (int j = 0; j < seq->n_tokens; j += n_tile_max)
-            s->s->tile[s->n_tile++] =
-                (struct query_tile){i, t + j, min_int(n_tile_max, seq->n_tokens - j)};
         t += seq->n_tokens;
     }
     CHECK(t == b->n_tokens);
-    int n_item = s->n_tile * s->h->n_head_kv;
-    int n_threads = pool_n_threads(s->m->opts.pool);
-    s->n_part = n_item >= n_threads ? 1 : min_int(group, (n_threads + n_item - 1) / n_item);
+    attention_plan(&s->attention, s->m, s->kv, b);
 }
 
 void model_forward(struct model *m, const struct kv_slab *kv, const struct batch *b, float *logits)
@@ -352,7 +275,8 @@ void model_forward(struct model *m, const struct kv_slab *kv, const struct batch
         multiply(s, sc->xn, 3,
                  (struct product[]){{&l->q, sc->q, 0}, {&l->k, sc->k, 0}, {&l->v, sc->v, 0}});
         each(s, qkv_out, s->n);
-        each(s, attend_item, s->n_tile * m->h.n_head_kv * s->n_part);
+        s->attention.i_layer = s->i_layer;
+        pool_run(m->opts.pool, attention_item, &s->attention, s->attention.n_items);
         if (s->i_layer == m->h.n_layer - 1)
             keep_out_rows(s);
         each(s, attn_out, s->n);
