@@ -6,10 +6,21 @@
 #define HEARTH_KERNELS_GENERIC_H
 
 #include "kernels/kernels.h"
+#include "kernels/pack.h"
 
 extern const struct kernels kernels_generic;
 
-k_mul_fn k_mul_generic(enum dtype t); /* NULL when the type cannot be multiplied */
+#define K_MUL_PACKED_ARGS                                                                          \
+    float *y, size_t y_stride, const void *w, int n_rows, const void *x, size_t x_stride,          \
+        int n_cols, int n_k
+
+/* k_mul_packed_q4_k_generic and so on. */
+#define X(name, dtype) void k_mul_packed_##name##_generic(K_MUL_PACKED_ARGS);
+PACK_TYPES(X)
+#undef X
+/* An initializer of .mul_packed, for levels that have nothing better yet. */
+#define K_MUL_PACKED_GENERIC               PACK_TYPES(K_MUL_PACKED_GENERIC_)
+#define K_MUL_PACKED_GENERIC_(name, dtype) [dtype] = k_mul_packed_##name##_generic,
 
 void k_quantize_a8_generic(const float *x, void *q, int n, float residual_above);
 void k_rms_norm_generic(float *y, const float *x, const float *w, int n, float eps);

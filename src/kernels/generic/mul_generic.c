@@ -6,9 +6,12 @@
  */
 #include "kernels/act.h"
 #include "kernels/generic/generic.h"
+#include "kernels/pack.h"
 #include "kernels/unpack.h"
 
 #include <math.h>
+
+#define BLOCK_BYTES_MAX 256 /* no type's block is longer */
 
 size_t act_bytes(int n)
 {
@@ -62,6 +65,32 @@ static void mul_quantized(enum dtype t, float *y, size_t y_stride, const void *w
                 float *acc = &y[(size_t)c * y_stride + (size_t)r];
                 struct act a = act_at((const uint8_t *)x + (size_t)c * x_stride, n_k);
                 *acc = add_block(*acc, &u, unpacker->min, &a, b);
+            }
+        }
+    }
+}
+
+/* Panels: the block of a row is brought back into the file's layout, then as above. */
+static void mul_panels(enum dtype t, float *y, size_t y_stride, const void *w, int n_rows,
+                       const void *x, size_t x_stride, int n_cols, int n_k)
+{
+    const struct dtype_info *info = dtype_info(t);
+    for (int r = 0; r < n_rows; r++) {
+        const uint8_t *unit =
+            (const uint8_t *)w + (size_t)(r / PACK_ROWS) * pack_panel_bytes(t, n_k);
+        for (int c = 0; c < n_cols; c++)
+            y[(size_t)c * y_stride + (size_t)r] = 0;
+        for (int b = 0; b < n_k / 32; unit += pack_unit_bytes(t)) {
+            uint8_t block[BLOCK_BYTES_MAX];
+            pack_unpack_block(t, block, unit, r % PACK_ROWS);
+            for (int g = 0; g < info->block_elems / 32; g++, b++) {
+                struct unpacked u;
+                k_unpackers[t].fn(block, g, &u);
+                for (int c = 0; c < n_cols; c++) {
+                    float *acc = &y[(size_t)c * y_stride + (size_t)r];
+                    struct act a = act_at((const uint8_t *)x + (size_t)c * x_stride, n_k);
+                    *acc = add_block(*acc, &u, k_unpackers[t].min, &a, b);
+                }
             }
         }
     }
@@ -140,6 +169,14 @@ static void mul_float(float (*weight)(const uint8_t *row, int k), float *y, size
 QUANTIZED(X)
 #undef X
 
+#define X(name, dtype)                                                                             \
+    void k_mul_packed_##name##_generic(K_MUL_PACKED_ARGS)                                          \
+    {                                                                                              \
+        mul_panels(dtype, y, y_stride, w, n_rows, x, x_stride, n_cols, n_k);                       \
+    }
+PACK_TYPES(X)
+#undef X
+
 #define X(name)                                                                                    \
     static void k_mul_##name##_generic(float *y, size_t y_stride, const void *w, size_t w_stride,  \
                                        int n_rows, const void *x, size_t x_stride, int n_cols,     \
@@ -169,6 +206,7 @@ const struct kernels kernels_generic = {
             QUANTIZED(X)
 #undef X
         },
+    .mul_packed = {K_MUL_PACKED_GENERIC},
     .quantize_a8 = k_quantize_a8_generic,
     .rms_norm = k_rms_norm_generic,
     .layer_norm = k_layer_norm_generic,

@@ -8,6 +8,7 @@ const struct kernels kernels_avx2 = {
     .level = CPU_AVX2,
     .mul = {K_MUL_AVX2},
     .mul_takes_a8 = {K_TAKES_A8},
+    .mul_packed = {K_MUL_PACKED_GENERIC},
     .quantize_a8 = k_quantize_a8_avx2,
     .rms_norm = k_rms_norm_avx2,
     .layer_norm = k_layer_norm_generic,
