@@ -224,6 +224,22 @@ int gguf_open_fds(const int *fd, int n_fds, struct gguf **ret, struct err *err)
     return finish_open(g, ret, err);
 }
 
+void gguf_let_go(const struct gguf *g, const uint8_t *data, size_t len, bool wholly)
+{
+    const uintptr_t page = 4096; /* or a multiple: the call refuses then, which costs nothing */
+    for (int i = 0; i < g->n_parts; i++) {
+        const struct gguf_part *part = &g->part[i];
+        uintptr_t at = (uintptr_t)data, base = (uintptr_t)part->base;
+        if (!part->is_mapped || at < base || at - base >= part->len ||
+            len > part->len - (at - base))
+            continue;
+        uintptr_t from = at & ~(page - 1);
+        if (wholly)
+            madvise((void *)from, at + len - from, MADV_PAGEOUT);
+        madvise((void *)from, at + len - from, MADV_DONTNEED);
+    }
+}
+
 static int open_file(const char *path, int *ret_fd, struct err *err)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);

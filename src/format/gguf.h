@@ -80,6 +80,12 @@ int gguf_open_fds(const int *fd, int n_fds, struct gguf **ret, struct err *err)
 int gguf_open_memory(const void *data, size_t len, struct gguf **ret, struct err *err)
     __attribute__((warn_unused_result));
 void gguf_free(struct gguf *g);
+/*
+ * These bytes of tensors' data are not needed for now: their pages leave this process's memory and,
+ * with `wholly`, the system's cache if nobody else has them mapped; they come back when they are
+ * read. Any thread. Nothing happens to a gguf that was opened from memory.
+ */
+void gguf_let_go(const struct gguf *g, const uint8_t *data, size_t len, bool wholly);
 
 /*
  * For the library and for split files: the paths a model consists of, given its first file. Goes by

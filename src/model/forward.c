@@ -15,6 +15,7 @@
  * hyperparameters.
  */
 #include "base/check.h"
+#include "kernels/pack.h"
 #include "model/attention.h"
 #include "model/model_state.h"
 
@@ -86,8 +87,12 @@ static void multiply_item(void *ctx, int i_item, int i_thread)
     size_t x_stride = a8 ? act_bytes(w->n_in) : (size_t)w->n_in * sizeof(float);
     const uint8_t *x = a8 ? s->s->act : (const uint8_t *)s->x;
     (void)i_thread;
-    s->k->mul[w->type](y, y_stride, data, w->stride, n_row, x + (size_t)c0 * x_stride, x_stride,
-                       n_col, w->n_in);
+    x += (size_t)c0 * x_stride;
+    if (w->panels != NULL)
+        s->k->mul_packed[w->type](y, y_stride, w->panels + r0 / PACK_ROWS * w->panel_bytes, n_row,
+                                  x, x_stride, n_col, w->n_in);
+    else
+        s->k->mul[w->type](y, y_stride, data, w->stride, n_row, x, x_stride, n_col, w->n_in);
     for (int c = 0; bias != NULL && c < n_col; c++)
         s->k->add(y + c * y_stride, bias, n_row);
     for (int c = 0; p->cap > 0.0f && c < n_col; c++)

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "kernels/pack.h"
 #include "model/model_state.h"
 
 #include <stdio.h>
@@ -24,6 +25,17 @@ static const char *const file_types[] = {
     [36] = "TQ1_0",   [37] = "TQ2_0",   [38] = "MXFP4",
 };
 
+/* In memory: packed where its type can be. Rows of a token table are looked up in the file. */
+static uint64_t bytes_in_memory(const struct gguf *g, const struct gguf_tensor *t)
+{
+    bool table =
+        str_eq_z(t->name, "token_embd.weight") && gguf_find_tensor(g, "output.weight") != NULL;
+    if (table || !pack_has(t->type) || t->dim[0] > INT32_MAX || t->dim[1] > INT32_MAX ||
+        t->n_elems != t->dim[0] * t->dim[1] || t->n_elems == 0)
+        return t->n_bytes;
+    return pack_bytes(t->type, (int)t->dim[1], (int)t->dim[0]);
+}
+
 /* The file's own word, or the type that holds the most weights. */
 static int describe_type(const struct gguf *g, struct model_info *info, struct err *err)
 {
@@ -38,7 +50,7 @@ static int describe_type(const struct gguf *g, struct model_info *info, struct e
         const struct gguf_tensor *t = gguf_tensor_at(g, i);
         elems[t->type] += t->n_elems;
         info->n_params += t->n_elems;
-        info->weight_bytes += t->n_bytes;
+        info->weight_bytes += bytes_in_memory(g, t);
         if (commonest < 0 || elems[t->type] > elems[commonest])
             commonest = (int)t->type;
     }
@@ -255,7 +267,8 @@ static int load(struct model *m, const struct gguf *g, struct err *err)
     int rc;
     if ((rc = hparams_read(g, &m->h, err)) != 0 || (rc = describe(g, &m->h, &m->info, err)) != 0 ||
         (rc = plan(&m->h, o, &bytes, err)) != 0 ||
-        (rc = weights_load(g, &m->h, o->kernels, o->n_ctx_max, &m->w, err)) != 0)
+        (rc = weights_load(g, &m->h, o->kernels, o->n_ctx_max, &m->w, err)) != 0 ||
+        (rc = packed_load(g, &m->w, m->h.n_layer, o, &m->packed, err)) != 0)
         return rc;
     m->slab = mem_try_aligned(bytes);
     if (m->slab == NULL)
@@ -294,6 +307,7 @@ void model_free(struct model *m)
 {
     if (m == NULL)
         return;
+    packed_release(&m->packed);
     weights_release(&m->w);
     mem_free_aligned(m->slab);
     free(m);
@@ -302,4 +316,9 @@ void model_free(struct model *m)
 const struct model_info *model_info(const struct model *m)
 {
     return &m->info;
+}
+
+const struct pack_report *model_pack_report(const struct model *m)
+{
+    return &m->packed.report;
 }

@@ -2,11 +2,11 @@
  * model: weights and hyperparameters of one decoder, and its forward pass.
  *
  * An architecture is a row in a table (model/arch.c) that maps GGUF keys and tensor names to flags;
- * one flat forward pass reads the flags. Weights are used from the mapped file; the gguf must
- * outlive the model. All scratch memory is allocated at load for at most n_batch_max tokens:
- * model_forward allocates nothing. Determinism: the logits of a token depend only on the token ids
- * before it in its sequence, the kernel level and the weights: not on the batch, the threads or the
- * chunking.
+ * one flat forward pass reads the flags. Weights are packed at load (kernels/pack.h), or used from
+ * the mapped file where their type has no packed form; the gguf must outlive the model. All scratch
+ * memory is allocated at load for at most n_batch_max tokens: model_forward allocates nothing.
+ * Determinism: the logits of a token depend only on the token ids before it in its sequence, the
+ * kernel level and the weights: not on the batch, the threads or the chunking.
  */
 #ifndef HEARTH_MODEL_MODEL_H
 #define HEARTH_MODEL_MODEL_H
@@ -27,14 +27,39 @@ struct model_info {
     int n_vocab;
     int n_ctx_train;
     uint64_t n_params;
-    uint64_t weight_bytes;   /* in the file, mapped */
+    uint64_t
+        weight_bytes; /* in memory: packed, or as in the file where a type has no packed form */
     uint64_t kv_block_bytes; /* one block of KV_BLOCK_LEN tokens, all layers, K and V */
     char file_type[32];      /* "Q4_K_M" from general.file_type, or the commonest tensor type */
+};
+
+/* Where packed weights (kernels/pack.h) come from and go to. */
+struct pack_files {
+    int fd_in;    /* a file that an earlier start made; -1: none. Borrowed; may be closed after */
+    int fd_out;   /* an empty one to be filled if need be; -1: none, it is done in memory */
+    char key[64]; /* what they are packed weights of: stands in the file and must be in fd_in's */
+};
+
+enum pack_from {
+    PACK_NOTHING, /* no type in this model has a packed form */
+    PACK_MAPPED,  /* fd_in */
+    PACK_WRITTEN, /* fd_out: whole now, but perhaps not on the disk yet */
+    PACK_MEMORY,
+};
+
+struct pack_report {
+    enum pack_from from;
+    uint64_t bytes;
+    double ms;
+    char note[512]; /* why not in a better way; "" */
 };
 
 struct model_opts {
     const struct kernels *kernels;
     struct pool *pool;
+    const struct pack_files *pack;                                   /* NULL: packed in memory */
+    void (*progress)(void *ctx, const char *stage, double fraction); /* NULL, or told of packing */
+    void *progress_ctx;
     int n_batch_max; /* tokens in one forward call */
     int n_out_max;   /* rows of logits in one forward call */
     int n_ctx_max;   /* longest sequence; at most n_ctx_train */
@@ -51,6 +76,7 @@ int model_new(const struct gguf *g, const struct model_opts *opts, struct model 
               struct err *err) __attribute__((warn_unused_result));
 void model_free(struct model *m);
 const struct model_info *model_info(const struct model *m);
+const struct pack_report *model_pack_report(const struct model *m);
 
 /*
  * Keys and values: a slab of blocks; block i starts at base + i * kv_block_bytes. Layout inside a

@@ -7,6 +7,7 @@
 #define HEARTH_MODEL_MODEL_STATE_H
 
 #include "model/model.h"
+#include "model/packed.h"
 #include "model/rope.h"
 #include "model/weights.h"
 
@@ -48,6 +49,7 @@ struct scratch {
 struct model {
     struct hparams h;
     struct weights w;
+    struct packed packed;
     struct rope rope[2]; /* of global and of local layers */
     struct model_info info;
     struct model_opts opts;

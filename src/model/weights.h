@@ -2,9 +2,10 @@
  * weights: a model's tensors, found by name and checked for type and shape.
  *
  * Owns: the map from GGUF names to the matrices and vectors of each layer. Matrices stay in the
- * mapped file; vectors (norms, biases, rotary factors) are copied out as float, for they may lie
- * unaligned or in another type. Tensors that fuse several matrices (attn_qkv; gate and up in
- * ffn_up) become views of their rows, so that the forward pass knows one form only.
+ * mapped file until model/packed.h packs them; vectors (norms, biases, rotary factors) are copied
+ * out as float, for they may lie unaligned or in another type. Tensors that fuse several matrices
+ * (attn_qkv; gate and up in ffn_up) become views of their rows, so that the forward pass knows one
+ * form only.
  */
 #ifndef HEARTH_MODEL_WEIGHTS_H
 #define HEARTH_MODEL_WEIGHTS_H
@@ -15,6 +16,9 @@
 struct matrix {
     const uint8_t *data; /* n_out rows of `stride` bytes, in the file */
     size_t stride;
+    const uint8_t
+        *panels; /* the same packed (kernels/pack.h), or NULL: its type has no such form */
+    size_t panel_bytes;
     enum dtype type;
     int n_in, n_out;
     const float *bias; /* [n_out], or NULL */

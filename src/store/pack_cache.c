@@ -1,0 +1,371 @@
+/*
+ * pack_cache: see pack_cache.h. Owns names, locks and room in the folder.
+ * Invariant: a path below the folder is made of hexadecimal digits and a number only.
+ */
+#include "store/pack_cache.h"
+
+#include "base/fs.h"
+#include "base/mem.h"
+#include "store/digest.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define FILES_MAX   100000
+#define BLOB_PREFIX "sha256-"
+
+/* ---- the folder ---- */
+
+static char *default_dir(void)
+{
+    const char *xdg = getenv("XDG_CACHE_HOME");
+    if (xdg != NULL && xdg[0] == '/') /* a relative one is to be ignored, the specification says */
+        return fs_join(xdg, "hearth");
+    char *home = fs_home();
+    char *ret = home == NULL ? NULL : fs_join(home, ".cache/hearth");
+    free(home);
+    return ret;
+}
+
+int pack_cache_open(const char *dir, int64_t bytes_max, int layout, struct pack_cache **ret,
+                    struct err *err)
+{
+    char *above = dir == NULL ? default_dir() : str_dup(str_z(dir));
+    if (above == NULL)
+        return err_set(err, ERR_NOT_FOUND,
+                       "no home folder for the cache; set --cache-dir or HEARTH_CACHE_DIR");
+    struct pack_cache *c = mem_zero(1, sizeof(*c));
+    c->dir = fs_join(above, "packed");
+    c->bytes_max = bytes_max;
+    c->layout = layout;
+    free(above);
+    *ret = c;
+    return 0;
+}
+
+void pack_cache_close(struct pack_cache *c)
+{
+    if (c == NULL)
+        return;
+    free(c->dir);
+    free(c);
+}
+
+/* ---- keys ---- */
+
+/* "sha256-" and 64 digits, as the library names its blobs. */
+static bool is_blob_name(const char *name)
+{
+    char text[DIGEST_TEXT_LEN + 1];
+    if (strlen(name) != DIGEST_TEXT_LEN || strncmp(name, BLOB_PREFIX, strlen(BLOB_PREFIX)) != 0)
+        return false;
+    memcpy(text, name, sizeof(text));
+    text[6] = ':';
+    return digest_valid(str_z(text));
+}
+
+int pack_cache_key(char *const *path, int n_path, char ret[PACK_CACHE_KEY_LEN + 1], struct err *err)
+{
+    struct digest d;
+    char text[512], digest[DIGEST_TEXT_LEN + 1];
+    digest_init(&d);
+    for (int i = 0; i < n_path; i++) {
+        struct stat st;
+        const char *slash = strrchr(path[i], '/');
+        const char *name = slash == NULL ? path[i] : slash + 1;
+        if (stat(path[i], &st) != 0) {
+            digest_release(&d);
+            return err_set_errno(err, errno, "cannot look at %s", path[i]);
+        }
+        int n = snprintf(text, sizeof(text), "%jd %jd.%09ld ", (intmax_t)st.st_size,
+                         (intmax_t)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
+        if (is_blob_name(name))
+            n += snprintf(text + n, sizeof(text) - (size_t)n, "%s\n", name);
+        else
+            n += snprintf(text + n, sizeof(text) - (size_t)n, "%ju %ju %jd.%09ld\n",
+                          (uintmax_t)st.st_dev, (uintmax_t)st.st_ino, (intmax_t)st.st_ctim.tv_sec,
+                          st.st_ctim.tv_nsec);
+        digest_add(&d, text, (size_t)n);
+    }
+    digest_finish(&d, digest);
+    memcpy(ret, digest + strlen("sha256:"), PACK_CACHE_KEY_LEN + 1);
+    return 0;
+}
+
+/* "<key>.v1.packed" or "<key>.v1.packed.tmp"; anything else in the folder is not ours. */
+static bool parse_name(const char *name, struct pack_cache_file *ret)
+{
+    char digest[DIGEST_TEXT_LEN + 1] = "sha256:", again[128];
+    int end = -1;
+    if (strlen(name) < PACK_CACHE_KEY_LEN || strlen(name) >= sizeof(again))
+        return false;
+    memcpy(digest + strlen("sha256:"), name, PACK_CACHE_KEY_LEN);
+    memcpy(ret->key, name, PACK_CACHE_KEY_LEN);
+    ret->key[PACK_CACHE_KEY_LEN] = '\0';
+    if (!digest_valid(str_z(digest)) ||
+        sscanf(name + PACK_CACHE_KEY_LEN, ".v%6d.packed%n", &ret->layout, &end) != 1 || end < 0)
+        return false;
+    ret->unfinished = strcmp(name + PACK_CACHE_KEY_LEN + end, ".tmp") == 0;
+    snprintf(again, sizeof(again), "%s.v%d.packed%s", ret->key, ret->layout,
+             ret->unfinished ? ".tmp" : "");
+    return strcmp(again, name) == 0;
+}
+
+static char *path_of(const struct pack_cache *c, const char *key, int layout, const char *ending)
+{
+    char name[128];
+    snprintf(name, sizeof(name), "%s.v%d.packed%s", key, layout, ending);
+    return fs_join(c->dir, name);
+}
+
+/* ---- what is there ---- */
+
+/* Ours alone to write, so that nobody else can put weights into our models. */
+static bool is_ours(int fd, struct stat *ret)
+{
+    return fstat(fd, ret) == 0 && S_ISREG(ret->st_mode) && ret->st_uid == geteuid() &&
+           (ret->st_mode & (S_IWGRP | S_IWOTH)) == 0;
+}
+
+static int by_use(const void *a, const void *b)
+{
+    const struct pack_cache_file *x = a, *y = b;
+    return (x->used_ms < y->used_ms) - (x->used_ms > y->used_ms);
+}
+
+static void look_at(const struct pack_cache *c, struct pack_cache_file *f)
+{
+    struct stat st;
+    char *path = path_of(c, f->key, f->layout, f->unfinished ? ".tmp" : "");
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    free(path);
+    if (fd < 0)
+        return;
+    if (fstat(fd, &st) == 0) {
+        f->bytes = (int64_t)st.st_blocks * 512;
+        f->used_ms = (int64_t)st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000;
+    }
+    f->in_use = flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    close(fd);
+}
+
+int pack_cache_list(const struct pack_cache *c, struct pack_cache_file **ret, int *ret_n,
+                    struct err *err)
+{
+    struct pack_cache_file *all = NULL, one = {.layout = 0};
+    size_t n = 0, cap = 0;
+    int rc = 0;
+    DIR *dir = opendir(c->dir);
+    if (dir == NULL && errno != ENOENT)
+        return err_set_errno(err, errno, "cannot read the folder %s", c->dir);
+    for (struct dirent *e; dir != NULL && rc == 0 && (e = readdir(dir)) != NULL;) {
+        if (!parse_name(e->d_name, &one))
+            continue;
+        one.bytes = one.used_ms = 0;
+        look_at(c, &one);
+        if (mem_grow((void **)&all, &cap, n + 1, FILES_MAX, sizeof(*all)))
+            all[n++] = one;
+        else
+            rc = err_set(err, ERR_LIMIT, "the folder %s holds too many files", c->dir);
+    }
+    if (dir != NULL)
+        closedir(dir);
+    if (rc != 0) {
+        free(all);
+        return rc;
+    }
+    if (n > 0)
+        qsort(all, n, sizeof(*all), by_use);
+    *ret = all;
+    *ret_n = (int)n;
+    return 0;
+}
+
+static int64_t remove_file(const struct pack_cache *c, const struct pack_cache_file *f)
+{
+    char *path = path_of(c, f->key, f->layout, f->unfinished ? ".tmp" : "");
+    int64_t bytes = unlink(path) == 0 ? f->bytes : 0;
+    free(path);
+    return bytes;
+}
+
+int64_t pack_cache_remove(const struct pack_cache *c, const char *key)
+{
+    struct pack_cache_file *all;
+    int64_t bytes = 0;
+    int n;
+    if (pack_cache_list(c, &all, &n, NULL) != 0)
+        return 0;
+    for (int i = 0; i < n; i++)
+        if (key != NULL ? strcmp(all[i].key, key) == 0 : !all[i].in_use)
+            bytes += remove_file(c, &all[i]);
+    free(all);
+    return bytes;
+}
+
+/* ---- room ---- */
+
+/*
+ * Removes what nobody finished, and then what was used longest ago, until n_bytes fit. `but`: the
+ * file that will be replaced.
+ */
+static int make_room(const struct pack_cache *c, const char *but, int64_t n_bytes, struct err *err)
+{
+    struct pack_cache_file *all;
+    int64_t used = 0;
+    int n;
+    int rc = pack_cache_list(c, &all, &n, err);
+    if (rc != 0)
+        return rc;
+    for (int i = 0; i < n; i++) {
+        bool same = strcmp(all[i].key, but) == 0 && all[i].layout == c->layout;
+        if (all[i].unfinished && !all[i].in_use)
+            remove_file(c, &all[i]);
+        else if (!same)
+            used += all[i].bytes;
+        if (same || (all[i].unfinished && !all[i].in_use))
+            all[i].bytes = 0; /* takes no part below */
+    }
+    int64_t free_bytes = fs_free_bytes(c->dir);
+    int64_t max = c->bytes_max > 0 ? c->bytes_max : (free_bytes < 0 ? 0 : free_bytes + used) / 2;
+    for (int i = n - 1; i >= 0 && used > max - n_bytes; i--)
+        if (all[i].bytes > 0 && !all[i].in_use)
+            used -= remove_file(c, &all[i]);
+    free(all);
+    if (used > max - n_bytes)
+        return err_set(err, ERR_LIMIT,
+                       "%" PRId64 " MiB more do not fit the cache %s, which may hold %" PRId64
+                       " MiB (--pack-cache-max sets that)",
+                       n_bytes >> 20, c->dir, max >> 20);
+    return 0;
+}
+
+/* ---- leases ---- */
+
+static int open_in(struct pack_lease *l, struct err *err)
+{
+    struct stat st;
+    int fd = open(l->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0 && errno == ENOENT)
+        return 0;
+    if (fd < 0)
+        return err_set_errno(err, errno, "cannot open %s", l->path);
+    if (!is_ours(fd, &st)) {
+        close(fd);
+        return err_set(err, ERR_DENIED, "%s is not a file of this user alone", l->path);
+    }
+    (void)flock(fd, LOCK_SH | LOCK_NB); /* only keeps it from making room */
+    (void)futimens(fd, NULL);           /* used now */
+    l->fd_in = fd;
+    return 0;
+}
+
+/* The path still names this open file. */
+static bool is_at(int fd, const char *path)
+{
+    struct stat ours, there;
+    return fd >= 0 && fstat(fd, &ours) == 0 && lstat(path, &there) == 0 &&
+           ours.st_ino == there.st_ino && ours.st_dev == there.st_dev;
+}
+
+static int open_out(struct pack_lease *l, struct err *err)
+{
+    struct stat st;
+    for (int i = 0; i < 10; i++) {
+        int fd = open(l->tmp, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+        if (fd < 0)
+            return err_set_errno(err, errno, "cannot create %s", l->tmp);
+        if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+            int e = errno;
+            close(fd);
+            return e == EWOULDBLOCK
+                       ? err_set(err, ERR_BUSY, "another process is making %s", l->path)
+                       : err_set_errno(err, e, "cannot lock %s", l->tmp);
+        }
+        /* Its last owner may have renamed or removed it between the two calls. */
+        if (is_at(fd, l->tmp)) {
+            if (is_ours(fd, &st) && ftruncate(fd, 0) == 0) {
+                l->fd_out = fd;
+                return 0;
+            }
+            close(fd);
+            return err_set(err, ERR_DENIED, "%s cannot be used", l->tmp);
+        }
+        close(fd);
+    }
+    return err_set(err, ERR_BUSY, "%s keeps changing; another process is writing it", l->tmp);
+}
+
+void pack_lease_take(const struct pack_cache *c, const char *key, int64_t n_bytes,
+                     struct pack_lease *ret, struct err *why)
+{
+    struct pack_lease l = {.fd_in = -1, .fd_out = -1, .bytes_max = n_bytes};
+    err_clear(why);
+    snprintf(l.key, sizeof(l.key), "%s", key);
+    l.path = path_of(c, key, c->layout, "");
+    l.tmp = path_of(c, key, c->layout, ".tmp");
+    int rc = fs_mkdirs(c->dir, 0700, why);
+    rc = rc != 0 ? rc : open_in(&l, why);
+    rc = rc != 0 ? rc : make_room(c, key, n_bytes, why);
+    rc = rc != 0 ? rc : open_out(&l, why);
+    *ret = l;
+}
+
+static void sync_folder(const char *path)
+{
+    char *dir = str_dup(str_z(path));
+    *strrchr(dir, '/') = '\0'; /* made by path_of */
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0) {
+        (void)!fsync(fd); /* some file systems refuse it; the name then comes a little later */
+        close(fd);
+    }
+    free(dir);
+}
+
+int pack_lease_commit(struct pack_lease *l, struct err *err)
+{
+    if (l->fd_out < 0)
+        return err_set(err, ERR_INVALID, "no file of packed weights was being made");
+    while (fsync(l->fd_out) != 0)
+        if (errno != EINTR)
+            return err_set_errno(err, errno, "cannot write %s to the disk", l->tmp);
+    if (!is_at(l->fd_out, l->tmp))
+        return err_set(err, ERR_NOT_FOUND, "%s was removed while it was written", l->tmp);
+    if (rename(l->tmp, l->path) != 0)
+        return err_set_errno(err, errno, "cannot give %s its name", l->path);
+    sync_folder(l->path);
+    (void)flock(l->fd_out, LOCK_SH); /* in use from now on, not written */
+    if (l->fd_in >= 0)
+        close(l->fd_in);
+    l->fd_in = l->fd_out;
+    l->fd_out = -1;
+    return 0;
+}
+
+void pack_lease_discard(struct pack_lease *l)
+{
+    if (is_at(l->fd_in, l->path))
+        unlink(l->path);
+}
+
+void pack_lease_release(struct pack_lease *l)
+{
+    if (l->fd_out >= 0 && is_at(l->fd_out, l->tmp))
+        unlink(l->tmp);
+    if (l->fd_out >= 0)
+        close(l->fd_out);
+    if (l->fd_in >= 0)
+        close(l->fd_in);
+    free(l->path);
+    free(l->tmp);
+    *l = (struct pack_lease){.fd_in = -1, .fd_out = -1};
+}
