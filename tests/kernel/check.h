@@ -29,6 +29,12 @@ float check_gauss(void);
 void check_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 extern int check_n_failed;
 extern long check_n_done;
+extern bool check_quick; /* fewer cases: under an emulator */
+
+/* A value that no kernel writes, in every float of b; whether two results count as the same. */
+void check_canary(struct check_buf *b);
+bool check_is_canary(float v);
+bool check_same(float a, float b);
 
 enum fill { FILL_SANE, FILL_MAX, FILL_ZERO, FILL_WILD, FILL_KINDS };
 const char *fill_name(enum fill f);
@@ -42,6 +48,7 @@ void fill_floats(float *dst, size_t n, enum fill f);
 void check_mul(const struct kernels *k); /* against generic, bit for bit */
 void check_mul_generic(void);            /* generic against double precision */
 void check_mul_determinism(const struct kernels *k);
+void check_packed(const struct kernels *k); /* panels against generic's file layout, bit for bit */
 void check_ops(const struct kernels *k);
 void check_attend(const struct kernels *k);
 void bench_all(const struct kernels *k, const char *filter);

@@ -2,7 +2,7 @@
  * check_kernels: checks every kernel of every level that this machine has against generic, and
  * generic against double precision; with --bench it times them.
  *
- * check_kernels [--bench] [--level NAME] [--only WORD]
+ * check_kernels [--bench] [--quick] [--level NAME] [--only WORD]
  */
 #include "check.h"
 
@@ -13,6 +13,7 @@
 
 int check_n_failed;
 long check_n_done;
+bool check_quick;
 
 void check_fail(const char *fmt, ...)
 {
@@ -36,9 +37,8 @@ static void run_level(enum cpu_level level, bool bench, const char *only)
         const char *name;
         void (*fn)(const struct kernels *k);
     } part[] = {
-        {"mul", check_mul},
-        {"determinism", check_mul_determinism},
-        {"ops", check_ops},
+        {"mul", check_mul},       {"determinism", check_mul_determinism},
+        {"packed", check_packed}, {"ops", check_ops},
         {"attend", check_attend},
     };
     for (size_t i = 0; i < sizeof part / sizeof part[0]; i++) {
@@ -60,12 +60,15 @@ int main(int argc, char **argv)
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--bench") == 0)
             bench = true;
+        else if (strcmp(argv[i], "--quick") == 0)
+            check_quick = true;
         else if (strcmp(argv[i], "--level") == 0 && i + 1 < argc)
             level = argv[++i];
         else if (strcmp(argv[i], "--only") == 0 && i + 1 < argc)
             only = argv[++i];
         else {
-            fprintf(stderr, "usage: check_kernels [--bench] [--level NAME] [--only WORD]\n");
+            fprintf(stderr,
+                    "usage: check_kernels [--bench] [--quick] [--level NAME] [--only WORD]\n");
             return 2;
         }
     }

@@ -24,7 +24,6 @@ static const int rows[] = {1, 2, 3, 4, 5, 15, 16, 17, 33};
 #define LEN(a)   (int)(sizeof(a) / sizeof((a)[0]))
 #define ROWS_MAX 33
 #define COLS_MAX 17
-#define CANARY   0x7fabcdefu /* a NaN with a mark */
 
 /* One problem: weights, activations as the kernel takes them, and the two results. */
 struct problem {
@@ -80,23 +79,6 @@ static void problem_release(struct problem *p)
     check_buf_free(&p->want);
 }
 
-static void fill_canary(struct check_buf *b)
-{
-    uint32_t *p = b->ptr;
-    for (size_t i = 0; i < b->size / 4; i++)
-        p[i] = CANARY;
-}
-
-/* Where a weight's scale is infinite, a residual of zeros beside a true one may make a NaN of an
- * infinite sum. */
-static bool same(float a, float b)
-{
-    uint32_t ba, bb;
-    memcpy(&ba, &a, 4);
-    memcpy(&bb, &b, 4);
-    return ba == bb || (!isfinite(a) && !isfinite(b) && ba != CANARY && bb != CANARY);
-}
-
 /* want[c][r] for all rows and columns. */
 static void want_all(struct problem *p, const struct kernels *k)
 {
@@ -109,19 +91,17 @@ static void try_part(struct problem *p, int r0, int n_rows, int c0, int n_cols, 
 {
     float *y = p->y.ptr;
     const float *want = p->want.ptr;
-    fill_canary(&p->y);
+    check_canary(&p->y);
     p->k->mul[p->t](y + r0, ROWS_MAX, (char *)p->w.ptr + (size_t)r0 * p->w_stride, p->w_stride,
                     n_rows, (char *)p->x.ptr + (size_t)c0 * p->x_stride, p->x_stride, n_cols,
                     p->n_k);
     check_n_done++;
     for (int c = 0; c < COLS_MAX; c++) {
         for (int r = 0; r < ROWS_MAX; r++) {
-            uint32_t bits;
-            memcpy(&bits, &y[c * ROWS_MAX + r], 4);
             bool inside = r >= r0 && r < r0 + n_rows && c < n_cols;
-            if (!inside && bits == CANARY)
+            if (!inside && check_is_canary(y[c * ROWS_MAX + r]))
                 continue;
-            if (!inside || !same(y[c * ROWS_MAX + r], want[(c0 + c) * ROWS_MAX + r])) {
+            if (!inside || !check_same(y[c * ROWS_MAX + r], want[(c0 + c) * ROWS_MAX + r])) {
                 check_fail("%s %s %s n_k=%d rows %d+%d cols %d+%d: [%d][%d] is %.9g, not %.9g%s",
                            cpu_level_name(p->k->level), dtype_name(p->t), what, p->n_k, r0, n_rows,
                            c0, n_cols, c0 + c, r, (double)y[c * ROWS_MAX + r],
