@@ -1,13 +1,15 @@
 /*
- * bench_kernels: multiply-adds and weight bytes per cycle of every mul kernel, multiply-adds of
- * attention, and elements per cycle of the others, on one thread.
+ * bench_kernels: multiply-adds and weight bytes per cycle of every mul kernel, of the file's layout
+ * and of panels, multiply-adds of attention, and elements per cycle of the others, on one thread.
  *
- * Cycles come from the processor's counter where the system allows it, else the unit is the
- * nanosecond. Best of many short runs: neighbours on a shared machine only ever add time.
+ * Cycles come from the processor's counter where the system allows it, else from the time and the
+ * clock rate that a chain of additions shows. Best of many short runs: neighbours on a shared
+ * machine only ever add time.
  */
 #include "check.h"
 
 #include "base/clock.h"
+#include "kernels/pack.h"
 
 #include <linux/perf_event.h>
 #include <stdio.h>
@@ -17,85 +19,139 @@
 #include <unistd.h>
 
 static int cycle_fd = -2;
+static double cycles_per_tick = 1;
 
 /* Cycles, or nanoseconds without a counter. */
 static uint64_t ticks(void)
 {
-    if (cycle_fd == -2) {
-        struct perf_event_attr attr = {.type = PERF_TYPE_HARDWARE,
-                                       .size = sizeof attr,
-                                       .config = PERF_COUNT_HW_CPU_CYCLES,
-                                       .exclude_kernel = 1,
-                                       .exclude_hv = 1};
-        cycle_fd = (int)syscall(SYS_perf_event_open, &attr, 0, -1, -1, 0);
-    }
     uint64_t v;
     if (cycle_fd >= 0 && read(cycle_fd, &v, sizeof v) == (ssize_t)sizeof v)
         return v;
     return (uint64_t)clock_ns();
 }
 
-static const char *unit(void)
+/* Additions that wait for one another, one a cycle: how many a nanosecond. */
+static double clock_ghz(void)
 {
-    return cycle_fd >= 0 ? "cycle" : "ns";
+    enum { N = 2000 };
+    int64_t best = INT64_MAX;
+    uint64_t x = 1, y = 1;
+    for (int run = 0; run < 200; run++) {
+        int64_t t = clock_ns();
+        for (int i = 0; i < N; i++) {
+#define ADD                                                                                        \
+    x += y;                                                                                        \
+    __asm__ volatile("" : "+r"(x), "+r"(y));
+            ADD ADD ADD ADD ADD ADD ADD ADD ADD ADD
+#undef ADD
+        }
+        t = clock_ns() - t;
+        best = t < best ? t : best;
+    }
+    return 10.0 * N / (double)best;
+}
+
+static void ticks_init(void)
+{
+    struct perf_event_attr attr = {.type = PERF_TYPE_HARDWARE,
+                                   .size = sizeof attr,
+                                   .config = PERF_COUNT_HW_CPU_CYCLES,
+                                   .exclude_kernel = 1,
+                                   .exclude_hv = 1};
+    if (cycle_fd != -2)
+        return;
+    cycle_fd = (int)syscall(SYS_perf_event_open, &attr, 0, -1, -1, 0);
+    if (cycle_fd >= 0)
+        return;
+    cycles_per_tick = clock_ghz();
+    printf("no cycle counter: a chain of additions runs at %.2f GHz\n", cycles_per_tick);
 }
 
 #define BENCH_ROWS 192
+#define BENCH_COLS 256
+#define BENCH_K    2048
 
 struct mul_bench {
     const struct kernels *k;
     enum dtype t;
-    int n_k;
-    struct check_buf w, x, y;
+    bool packed;
+    size_t w_stride, x_stride;
+    struct check_buf w, panels, x, y;
 };
 
-static double time_mul(const struct mul_bench *b, size_t w_stride, size_t x_stride, int n_cols)
+static double time_mul(const struct mul_bench *b, int n_cols)
 {
     uint64_t best = UINT64_MAX;
     int64_t end = clock_ns() + 60000000;
     int runs = 0;
     while (runs++ < 3 || (clock_ns() < end && runs < 2000)) {
         uint64_t t0 = ticks();
-        b->k->mul[b->t](b->y.ptr, BENCH_ROWS, b->w.ptr, w_stride, BENCH_ROWS, b->x.ptr, x_stride,
-                        n_cols, b->n_k);
+        if (b->packed)
+            b->k->mul_packed[b->t](b->y.ptr, BENCH_ROWS, b->panels.ptr, BENCH_ROWS, b->x.ptr,
+                                   b->x_stride, n_cols, BENCH_K);
+        else
+            b->k->mul[b->t](b->y.ptr, BENCH_ROWS, b->w.ptr, b->w_stride, BENCH_ROWS, b->x.ptr,
+                            b->x_stride, n_cols, BENCH_K);
         uint64_t t = ticks() - t0;
         best = t < best ? t : best;
     }
-    return (double)best;
+    return (double)best * cycles_per_tick;
 }
 
-static void bench_mul(const struct kernels *k, enum dtype t)
+static void bench_layout(struct mul_bench *b, bool packed)
 {
-    static const int cols[] = {1, 2, 4, 8, 64, 256};
-    const struct dtype_info *info = dtype_info(t);
-    struct mul_bench b = {.k = k, .t = t, .n_k = 1536};
-    size_t n_blocks = (size_t)(b.n_k / info->block_elems);
-    size_t w_stride = n_blocks * (size_t)info->block_bytes;
-    size_t x_stride = k->mul_takes_a8[t] ? act_bytes(b.n_k) : (size_t)b.n_k * 4;
-    b.w = check_buf_new(w_stride * BENCH_ROWS);
-    b.x = check_buf_new((x_stride * 256 + 63) / 64 * 64);
-    b.y = check_buf_new(BENCH_ROWS * 256 * 4);
-    fill_blocks(t, b.w.ptr, n_blocks * BENCH_ROWS, FILL_SANE);
-    for (int c = 0; c < 256; c++) {
-        static float x[1536];
-        void *to = (char *)b.x.ptr + (size_t)c * x_stride;
-        fill_floats(x, (size_t)b.n_k, FILL_SANE);
-        if (k->mul_takes_a8[t])
-            k->quantize_a8(x, to, b.n_k, 2.0f);
-        else
-            memcpy(to, x, sizeof x);
-    }
-    printf("%-10s %-8s", cpu_level_name(k->level), info->name);
+    static const int cols[] = {1, 2, 3, 4, 5, 8, 16, 64, 256};
+    b->packed = packed;
+    printf("%-10s %-8s %-6s", cpu_level_name(b->k->level), dtype_name(b->t),
+           packed ? "packed" : "file");
     for (size_t i = 0; i < sizeof cols / sizeof cols[0]; i++) {
-        if (k->level == CPU_GENERIC && cols[i] > 8)
+        if (b->k->level == CPU_GENERIC && cols[i] > 4)
             break;
-        double best = time_mul(&b, w_stride, x_stride, cols[i]);
-        printf("  %3d: %5.1f", cols[i], (double)cols[i] * b.n_k * BENCH_ROWS / best);
+        double best = time_mul(b, cols[i]);
+        printf("  %d: %.1f", cols[i], (double)cols[i] * BENCH_K * BENCH_ROWS / best);
         if (cols[i] == 1)
-            printf(" (%4.1f B)", (double)(w_stride * BENCH_ROWS) / best);
+            printf(" (%.1f B)", (double)(b->w_stride * BENCH_ROWS) / best);
     }
     printf("\n");
     fflush(stdout);
+}
+
+static void bench_columns(const struct mul_bench *b)
+{
+    static float x[BENCH_K];
+    for (int c = 0; c < BENCH_COLS; c++) {
+        void *to = (char *)b->x.ptr + (size_t)c * b->x_stride;
+        fill_floats(x, BENCH_K, FILL_SANE);
+        if (b->k->mul_takes_a8[b->t])
+            b->k->quantize_a8(x, to, BENCH_K, 2.0f);
+        else
+            memcpy(to, x, sizeof x);
+    }
+}
+
+static void bench_mul(const struct kernels *k, enum dtype t, bool only_packed)
+{
+    const struct dtype_info *info = dtype_info(t);
+    const size_t n_blocks = (size_t)(BENCH_K / info->block_elems);
+    struct mul_bench b = {.k = k, .t = t, .w_stride = n_blocks * (size_t)info->block_bytes};
+    b.x_stride = k->mul_takes_a8[t] ? act_bytes(BENCH_K) : (size_t)BENCH_K * 4;
+    b.w = check_buf_new(b.w_stride * BENCH_ROWS);
+    b.x = check_buf_new((b.x_stride * BENCH_COLS + 63) / 64 * 64);
+    b.y = check_buf_new(BENCH_ROWS * BENCH_COLS * 4);
+    fill_blocks(t, b.w.ptr, n_blocks * BENCH_ROWS, FILL_SANE);
+    bench_columns(&b);
+    if (!only_packed)
+        bench_layout(&b, false);
+    if (pack_has(t) && k->mul_packed[t]) {
+        const size_t panel = pack_panel_bytes(t, BENCH_K);
+        b.panels = check_buf_new(pack_bytes(t, BENCH_ROWS, BENCH_K));
+        for (size_t i = 0; i < BENCH_ROWS / PACK_ROWS; i++)
+            pack_panel(t, (char *)b.panels.ptr + i * panel,
+                       (char *)b.w.ptr + i * PACK_ROWS * b.w_stride, b.w_stride, PACK_ROWS,
+                       BENCH_K);
+        bench_layout(&b, true);
+        check_buf_free(&b.panels);
+    }
     check_buf_free(&b.w);
     check_buf_free(&b.x);
     check_buf_free(&b.y);
@@ -112,7 +168,7 @@ static void bench_mul(const struct kernels *k, enum dtype t)
             t_ = ticks() - t_;                                                                     \
             best_ = t_ < best_ ? t_ : best_;                                                       \
         } while (clock_ns() < end_);                                                               \
-        (ret) = (double)best_;                                                                     \
+        (ret) = (double)best_ * cycles_per_tick;                                                   \
     } while (0)
 
 static void bench_ops(const struct kernels *k)
@@ -125,7 +181,7 @@ static void bench_ops(const struct kernels *k)
     fill_floats(x, N, FILL_SANE);
     fill_floats(w, N, FILL_SANE);
     fill_floats(cs, DIM, FILL_SANE);
-    printf("%-10s elements per %s:", cpu_level_name(k->level), unit());
+    printf("%-10s elements per cycle:", cpu_level_name(k->level));
     BEST(t, k->quantize_a8(x, q, N, 2.0f));
     printf(" quantize_a8 %.1f", N / t);
     BEST(t, k->rms_norm(y, x, w, N, 1e-5f));
@@ -157,8 +213,8 @@ static void bench_attend(const struct kernels *k)
     fill_floats(q, ROWS * DIM_MAX, FILL_SANE);
     for (int dim = 64; dim <= DIM_MAX; dim *= 2) {
         struct check_buf scratch = check_buf_new((attend_scratch_bytes(dim, dim) + 63) / 64 * 64);
-        printf("%-10s attend, head_dim %d, multiply-adds per %s by rows:", cpu_level_name(k->level),
-               dim, unit());
+        printf("%-10s attend, head_dim %d, multiply-adds per cycle by rows:",
+               cpu_level_name(k->level), dim);
         for (int n = 1; n <= ROWS; n *= 4) {
             double t;
             for (int i = 0; i < n; i++) {
@@ -176,13 +232,13 @@ static void bench_attend(const struct kernels *k)
 
 void bench_all(const struct kernels *k, const char *filter)
 {
-    ticks();
-    printf("multiply-adds per %s with 1, 2, ... columns (weight bytes per %s with 1)\n", unit(),
-           unit());
+    const bool packed = filter && strcasecmp(filter, "packed") == 0;
+    ticks_init();
+    printf("multiply-adds per cycle with 1, 2, ... columns (weight bytes per cycle with 1)\n");
     for (int t = 0; t < DTYPE_END; t++)
-        if (dtype_info((uint32_t)t) && k->mul[t] &&
-            (!filter || strcasecmp(filter, dtype_name((enum dtype)t)) == 0))
-            bench_mul(k, (enum dtype)t);
+        if (dtype_info((uint32_t)t) && k->mul[t] && (!packed || pack_has((enum dtype)t)) &&
+            (!filter || packed || strcasecmp(filter, dtype_name((enum dtype)t)) == 0))
+            bench_mul(k, (enum dtype)t, packed);
     if (!filter || strcasecmp(filter, "ops") == 0)
         bench_ops(k);
     if (!filter || strcasecmp(filter, "attend") == 0)
