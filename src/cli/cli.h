@@ -18,6 +18,7 @@ int cli_fail(const struct err *err);
 /* Flushes standard output: CLI_OK, or CLI_FAILED with a line when not everything was written. */
 int cli_done(void);
 
+int cmd_bench(int argc, char **argv);
 int cmd_cp(int argc, char **argv);
 int cmd_eval(int argc, char **argv);
 int cmd_list(int argc, char **argv);

@@ -29,6 +29,7 @@ static const struct command commands[] = {
     {"render", "render a chat template", cmd_render},
     {"tokenize", "turn text into token ids", cmd_tokenize},
     {"eval", "measure a model: perplexity of a text", cmd_eval},
+    {"bench", "measure a model's speed beside the machine's limits", cmd_bench},
     {"version", "show the version", cmd_version},
     {"worker", NULL, cmd_worker},
 };
