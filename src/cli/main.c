@@ -30,6 +30,7 @@ static const struct command commands[] = {
     {"tokenize", "turn text into token ids", cmd_tokenize},
     {"eval", "measure a model: perplexity of a text", cmd_eval},
     {"bench", "measure a model's speed beside the machine's limits", cmd_bench},
+    {"synth", "write a model of random weights, to measure speed", cmd_synth},
     {"version", "show the version", cmd_version},
     {"worker", NULL, cmd_worker},
 };
