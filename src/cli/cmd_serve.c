@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "cli/cli.h"
 #include "gateway/gateway.h"
+#include "kernels/pack.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -26,6 +27,11 @@ static int parse(struct gateway_opts *o, int argc, char **argv, struct args *arg
         {"port", 'p', ARG_INT, "N", "port to listen on; 0: any free one", &o->port, 0, 65535},
         {"api-key", 0, ARG_STR, "KEY", "key that clients must send as a bearer token", &o->api_key},
         {"models", 0, ARG_STR, "DIR", "the library", &o->models_dir},
+        {"cache-dir", 0, ARG_STR, "DIR", "cache; unset: ~/.cache/hearth", &o->cache_dir},
+        {"pack-cache", 0, ARG_BOOL, NULL, "keep packed weights there for the next start",
+         &o->pack_cache},
+        {"pack-cache-max", 0, ARG_BYTES, "SIZE", "of all of them; 0: half of the disk's free space",
+         &o->pack_cache_bytes_max, 0, INT64_MAX},
         {"model", 'm', ARG_STR, "MODEL", "as the word MODEL", &o->model},
         {"ctx", 'c', ARG_INT, "N", "tokens of context; 0: as the model and memory allow", &o->ctx,
          0, INT_MAX},
@@ -88,6 +94,7 @@ int cmd_serve(int argc, char **argv)
     }
     self[n] = '\0';
     opts.exe = self;
+    opts.pack_layout = PACK_VERSION;
     if (!parse(&opts, argc, argv, &args, &code))
         return code;
     log_init("gateway");

@@ -25,6 +25,7 @@ void gateway_opts_init(struct gateway_opts *o)
     *o = (struct gateway_opts){
         .host = "127.0.0.1",
         .port = 11434,
+        .pack_cache = true,
         .parallel = 8,
         .queue_max = 256,
         .connections_max = 1024,

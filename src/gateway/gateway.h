@@ -11,9 +11,13 @@
 #include <stdint.h>
 
 struct gateway_opts {
-    const char *host;         /* "127.0.0.1" */
-    int port;                 /* 11434; 0 = any free one */
-    const char *models_dir;   /* the library */
+    const char *host;             /* "127.0.0.1" */
+    int port;                     /* 11434; 0 = any free one */
+    const char *models_dir;       /* the library */
+    const char *cache_dir;        /* NULL: the user's (store/pack_cache.h) */
+    bool pack_cache;              /* packed weights are kept there */
+    int64_t pack_cache_bytes_max; /* 0 = half of what the disk has left */
+    int pack_layout;              /* version of packed weights that the worker makes */
     const char *model;        /* loaded at start and used when a request names none; NULL = none */
     const char *exe;          /* started as `exe worker ...` for each model */
     int ctx;                  /* 0 = as the model and memory allow */

@@ -21,7 +21,11 @@
 int models_init(struct models *m, uv_loop_t *loop, const struct gateway_opts *opts,
                 struct metrics *metrics, struct err *err)
 {
+    struct err why = {0};
     *m = (struct models){.loop = loop, .opts = opts, .metrics = metrics};
+    if (opts->pack_cache && pack_cache_open(opts->cache_dir, opts->pack_cache_bytes_max,
+                                            opts->pack_layout, &m->pack_cache, &why) != 0)
+        log_warn("packed weights are not kept: %s", why.text);
     return store_open(opts->models_dir, &m->store, err);
 }
 
@@ -50,7 +54,9 @@ void models_stop(struct models *m, void (*on_stopped)(void *ctx), void *ctx)
 void models_release(struct models *m)
 {
     store_close(m->store);
+    pack_cache_close(m->pack_cache);
     m->store = NULL;
+    m->pack_cache = NULL;
 }
 
 void models_forget(struct models *m, struct slot *s)

@@ -12,6 +12,7 @@
 #include "gateway/gateway.h"
 #include "gateway/metrics.h"
 #include "gateway/slot.h"
+#include "store/pack_cache.h"
 #include "store/store.h"
 
 struct models {
@@ -19,7 +20,8 @@ struct models {
     const struct gateway_opts *opts;
     struct metrics *metrics;
     struct store *store;
-    struct slot *slots; /* newest first */
+    struct pack_cache *pack_cache; /* or NULL */
+    struct slot *slots;            /* newest first */
     uint64_t last_id;
     bool stopping;
     void (*on_stopped)(void *ctx);

@@ -23,7 +23,7 @@
 #define PARTS_MAX        1024
 #define READ_BYTES       (256u << 10)
 #define QUEUED_BYTES_MAX (128u << 20) /* frames the worker has not read yet */
-#define ARGS_MAX         24
+#define ARGS_MAX         32
 
 struct process {
     uv_process_t child;
@@ -269,6 +269,7 @@ static void make_env(char *env[3], char cpu[64], char level[64])
 static int spawn(uv_loop_t *loop, struct process *p, uv_stdio_container_t *stdio, struct err *err)
 {
     const struct process_opts *o = &p->o;
+    bool packed = o->pack_in >= 0 || o->pack_out >= 0;
     char number[6][24], cpu[64], level[64];
     char *env[3];
     snprintf(number[0], sizeof number[0], "%d", o->n_path);
@@ -276,9 +277,13 @@ static int spawn(uv_loop_t *loop, struct process *p, uv_stdio_container_t *stdio
     snprintf(number[2], sizeof number[2], "%d", o->parallel);
     snprintf(number[3], sizeof number[3], "%d", o->threads);
     snprintf(number[4], sizeof number[4], "%" PRId64, o->memory_max_bytes);
-    const char *args[ARGS_MAX] = {o->exe,      "worker",  "--fds",        number[0],
-                                  "--ctx",     number[1], "--parallel",   number[2],
-                                  "--threads", number[3], "--memory-max", number[4]};
+    snprintf(number[5], sizeof number[5], "%" PRId64, o->pack_bytes_max);
+    const char *args[ARGS_MAX] = {
+        o->exe, "worker", "--fds", number[0], "--ctx", number[1], "--parallel", number[2],
+        "--threads", number[3], "--memory-max", number[4],
+        /* the rest only with packed weights: the array ends at a NULL */
+        packed ? "--pack-key" : NULL, o->pack_key, "--pack-max", number[5], "--pack-in",
+        o->pack_in >= 0 ? "1" : "0", "--pack-out", o->pack_out >= 0 ? "1" : "0"};
     make_env(env, cpu, level);
     uv_process_options_t options = {.file = o->exe,
                                     .args = (char **)args,
@@ -286,12 +291,18 @@ static int spawn(uv_loop_t *loop, struct process *p, uv_stdio_container_t *stdio
                                     .exit_cb = on_child_exit,
                                     .flags = UV_PROCESS_DETACHED,
                                     .stdio = stdio,
-                                    .stdio_count = 4 + o->n_path};
+                                    .stdio_count =
+                                        4 + o->n_path + (o->pack_in >= 0) + (o->pack_out >= 0)};
     int status = uv_spawn(loop, &p->child, &options);
     if (status != 0)
         return err_set(err, ERR_IO, "the worker process %s cannot be started: %s", o->exe,
                        uv_strerror(status));
     return 0;
+}
+
+static uv_stdio_container_t inherit(int fd)
+{
+    return (uv_stdio_container_t){.flags = UV_INHERIT_FD, .data.fd = fd};
 }
 
 static void init_handles(uv_loop_t *loop, struct process *p)
@@ -309,7 +320,7 @@ int process_start(uv_loop_t *loop, const struct process_opts *opts, struct proce
     if (opts->n_path < 1 || opts->n_path > PARTS_MAX)
         return err_set(err, ERR_LIMIT, "a model of %d files cannot be loaded", opts->n_path);
     struct process *p = mem_zero(1, sizeof *p);
-    uv_stdio_container_t *stdio = mem_zero((size_t)opts->n_path + 4, sizeof *stdio);
+    uv_stdio_container_t *stdio = mem_zero((size_t)opts->n_path + 6, sizeof *stdio);
     p->o = *opts;
     p->read_bytes = mem_alloc(READ_BYTES);
     frame_reader_init(&p->reader);
@@ -325,6 +336,11 @@ int process_start(uv_loop_t *loop, const struct process_opts *opts, struct proce
         stdio[4 + n_open].flags = UV_INHERIT_FD;
         code = open_part(opts->path[n_open], &stdio[4 + n_open].data.fd, err);
     }
+    int n_stdio = 4 + n_open;
+    if (opts->pack_in >= 0)
+        stdio[n_stdio++] = inherit(opts->pack_in);
+    if (opts->pack_out >= 0)
+        stdio[n_stdio] = inherit(opts->pack_out);
     if (code == 0)
         code = spawn(loop, p, stdio, err);
     for (int i = 0; i < n_open; i++)

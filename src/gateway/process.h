@@ -20,6 +20,11 @@ struct process_opts {
     int n_path;
     int ctx, parallel, threads;
     int64_t memory_max_bytes;
+    /* Packed weights: a file to read, a file to fill, -1: none; passed after the parts, borrowed.
+     */
+    int pack_in, pack_out;
+    const char *pack_key;   /* with any of the two */
+    int64_t pack_bytes_max; /* of pack_out */
     void *ctx_ptr;
     void (*on_frame)(void *ctx, const json_t *frame); /* borrowed; may call process_stop */
     void (*on_over)(void *ctx, const char *how); /* "was killed by signal 9"; the handle is gone */

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "gateway/models.h"
+#include "gateway/packing.h"
 #include "gateway/process.h"
 
 #include <inttypes.h>
@@ -215,6 +216,11 @@ static int on_ready(struct slot *s, const json_t *frame, struct err *err)
     return 0;
 }
 
+static int on_packed(struct slot *s, const json_t *frame, struct err *err)
+{
+    return packing_on_frame(s->packing, s->name, frame, err);
+}
+
 static int on_failed(struct slot *s, const json_t *frame, struct err *err)
 {
     struct str code = STR(""), message = STR("");
@@ -331,8 +337,11 @@ static void on_frame(void *ctx, const json_t *frame)
     static const struct {
         const char *type;
         int (*take)(struct slot *s, const json_t *frame, struct err *err);
-    } own[] = {
-        {"progress", on_progress}, {"ready", on_ready}, {"failed", on_failed}, {"stats", on_stats}};
+    } own[] = {{"progress", on_progress},
+               {"packed", on_packed},
+               {"ready", on_ready},
+               {"failed", on_failed},
+               {"stats", on_stats}};
     struct slot *s = ctx;
     struct err err = {0};
     const char *type = json_string_value(json_object_get(frame, "t"));
@@ -410,6 +419,8 @@ static void on_over(void *ctx, const char *how)
     struct slot *s = ctx;
     s->process = NULL;
     s->stats = (struct worker_stats){0};
+    packing_free(s->packing, s->state == SLOT_LOADING && !s->load_failed);
+    s->packing = NULL;
     if (s->state == SLOT_STOPPING) {
         models_forget(s->models, s);
     } else if (s->load_failed && s->reason.code == ERR_NOMEM && models_evict_one(s->models, s)) {
@@ -422,9 +433,49 @@ static void on_over(void *ctx, const char *how)
     }
 }
 
-void slot_start(struct slot *s)
+/* A worker that goes on computing with weights that the disk lost would answer nonsense. */
+static void on_pack_lost(void *ctx)
+{
+    struct slot *s = ctx;
+    s->pack_lost = true;
+    if (s->process != NULL)
+        process_kill(s->process, "had its packed weights on a disk that failed");
+}
+
+static int start_process(struct slot *s, int64_t bytes_max)
 {
     const struct gateway_opts *o = s->models->opts;
+    struct process_opts p = {.exe = o->exe,
+                             .path = s->path,
+                             .n_path = s->n_path,
+                             .ctx = o->ctx,
+                             .parallel = o->parallel,
+                             .threads = o->threads,
+                             .memory_max_bytes = bytes_max,
+                             .ctx_ptr = s,
+                             .on_frame = on_frame,
+                             .on_over = on_over};
+    s->packing = packing_new(&(struct packing_opts){
+        .loop = s->models->loop,
+        .cache = s->pack_lost ? NULL : s->models->pack_cache,
+        .name = s->name,
+        .path = s->path,
+        .n_path = s->n_path,
+        .bytes = s->bytes,
+        .ctx = s,
+        .on_lost = on_pack_lost,
+    });
+    packing_fill(s->packing, &p);
+    int code = process_start(s->models->loop, &p, &s->process, &s->reason);
+    if (code != 0) {
+        packing_free(s->packing, false);
+        s->packing = NULL;
+    }
+    return code;
+}
+
+void slot_start(struct slot *s)
+{
     int64_t bytes_max = 0;
     err_clear(&s->reason);
     s->load_failed = false;
@@ -433,17 +484,7 @@ void slot_start(struct slot *s)
         wait_for(s, ROOM_POLL_MS);
         return;
     }
-    const struct process_opts p = {.exe = o->exe,
-                                   .path = s->path,
-                                   .n_path = s->n_path,
-                                   .ctx = o->ctx,
-                                   .parallel = o->parallel,
-                                   .threads = o->threads,
-                                   .memory_max_bytes = bytes_max,
-                                   .ctx_ptr = s,
-                                   .on_frame = on_frame,
-                                   .on_over = on_over};
-    if (room == ROOM_NONE || process_start(s->models->loop, &p, &s->process, &s->reason) != 0) {
+    if (room == ROOM_NONE || start_process(s, bytes_max) != 0) {
         give_up(s);
         return;
     }

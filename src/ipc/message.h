@@ -12,7 +12,11 @@
  * The worker exits when the socket closes.
  *
  * worker -> gateway
- *   progress    {stage: "map"|"check"|"load"|"warm", fraction}: while loading
+ *   progress    {stage: "map"|"check"|"pack"|"load"|"warm", fraction}: while loading
+ *   packed      {from: "nothing"|"mapped"|"written"|"memory", bytes, ms, note}: where the packed
+ *               weights come from; once, before ready. written: the file that was handed in to be
+ *               filled is whole, and its owner may sync it and give it its name. note: why it was
+ *               not done in a better way, or ""
  *   ready       struct worker_ready: loaded; once
  *   failed      {code, message}: could not load; then exit 1
  *   accepted    {id, n_prompt}: admitted to the queue, prompt tokenized and known to fit

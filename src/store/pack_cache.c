@@ -213,39 +213,76 @@ int64_t pack_cache_remove(const struct pack_cache *c, const char *key)
 
 /* ---- room ---- */
 
-/*
- * Removes what nobody finished, and then what was used longest ago, until n_bytes fit. `but`: the
- * file that will be replaced.
- */
-static int make_room(const struct pack_cache *c, const char *but, int64_t n_bytes, struct err *err)
-{
-    struct pack_cache_file *all;
-    int64_t used = 0;
+/* The folder as one looks for room in it: all but the file that is or will be there under `but`. */
+struct room {
+    struct pack_cache_file *all; /* latest first */
     int n;
-    int rc = pack_cache_list(c, &all, &n, err);
+    int64_t used, max; /* of the whole folder */
+};
+
+static int look_for_room(const struct pack_cache *c, const char *but, struct room *ret,
+                         struct err *err)
+{
+    struct room r = {0};
+    int rc = pack_cache_list(c, &r.all, &r.n, err);
     if (rc != 0)
         return rc;
-    for (int i = 0; i < n; i++) {
-        bool same = strcmp(all[i].key, but) == 0 && all[i].layout == c->layout;
-        if (all[i].unfinished && !all[i].in_use)
-            remove_file(c, &all[i]);
-        else if (!same)
-            used += all[i].bytes;
-        if (same || (all[i].unfinished && !all[i].in_use))
-            all[i].bytes = 0; /* takes no part below */
+    for (int i = 0; i < r.n; i++) {
+        struct pack_cache_file *f = &r.all[i];
+        bool same = strcmp(f->key, but) == 0 && f->layout == c->layout;
+        r.used += f->bytes;
+        if (f->unfinished && !f->in_use) /* by a process that is no more */
+            r.used -= remove_file(c, f);
+        if (same || f->unfinished)
+            f->in_use = true; /* nothing to remove below */
     }
     int64_t free_bytes = fs_free_bytes(c->dir);
-    int64_t max = c->bytes_max > 0 ? c->bytes_max : (free_bytes < 0 ? 0 : free_bytes + used) / 2;
-    for (int i = n - 1; i >= 0 && used > max - n_bytes; i--)
-        if (all[i].bytes > 0 && !all[i].in_use)
-            used -= remove_file(c, &all[i]);
-    free(all);
-    if (used > max - n_bytes)
-        return err_set(err, ERR_LIMIT,
-                       "%" PRId64 " MiB more do not fit the cache %s, which may hold %" PRId64
-                       " MiB (--pack-cache-max sets that)",
-                       n_bytes >> 20, c->dir, max >> 20);
+    r.max = c->bytes_max > 0 ? c->bytes_max : (free_bytes < 0 ? 0 : free_bytes + r.used) / 2;
+    *ret = r;
     return 0;
+}
+
+/* Removes what was used longest ago until n_bytes are free; true when they are. */
+static bool evict(const struct pack_cache *c, struct room *r, int64_t n_bytes)
+{
+    int64_t gone = 0;
+    for (int i = r->n - 1; i >= 0 && gone < n_bytes; i--)
+        if (!r->all[i].in_use)
+            gone += remove_file(c, &r->all[i]);
+    r->used -= gone;
+    return gone >= n_bytes;
+}
+
+/* May a file of this size be made, and is there space on the disk? */
+static int make_room(const struct pack_cache *c, const char *key, int64_t n_bytes, struct err *err)
+{
+    struct room r;
+    int rc = look_for_room(c, key, &r, err);
+    if (rc != 0)
+        return rc;
+    if (n_bytes > r.max) {
+        rc = err_set(err, ERR_LIMIT,
+                     "%" PRId64 " MiB do not fit the cache %s, which may hold %" PRId64
+                     " MiB (--pack-cache-max sets that)",
+                     n_bytes >> 20, c->dir, r.max >> 20);
+    } else {
+        int64_t lacking = n_bytes - fs_free_bytes(c->dir);
+        if (lacking > 0 && !evict(c, &r, lacking))
+            rc = err_set(err, ERR_LIMIT, "the disk of %s lacks %" PRId64 " MiB", c->dir,
+                         (lacking >> 20) + 1);
+    }
+    free(r.all);
+    return rc;
+}
+
+/* Back to the bound, with the new file in. */
+static void trim(const struct pack_cache *c, const char *key)
+{
+    struct room r;
+    if (look_for_room(c, key, &r, NULL) != 0)
+        return;
+    evict(c, &r, r.used - r.max);
+    free(r.all);
 }
 
 /* ---- leases ---- */
@@ -307,7 +344,7 @@ static int open_out(struct pack_lease *l, struct err *err)
 void pack_lease_take(const struct pack_cache *c, const char *key, int64_t n_bytes,
                      struct pack_lease *ret, struct err *why)
 {
-    struct pack_lease l = {.fd_in = -1, .fd_out = -1, .bytes_max = n_bytes};
+    struct pack_lease l = {.cache = c, .fd_in = -1, .fd_out = -1, .bytes_max = n_bytes};
     err_clear(why);
     snprintf(l.key, sizeof(l.key), "%s", key);
     l.path = path_of(c, key, c->layout, "");
@@ -341,13 +378,15 @@ int pack_lease_commit(struct pack_lease *l, struct err *err)
     if (!is_at(l->fd_out, l->tmp))
         return err_set(err, ERR_NOT_FOUND, "%s was removed while it was written", l->tmp);
     if (rename(l->tmp, l->path) != 0)
-        return err_set_errno(err, errno, "cannot give %s its name", l->path);
+        return err_set(err, ERR_UNAVAILABLE, "cannot give %s its name: %s", l->path,
+                       strerror(errno));
     sync_folder(l->path);
     (void)flock(l->fd_out, LOCK_SH); /* in use from now on, not written */
     if (l->fd_in >= 0)
         close(l->fd_in);
     l->fd_in = l->fd_out;
     l->fd_out = -1;
+    trim(l->cache, l->key);
     return 0;
 }
 

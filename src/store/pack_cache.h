@@ -48,20 +48,24 @@ int pack_cache_key(char *const *path, int n_path, char ret[PACK_CACHE_KEY_LEN + 
 
 /* Descriptors for whoever loads the model. */
 struct pack_lease {
-    int fd_in;  /* the file, read-only, or -1 */
-    int fd_out; /* an empty file to be, or -1 */
+    const struct pack_cache *cache; /* borrowed */
+    int fd_in;                      /* the file, read-only, or -1 */
+    int fd_out;                     /* an empty file to be, or -1 */
     char key[PACK_CACHE_KEY_LEN + 1];
     int64_t bytes_max; /* fd_out may grow to that */
     char *path, *tmp;
 };
 
 /*
- * n_bytes: about what will be written. Makes room for it. Never fails as a whole: a descriptor that
- * cannot be had is -1 and *why (code 0 if nothing went wrong) says why.
+ * n_bytes: what will be written at most; where the disk lacks that, older files go. Never fails as
+ * a whole: a descriptor that cannot be had is -1 and *why (code 0 if nothing went wrong) says why.
  */
 void pack_lease_take(const struct pack_cache *c, const char *key, int64_t n_bytes,
                      struct pack_lease *ret, struct err *why);
-/* fd_out was written: on disk and in place when this returns 0. May take as long as the disk does.
+/*
+ * fd_out was written: on disk and in place when this returns 0, and the folder back within its
+ * bound. May take as long as the disk does. ERR_IO: the bytes may be lost, for those who have them
+ * mapped too.
  */
 int pack_lease_commit(struct pack_lease *l, struct err *err) __attribute__((warn_unused_result));
 /* The file that was there is of no use: removed, unless it was replaced since. */

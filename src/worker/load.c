@@ -1,6 +1,6 @@
 /*
  * load: see the header. The order: map and check the file, tokenizer and template, the memory
- * plan, the model, one token to touch every weight.
+ * plan, the model, one token to touch every weight (where packing or checking them did not).
  */
 #include "worker/load.h"
 #include "base/clock.h"
@@ -169,6 +169,9 @@ static int load_weights(const struct load_opts *o, struct loaded *l, struct err 
     struct model_opts m = {
         .kernels = o->kernels,
         .pool = o->pool,
+        .pack = o->pack,
+        .progress = o->progress,
+        .progress_ctx = o->progress_ctx,
         .n_batch_max = n_seq < BATCH_MAX ? BATCH_MAX : n_seq + 1,
         .n_out_max = n_seq + SCORE_ROWS,
     };
@@ -186,10 +189,15 @@ static int load_weights(const struct load_opts *o, struct loaded *l, struct err 
     rc = rc != 0 ? rc : map_slab(l, err);
     progress(o, "load", 0);
     rc = rc != 0 ? rc : model_new(l->gguf, &m, &l->model, err);
-    progress(o, "warm", 0);
-    rc = rc != 0 ? rc : warm(l, info.n_vocab, err);
     if (rc != 0)
         return rc;
+    /* A packed file is made of a model that was found healthy, and all of it was just read. */
+    if (model_pack_report(l->model)->from != PACK_MAPPED) {
+        progress(o, "warm", 0);
+        rc = warm(l, info.n_vocab, err);
+        if (rc != 0)
+            return rc;
+    }
     c.forward_ctx = l->model;
     c.kv = l->kv;
     describe(o, l, &info);

@@ -19,7 +19,8 @@ struct load_opts {
     int n_fds;
     int64_t n_ctx, n_seq, kv_bytes; /* 0: computed */
     uint64_t budget_bytes;
-    struct pool *pool; /* borrowed */
+    const struct pack_files *pack; /* or NULL: packed in memory */
+    struct pool *pool;             /* borrowed */
     const struct kernels *kernels;
     void (*progress)(void *ctx, const char *stage, double fraction);
     void *progress_ctx;

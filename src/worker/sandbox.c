@@ -105,6 +105,8 @@ static const int load_calls[] = {
     SCMP_SYS(sigaltstack),     SCMP_SYS(rt_sigaction), SCMP_SYS(eventfd2),
     SCMP_SYS(fcntl),           SCMP_SYS(prctl),        SCMP_SYS(seccomp),
     SCMP_SYS(prlimit64),       SCMP_SYS(setrlimit),    SCMP_SYS(getrlimit),
+    SCMP_SYS(pwrite64),        SCMP_SYS(fallocate), /* the file of packed weights, if one is given
+                                                     */
 };
 
 static int allow(scmp_filter_ctx filter, const int *call, size_t n)
@@ -182,14 +184,14 @@ static int limit(int what, rlim_t value, struct err *err)
     return 0;
 }
 
-int sandbox_enter_load(int fd_end, struct err *err)
+int sandbox_enter_load(int fd_end, uint64_t file_bytes_max, struct err *err)
 {
     if (syscall(SYS_close_range, (unsigned)fd_end, ~0u, 0) != 0 && errno != ENOSYS)
         return err_set_errno(err, errno, "cannot close inherited descriptors");
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
         return err_set_errno(err, errno, "cannot give up new privileges");
     int rc = limit(RLIMIT_CORE, 0, err);
-    rc = rc != 0 ? rc : limit(RLIMIT_FSIZE, 0, err);
+    rc = rc != 0 ? rc : limit(RLIMIT_FSIZE, (rlim_t)file_bytes_max, err);
     if (rc != 0)
         return rc;
     if (!landlock_everything())
@@ -202,5 +204,6 @@ int sandbox_enter_run(struct err *err)
     /* Descriptors that are open stay; poll() refuses more entries than the limit. */
     int rc = limit(RLIMIT_NOFILE, 4, err);
     rc = rc != 0 ? rc : limit(RLIMIT_NPROC, 0, err);
+    rc = rc != 0 ? rc : limit(RLIMIT_FSIZE, 0, err);
     return rc != 0 ? rc : load_filter(false, err);
 }

@@ -26,7 +26,18 @@
 
 struct options {
     int64_t n_fds, n_ctx, n_parallel, n_threads, kv_bytes, memory_max;
+    int64_t pack_in, pack_out, pack_max;
+    struct pack_files pack; /* the key; the descriptors follow from the counts */
 };
+
+/* Exactly as long as a key is, or nothing. */
+static bool parse_key(const char *text, struct pack_files *ret)
+{
+    if (strlen(text) != sizeof(ret->key))
+        return false;
+    memcpy(ret->key, text, sizeof(ret->key));
+    return true;
+}
 
 static bool parse_options(int argc, char **argv, struct options *o)
 {
@@ -35,6 +46,9 @@ static bool parse_options(int argc, char **argv, struct options *o)
         int64_t *ret, min, max;
     } known[] = {
         {"--fds", &o->n_fds, 1, PARTS_MAX},
+        {"--pack-in", &o->pack_in, 0, 1},
+        {"--pack-out", &o->pack_out, 0, 1},
+        {"--pack-max", &o->pack_max, 0, INT64_MAX},
         {"--ctx", &o->n_ctx, 0, INT32_MAX},
         {"--parallel", &o->n_parallel, 0, WORKER_SEQ_MAX},
         {"--threads", &o->n_threads, 0, POOL_THREADS_MAX},
@@ -43,6 +57,8 @@ static bool parse_options(int argc, char **argv, struct options *o)
     };
     for (int i = 1; i < argc; i += 2) {
         size_t k = 0;
+        if (strcmp(argv[i], "--pack-key") == 0 && i + 1 < argc && parse_key(argv[i + 1], &o->pack))
+            continue;
         while (k < ARRAY_LEN(known) && strcmp(argv[i], known[k].name) != 0)
             k++;
         int64_t value;
@@ -51,6 +67,8 @@ static bool parse_options(int argc, char **argv, struct options *o)
             return false;
         *known[k].ret = value;
     }
+    o->pack.fd_in = o->pack_in != 0 ? MODEL_FD + (int)o->n_fds : -1;
+    o->pack.fd_out = o->pack_out != 0 ? MODEL_FD + (int)(o->n_fds + o->pack_in) : -1;
     return o->n_fds > 0;
 }
 
@@ -71,6 +89,17 @@ static void send_progress(void *ctx, const char *stage, double fraction)
     outbox_put(out,
                json_pack("{s:s,s:s,s:f}", "t", "progress", "stage", stage, "fraction", fraction));
     outbox_flush_all(out);
+}
+
+/* How the weights came to be where they are. The text is ours, but for what the system says. */
+static void send_packed(struct outbox *out, const struct pack_report *r)
+{
+    static const char *const words[] = {[PACK_NOTHING] = "nothing",
+                                        [PACK_MAPPED] = "mapped",
+                                        [PACK_WRITTEN] = "written",
+                                        [PACK_MEMORY] = "memory"};
+    outbox_put(out, json_pack("{s:s,s:s,s:I,s:f,s:s}", "t", "packed", "from", words[r->from],
+                              "bytes", (json_int_t)r->bytes, "ms", r->ms, "note", r->note));
 }
 
 static int report_failure(struct outbox *out, const struct err *err)
@@ -104,16 +133,20 @@ static int prepare(const struct options *o, struct load_opts *load, struct pool 
     return rc;
 }
 
-static int load_and_serve(struct load_opts *load, struct outbox *out, struct err *err)
+static int load_and_serve(struct load_opts *load, const struct options *o, struct outbox *out,
+                          struct err *err)
 {
     struct loaded model;
     bool lock = sandbox_is_possible();
-    int rc = lock ? sandbox_enter_load(MODEL_FD + load->n_fds, err) : 0;
+    int fd_end = MODEL_FD + (int)(o->n_fds + o->pack_in + o->pack_out);
+    uint64_t file_bytes_max = o->pack_out != 0 ? (uint64_t)o->pack_max : 0;
+    int rc = lock ? sandbox_enter_load(fd_end, file_bytes_max, err) : 0;
     rc = rc != 0 ? rc : load_model(load, &model, err);
     if (rc != 0)
         return report_failure(out, err);
-    for (int i = 0; i < load->n_fds; i++)
-        close(load->fd[i]);
+    for (int fd = MODEL_FD; fd < fd_end; fd++)
+        close(fd);
+    send_packed(out, model_pack_report(model.model));
     rc = engine_start(model.engine, err);
     if (rc == 0 && lock)
         rc = sandbox_enter_run(err);
@@ -141,6 +174,7 @@ int worker_main(int argc, char **argv)
     if (getenv("HEARTH_ALLOC_GUARD"))
         alloc_guard_arm();
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* EFBIG instead */
     signal(SIGBUS, on_sigbus);
     struct err err = {0};
     struct outbox out;
@@ -154,12 +188,13 @@ int worker_main(int argc, char **argv)
         .n_ctx = o.n_ctx,
         .n_seq = o.n_parallel,
         .kv_bytes = o.kv_bytes,
+        .pack = &o.pack,
         .progress = send_progress,
         .progress_ctx = &out,
     };
     struct pool *pool = NULL;
     int rc = prepare(&o, &load, &pool, &err);
-    int code = rc != 0 ? report_failure(&out, &err) : load_and_serve(&load, &out, &err);
+    int code = rc != 0 ? report_failure(&out, &err) : load_and_serve(&load, &o, &out, &err);
     pool_free(pool);
     outbox_release(&out);
     return code;

@@ -129,7 +129,7 @@ def test_the_model_can_be_chosen(browser, server):
 
 
 def test_the_model_in_memory_is_the_first_choice(browser, hearth_bin, launch, tmp_path, smollm2_path, gemma3_path):
-    env = dict(os.environ, HEARTH_MODELS=str(tmp_path / "library"))
+    env = dict(os.environ, HEARTH_MODELS=str(tmp_path / "library"), HEARTH_CACHE_DIR=str(tmp_path / "cache"))
     for path in (gemma3_path, smollm2_path):
         subprocess.run([hearth_bin, "pull", path], env=env, check=True, capture_output=True)
     names = subprocess.run([hearth_bin, "list"], env=env, check=True, capture_output=True, text=True).stdout.split()

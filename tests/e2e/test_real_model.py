@@ -52,7 +52,7 @@ def test_a_request_that_says_nothing_of_sampling_gets_the_servers_way(client, mo
 
 def test_a_model_that_is_loaded_by_the_request_has_a_fingerprint(hearth_bin, launch, tmp_path, smollm2_path):
     """It was empty once: the answer's head was written before the worker was ready."""
-    env = dict(os.environ, HEARTH_MODELS=str(tmp_path / "library"))
+    env = dict(os.environ, HEARTH_MODELS=str(tmp_path / "library"), HEARTH_CACHE_DIR=str(tmp_path / "cache"))
     subprocess.run([hearth_bin, "pull", smollm2_path], env=env, check=True, capture_output=True)
     server = launch()
     name = json.loads(server.get("/v1/models")[2])["data"][0]["id"]

@@ -48,7 +48,7 @@ static int locked(void (*act)(void), bool on_thread, bool only_load)
         void (*none)(void) = NULL;
         struct err err = {0};
         if (pthread_create(&thread, NULL, idle_thread, on_thread ? &act : &none) != 0 ||
-            sandbox_enter_load(3, &err) != 0 || (!only_load && sandbox_enter_run(&err) != 0))
+            sandbox_enter_load(3, 0, &err) != 0 || (!only_load && sandbox_enter_run(&err) != 0))
             _exit(99);
         if (!on_thread)
             act();
@@ -220,7 +220,7 @@ static void test_descriptors(void **state)
     if (pid == 0) {
         struct err err;
         int high = fcntl(fd[1], F_DUPFD, 40);
-        if (sandbox_enter_load(40, &err) != 0)
+        if (sandbox_enter_load(40, 0, &err) != 0)
             _exit(99);
         _exit(write(fd[1], "x", 1) == 1 && write(high, "x", 1) < 0 && errno == EBADF ? 0 : 1);
     }
