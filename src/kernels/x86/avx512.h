@@ -9,12 +9,20 @@
 #ifndef HEARTH_KERNELS_AVX512_H
 #define HEARTH_KERNELS_AVX512_H
 
-#include "kernels/kernels.h"
+#include "kernels/generic/generic.h"
 
 extern const struct kernels kernels_avxvnni;
 extern const struct kernels kernels_avx512;
 extern const struct kernels kernels_avx512vnni;
 
 void k_rms_norm_avx512(float *y, const float *x, const float *w, int n, float eps);
+
+/* k_mul_packed_q4_k_avx512vnni and so on (mul_packed_x86.c). */
+#define X(name, dtype)                                                                             \
+    void k_mul_packed_##name##_avxvnni(K_MUL_PACKED_ARGS);                                         \
+    void k_mul_packed_##name##_avx512(K_MUL_PACKED_ARGS);                                          \
+    void k_mul_packed_##name##_avx512vnni(K_MUL_PACKED_ARGS);
+PACK_TYPES(X)
+#undef X
 
 #endif

@@ -5,11 +5,15 @@
 #include "kernels/x86/avx2.h"
 #include "kernels/x86/avx512.h"
 
+#define PACKED_AVXVNNI(name, dtype)    [dtype] = k_mul_packed_##name##_avxvnni,
+#define PACKED_AVX512(name, dtype)     [dtype] = k_mul_packed_##name##_avx512,
+#define PACKED_AVX512VNNI(name, dtype) [dtype] = k_mul_packed_##name##_avx512vnni,
+
 const struct kernels kernels_avxvnni = {
     .level = CPU_AVXVNNI,
     .mul = {K_MUL_AVX2},
     .mul_takes_a8 = {K_TAKES_A8},
-    .mul_packed = {K_MUL_PACKED_GENERIC},
+    .mul_packed = {PACK_TYPES(PACKED_AVXVNNI)},
     .quantize_a8 = k_quantize_a8_avx2,
     .rms_norm = k_rms_norm_avx2,
     .layer_norm = k_layer_norm_generic,
@@ -24,18 +28,20 @@ const struct kernels kernels_avxvnni = {
 };
 
 #define MEMBERS_AVX512                                                                             \
-    .mul = {K_MUL_AVX2}, .mul_takes_a8 = {K_TAKES_A8}, .mul_packed = {K_MUL_PACKED_GENERIC},       \
-    .quantize_a8 = k_quantize_a8_avx2, .rms_norm = k_rms_norm_avx512,                              \
-    .layer_norm = k_layer_norm_generic, .add = k_add_avx2, .scale = k_scale_avx2,                  \
-    .silu_mul = k_silu_mul_avx2, .gelu_mul = k_gelu_mul_avx2, .softcap = k_softcap_avx2,           \
-    .rope = k_rope_avx2, .f32_to_f16 = k_f32_to_f16_avx2, .attend = k_attend_avx2
+    .mul = {K_MUL_AVX2}, .mul_takes_a8 = {K_TAKES_A8}, .quantize_a8 = k_quantize_a8_avx2,          \
+    .rms_norm = k_rms_norm_avx512, .layer_norm = k_layer_norm_generic, .add = k_add_avx2,          \
+    .scale = k_scale_avx2, .silu_mul = k_silu_mul_avx2, .gelu_mul = k_gelu_mul_avx2,               \
+    .softcap = k_softcap_avx2, .rope = k_rope_avx2, .f32_to_f16 = k_f32_to_f16_avx2,               \
+    .attend = k_attend_avx2
 
 const struct kernels kernels_avx512 = {
     .level = CPU_AVX512,
+    .mul_packed = {PACK_TYPES(PACKED_AVX512)},
     MEMBERS_AVX512,
 };
 
 const struct kernels kernels_avx512vnni = {
     .level = CPU_AVX512VNNI,
+    .mul_packed = {PACK_TYPES(PACKED_AVX512VNNI)},
     MEMBERS_AVX512,
 };

@@ -1,0 +1,534 @@
+/*
+ * mul_packed_x86: products of packed weights: AVX-512 with and without VNNI, AVX-VNNI.
+ *
+ * Compiled once per level, which LEVEL, LANES_512 and LANES_VNNI name (lanes.h). Owns the order of
+ * work; packed_x86.h knows the types' bits. Every tile follows the order of operations of unpack.h,
+ * so its bits are generic's: integers are exact, whatever is gathered first.
+ *
+ * A tile is LANES rows (16, or half a panel) by up to TILE_COLS columns; lane = row. Weights are
+ * unsigned bytes: the sum of an offset's products, -offset * (sum of the activations), is where the
+ * integer sum begins. Up to DIRECT_COLS columns a tile unpacks the panel in registers; with more,
+ * 512 elements of a panel are unpacked to a sheet in the first-level cache, for all tiles. Blocks
+ * with a residual take a second product, only in the columns that have one.
+ */
+#include "base/mem.h"
+#include "kernels/act.h"
+#include "kernels/generic/generic.h"
+#include "kernels/x86/avx512.h"
+#include "kernels/x86/packed_x86.h"
+
+#define PASTE_(a, b) a##_##b
+#define PASTE(a, b)  PASTE_(a, b)
+
+#if defined(LANES_512) && defined(LANES_VNNI)
+#define TILE_COLS 8
+#define TILE_ALL(X, ...)                                                                           \
+    X(__VA_ARGS__, 1)                                                                              \
+    X(__VA_ARGS__, 2)                                                                              \
+    X(__VA_ARGS__, 3)                                                                              \
+    X(__VA_ARGS__, 4)                                                                              \
+    X(__VA_ARGS__, 5)                                                                              \
+    X(__VA_ARGS__, 6)                                                                              \
+    X(__VA_ARGS__, 7)                                                                              \
+    X(__VA_ARGS__, 8)
+#else /* a tile has more to keep in registers, or half as many of them */
+#define TILE_COLS 6
+#define TILE_ALL(X, ...)                                                                           \
+    X(__VA_ARGS__, 1)                                                                              \
+    X(__VA_ARGS__, 2)                                                                              \
+    X(__VA_ARGS__, 3)                                                                              \
+    X(__VA_ARGS__, 4)                                                                              \
+    X(__VA_ARGS__, 5)                                                                              \
+    X(__VA_ARGS__, 6)
+#endif
+
+#define DIRECT_TILE 4    /* columns of the widest tile that unpacks in registers */
+#define DIRECT_COLS 12   /* up to so many columns, unpacking again for each tile is cheaper */
+#define SPAN        16   /* chunks begin at multiples of so many blocks of 32 */
+#define STARTS_MAX  3072 /* of one plane */
+#define AHEAD       2048 /* bytes from what is multiplied to what is fetched */
+
+/* Columns of activations from the chunk's first block on. */
+struct strip {
+    const uint8_t *x;        /* q of the first column */
+    size_t stride;           /* bytes from a column to the next */
+    size_t r, d, e, s, has;  /* where the other arrays are, from q */
+    int b0;                  /* the chunk's first block */
+    const int32_t *start[2]; /* q's and r's: [column][chunk_blocks][half, for KIND_S16] */
+};
+
+typedef void (*tile_fn)(const uint8_t *w, int n_blocks, const struct strip *p, int h, bool first,
+                        float *y, size_t y_stride);
+
+ALWAYS float at_float(const uint8_t *p)
+{
+    float v;
+    memcpy(&v, p, 4);
+    return v;
+}
+
+/* Blocks between the starts of one column and of the next. */
+ALWAYS int chunk_blocks(int type)
+{
+    return type == SHEET ? SHEET_BLOCKS : 128;
+}
+
+/* ---- integer products ---- */
+
+/* Adds the products of quads [t0, t0 + n) to sum[column]; at: where the group is in the column. */
+#ifdef LANES_VNNI
+ALWAYS void dots(int type, int wide, int nc, const uint8_t *g, const struct rows *s, int t0, int n,
+                 const uint8_t *const *x, size_t at, vi *sum)
+{
+    (void)wide;
+    UNROLL for (int i = 0; i < n; i++)
+    {
+        const int t = n == 8 ? i / 2 + i % 2 * 4 : t0 + i; /* both nibbles of a vector in turn */
+        const vi w = quad(type, g, s, t);
+        UNROLL for (int c = 0; c < nc; c++) sum[c] =
+            v_dot4(sum[c], w, v_set32(dword(x[c] + at + 4 * (size_t)t)));
+    }
+}
+#else
+/*
+ * A pair of products is at most 2 * 127 * u, so 8 pairs of 4-bit weights fit into 16 bits (30480),
+ * 4 of 5-bit ones (31496), 2 of 6-bit ones (32004). Bytes go as two 4-bit weights.
+ */
+ALWAYS void dots(int type, int wide, int nc, const uint8_t *g, const struct rows *s, int t0, int n,
+                 const uint8_t *const *x, size_t at, vi *sum)
+{
+    const int fit = wide == WIDE5 ? 4 : wide == WIDE6 ? 2 : n;
+    vi low[TILE_COLS], high[TILE_COLS];
+    UNROLL for (int i = 0; i < n; i++)
+    {
+        const int t = n == 8 ? i / 2 + i % 2 * 4 : t0 + i;
+        const vi all = quad(type, g, s, t);
+        const vi w = wide == WIDE8 ? v_and(all, v_set8(15)) : all;
+        const vi upper = v_and(v_shr16(all, 4), v_set8(15));
+        UNROLL for (int c = 0; c < nc; c++)
+        {
+            const vi a = v_set32(dword(x[c] + at + 4 * (size_t)t));
+            const vi pairs = v_madd8(w, a);
+            low[c] = i % fit == 0 ? pairs : v_add16(low[c], pairs);
+            if (wide == WIDE8)
+                high[c] = i == 0 ? v_madd8(upper, a) : v_add16(high[c], v_madd8(upper, a));
+            if (i % fit == fit - 1)
+                sum[c] = v_add32(sum[c], v_madd16(low[c], v_set16(1)));
+            if (wide == WIDE8 && i == n - 1)
+                sum[c] = v_add32(sum[c], v_madd16(high[c], v_set16(16)));
+        }
+    }
+}
+#endif
+
+/*
+ * acc[c] = fma(dot, d of the weights * d of the activations, acc[c]) with one plane of activations.
+ * offset: whether sums begin at start.
+ */
+ALWAYS void add_plane(int type, int kind, bool offset, int wide, int nc, const uint8_t *g,
+                      const struct rows *s, const uint8_t *const *x, size_t q_at, size_t d_at,
+                      const int32_t *start, vf *acc)
+{
+    vi sum[TILE_COLS];
+    vf dot[TILE_COLS];
+    const int halves = kind == KIND_S16 ? 2 : 1;
+    UNROLL for (int half = 0; half < halves; half++)
+    {
+        UNROLL for (int c = 0; c < nc; c++) sum[c] =
+            offset ? v_set32(start[halves * chunk_blocks(type) * c + half]) : v_zero();
+        dots(type, wide, nc, g, s, 4 * half, 8 / halves, x, q_at, sum);
+        UNROLL for (int c = 0; c < nc; c++)
+        {
+            const vf v = v_float(sum[c]);
+            if (half == 1) /* both products and their sum stay below 2^24 */
+                dot[c] = f_fma(v, s->f[1], dot[c]);
+            else
+                dot[c] = kind == KIND_S16 || kind == KIND_S32 ? f_mul(v, s->f[0]) : v;
+        }
+    }
+    UNROLL for (int c = 0; c < nc; c++) acc[c] =
+        f_fma(dot[c], f_mul(s->d, f_set(at_float(x[c] + d_at))), acc[c]);
+}
+
+/* ---- tiles ---- */
+
+/* What the tile's columns have of residuals in a span, bit i = its block i. */
+struct residuals {
+    uint32_t of[TILE_COLS], any, all;
+};
+
+ALWAYS void residuals_of(struct residuals *ret, const struct strip *p, const uint8_t *const *x,
+                         int nc, int b)
+{
+    const int bit = p->b0 % 32 + b;
+    ret->any = 0;
+    ret->all = UINT32_MAX;
+    UNROLL for (int c = 0; c < nc; c++)
+    {
+        ret->of[c] = (uint32_t)dword(x[c] + p->has + (size_t)(bit / 32) * 4) >> bit % 32;
+        ret->any |= ret->of[c];
+        ret->all &= ret->of[c];
+    }
+}
+
+ALWAYS void add_residuals(int type, int kind, bool offset, int wide, int nc, const uint8_t *g,
+                          const struct rows *s, const uint8_t *const *x, const struct strip *p,
+                          int b, const struct residuals *has, vf *acc)
+{
+    const size_t r_at = p->r + 32 * (size_t)b, e_at = p->e + 4 * (size_t)b;
+    const int halves = kind == KIND_S16 ? 2 : 1;
+    const int32_t *start = p->start[1] + halves * b;
+    /* So that the quants of the first plane are not kept in registers for this rare case. */
+    __asm__("" : "+r"(g));
+    if (has->all >> b % SPAN & 1) {
+        add_plane(type, kind, offset, wide, nc, g, s, x, r_at, e_at, start, acc);
+        return;
+    }
+    UNROLL for (int c = 0; c < nc; c++)
+    {
+        if (has->of[c] >> b % SPAN & 1) {
+            __asm__("" : "+r"(g));
+            add_plane(type, kind, offset, wide, 1, g, s, x + c, r_at, e_at,
+                      start + halves * chunk_blocks(type) * c, acc + c);
+        }
+    }
+}
+
+ALWAYS void add_minimum(int nc, vf m, const uint8_t *const *x, size_t s_at, vf *acc)
+{
+    UNROLL for (int c = 0; c < nc; c++) acc[c] = f_fma(m, f_set(at_float(x[c] + s_at)), acc[c]);
+}
+
+/* w: a panel's units, or a sheet. */
+ALWAYS void tile(int type, int kind, bool offset, int wide, int nc, const uint8_t *w, int n_blocks,
+                 const struct strip *p, int h, bool first, float *y, size_t y_stride)
+{
+    const int groups = type == SHEET ? SHEET_BLOCKS : unit_groups(type);
+    const size_t s_step = kind == KIND_MIN16 ? 8 : 4;
+    const uint8_t *x[TILE_COLS];
+    vf acc[TILE_COLS];
+    struct residuals has;
+    struct unit_scales u;
+    UNROLL for (int c = 0; c < nc; c++)
+    {
+        x[c] = p->x + (size_t)c * p->stride;
+        acc[c] = first ? f_zero() : f_load(y + (size_t)c * y_stride);
+    }
+    residuals_of(&has, p, x, nc, 0);
+    for (int b = 0, i = 0; b < n_blocks; b++, i++) {
+        struct rows s;
+        if (type != SHEET && b % SPAN == 0)
+            residuals_of(&has, p, x, nc, b);
+        if (type != SHEET && i == groups) {
+            w += unit_bytes(type);
+            i = 0;
+        }
+        if (type != SHEET && i == 0)
+            unit_scales(type, &u, w);
+        const uint8_t *g = w + group_first(type) + (size_t)i * group_bytes(type) + 4 * (size_t)h;
+        if (type != SHEET && h == 0)
+            UNROLL for (size_t at = 0; at < group_bytes(type); at += 64)
+                __builtin_prefetch(g + AHEAD + at);
+        scales(type, &s, w, &u, i, h);
+        add_plane(type, kind, offset, wide, nc, g, &s, x, 32 * (size_t)b, p->d + 4 * (size_t)b,
+                  p->start[0] + (kind == KIND_S16 ? 2 : 1) * b, acc);
+        if (has.any >> b % SPAN & 1)
+            add_residuals(type, kind, offset, wide, nc, g, &s, x, p, b, &has, acc);
+        if (kind == KIND_MIN32 || kind == KIND_MIN16)
+            add_minimum(nc, s.m[0], x, p->s + s_step * (size_t)b, acc);
+        if (kind == KIND_MIN16)
+            add_minimum(nc, s.m[1], x, p->s + s_step * (size_t)b + 4, acc);
+    }
+    UNROLL for (int c = 0; c < nc; c++) f_store(y + (size_t)c * y_stride, acc[c]);
+}
+
+#define TILE(name, type, kind, offset, wide, nc)                                                   \
+    static __attribute__((noinline)) void tile_##name##_##nc(                                      \
+        const uint8_t *w, int n_blocks, const struct strip *p, int h, bool first, float *y,        \
+        size_t y_stride)                                                                           \
+    {                                                                                              \
+        tile(type, kind, offset, wide, nc, w, n_blocks, p, LANES == 16 ? 0 : h, first, y,          \
+             y_stride);                                                                            \
+    }
+
+/* X(name, kind, offset, wide): the tiles over sheets. With VNNI the headroom is no matter. */
+#ifdef LANES_VNNI
+#define SHEETS(X)                                                                                  \
+    X(plain, KIND_PLAIN, true, WIDE8)                                                              \
+    X(min32, KIND_MIN32, false, WIDE8)                                                             \
+    X(min16, KIND_MIN16, false, WIDE8)                                                             \
+    X(s16, KIND_S16, true, WIDE8)                                                                  \
+    X(s32, KIND_S32, true, WIDE8)
+#define sheet_plain_4 sheet_plain
+#define sheet_plain_5 sheet_plain
+#define sheet_min32_4 sheet_min32
+#define sheet_min32_5 sheet_min32
+#else
+#define SHEETS(X)                                                                                  \
+    X(plain_4, KIND_PLAIN, true, WIDE4)                                                            \
+    X(plain_5, KIND_PLAIN, true, WIDE5)                                                            \
+    X(plain, KIND_PLAIN, true, WIDE8)                                                              \
+    X(min32_4, KIND_MIN32, false, WIDE4)                                                           \
+    X(min32_5, KIND_MIN32, false, WIDE5)                                                           \
+    X(min16, KIND_MIN16, false, WIDE6)                                                             \
+    X(s16, KIND_S16, true, WIDE6)                                                                  \
+    X(s32, KIND_S32, true, WIDE8)
+#endif
+
+#define SHEET_TILE(name, kind, offset, wide, nc) TILE(sheet_##name, SHEET, kind, offset, wide, nc)
+#define NAME_TILE(name, nc)                      tile_##name##_##nc,
+#define X(name, kind, offset, wide)                                                                \
+    TILE_ALL(SHEET_TILE, name, kind, offset, wide)                                                 \
+    static const tile_fn sheet_##name[] = {TILE_ALL(NAME_TILE, sheet_##name)};
+SHEETS(X)
+#undef X
+
+/* X(name, dtype, kind, wide, tiles over its sheets) */
+#define TYPES(X)                                                                                   \
+    X(q4_0, DTYPE_Q4_0, KIND_PLAIN, WIDE4, sheet_plain_4)                                          \
+    X(q4_1, DTYPE_Q4_1, KIND_MIN32, WIDE4, sheet_min32_4)                                          \
+    X(q5_0, DTYPE_Q5_0, KIND_PLAIN, WIDE5, sheet_plain_5)                                          \
+    X(q5_1, DTYPE_Q5_1, KIND_MIN32, WIDE5, sheet_min32_5)                                          \
+    X(q8_0, DTYPE_Q8_0, KIND_PLAIN, WIDE8, sheet_plain)                                            \
+    X(q2_k, DTYPE_Q2_K, KIND_MIN16, WIDE6, sheet_min16)                                            \
+    X(q3_k, DTYPE_Q3_K, KIND_PLAIN, WIDE8, sheet_plain)                                            \
+    X(q4_k, DTYPE_Q4_K, KIND_MIN32, WIDE4, sheet_min32_4)                                          \
+    X(q5_k, DTYPE_Q5_K, KIND_MIN32, WIDE5, sheet_min32_5)                                          \
+    X(q6_k, DTYPE_Q6_K, KIND_S16, WIDE6, sheet_s16)                                                \
+    X(iq4_nl, DTYPE_IQ4_NL, KIND_PLAIN, WIDE8, sheet_plain)                                        \
+    X(iq4_xs, DTYPE_IQ4_XS, KIND_S32, WIDE8, sheet_s32)                                            \
+    X(tq2_0, DTYPE_TQ2_0, KIND_PLAIN, WIDE4, sheet_plain_4)                                        \
+    X(mxfp4, DTYPE_MXFP4, KIND_PLAIN, WIDE5, sheet_plain_5)
+
+#define DIRECT(name, type, kind, wide, nc)                                                         \
+    TILE(name, type, kind, packed_offset(type) != 0, wide, nc)
+#define X(name, type, kind, wide, sheets)                                                          \
+    DIRECT(name, type, kind, wide, 1)                                                              \
+    DIRECT(name, type, kind, wide, 2)                                                              \
+    DIRECT(name, type, kind, wide, 3)                                                              \
+    DIRECT(name, type, kind, wide, 4)
+TYPES(X)
+#undef X
+
+/* ---- sheets ---- */
+
+typedef void (*fill_fn)(struct sheet *sheet, const uint8_t *unit, int n_blocks);
+
+ALWAYS void fill(int type, int kind, struct sheet *sheet, const uint8_t *unit, int n_blocks)
+{
+    const int groups = unit_groups(type);
+    struct unit_scales u;
+    for (int b = 0, i = 0; b < n_blocks; b++, i++) {
+        if (i == groups) {
+            unit += unit_bytes(type);
+            i = 0;
+        }
+        if (i == 0)
+            unit_scales(type, &u, unit);
+        UNROLL for (int h = 0; h < PACK_ROWS; h += LANES)
+        {
+            struct rows s;
+            const uint8_t *g = unit + group_first(type) + (size_t)i * group_bytes(type) + 4 * h;
+            scales(type, &s, unit, &u, i, h);
+            UNROLL for (int t = 0; t < 8; t++) v_store(sheet->q[b][t][h], quad(type, g, &s, t));
+            f_store(sheet->d[b] + h, s.d);
+            if (kind == KIND_MIN32 || kind == KIND_MIN16)
+                f_store(sheet->m[b][0] + h, s.m[0]);
+            if (kind == KIND_MIN16)
+                f_store(sheet->m[b][1] + h, s.m[1]);
+            if (kind == KIND_S32 || kind == KIND_S16)
+                f_store(sheet->f[b][0] + h, s.f[0]);
+            if (kind == KIND_S16)
+                f_store(sheet->f[b][1] + h, s.f[1]);
+        }
+    }
+}
+
+#define X(name, type, kind, wide, sheets)                                                          \
+    static __attribute__((noinline)) void fill_##name(struct sheet *sheet, const uint8_t *unit,    \
+                                                      int n_blocks)                                \
+    {                                                                                              \
+        fill(type, kind, sheet, unit, n_blocks);                                                   \
+    }
+TYPES(X)
+#undef X
+
+/* ---- the order of work ---- */
+
+struct packed_type {
+    tile_fn direct[DIRECT_TILE];
+    const tile_fn *sheet;
+    fill_fn fill;
+    enum dtype type;
+    enum packed_kind kind;
+    int offset, groups;
+    size_t unit_bytes;
+};
+
+/* Starts of one block in one column. */
+static size_t starts_of(const struct packed_type *t)
+{
+    return t->offset == 0 ? 0 : t->kind == KIND_S16 ? 2 : 1;
+}
+
+struct job {
+    const struct packed_type *t;
+    float *y;
+    size_t y_stride;
+    const uint8_t *w; /* the first panel's unit at the chunk's first block */
+    size_t panel_bytes;
+    int n_rows;
+    const uint8_t *x;
+    size_t x_stride;
+    int n_k;
+    bool direct;
+};
+
+/* -offset * (sum of each block's, or half block's, activations) */
+static void fill_start(const struct packed_type *t, int32_t *ret, const int16_t *h, int n_blocks)
+{
+    int b = 0;
+    if (t->kind == KIND_S16) {
+        for (int i = 0; i < 2 * n_blocks; i++)
+            ret[i] = -t->offset * h[i];
+        return;
+    }
+    for (; b + LANES <= n_blocks; b += LANES)
+        v_store(ret + b, v_madd16(v_load(h + 2 * b), v_set16(-t->offset)));
+    for (; b < n_blocks; b++)
+        ret[b] = -t->offset * (h[2 * b] + h[2 * b + 1]);
+}
+
+/* Whether any of the blocks has a residual. */
+static bool any_residual(const struct act *a, int b0, int n_blocks)
+{
+    uint32_t any = 0;
+    for (int i = b0 / 32; i < (b0 + n_blocks + 31) / 32; i++)
+        any |= a->has[i];
+    return any != 0;
+}
+
+/* Where the integer sums of n_cols columns begin, in both planes. */
+static void fill_starts(const struct job *j, int32_t ret[2][STARTS_MAX], int b0, int n_blocks,
+                        int c0, int n_cols)
+{
+    const size_t step = starts_of(j->t) * (j->direct ? 128 : SHEET_BLOCKS);
+    for (int c = 0; c < n_cols; c++) {
+        const struct act a = act_at(j->x + (size_t)(c0 + c) * j->x_stride, j->n_k);
+        fill_start(j->t, ret[0] + (size_t)c * step, a.h + 2 * b0, n_blocks);
+        if (any_residual(&a, b0, n_blocks))
+            fill_start(j->t, ret[1] + (size_t)c * step, a.g + 2 * b0, n_blocks);
+    }
+}
+
+/* Rows [r, r + n) of one panel times n_cols columns. */
+static void mul_panel(const struct job *j, const uint8_t *w, int r, struct strip p, int n_blocks,
+                      int n_cols, float *y)
+{
+    const tile_fn *fn = j->direct ? j->t->direct : j->t->sheet;
+    const int cols_max = j->direct ? DIRECT_TILE : TILE_COLS;
+    const int n_rows = j->n_rows - r < PACK_ROWS ? j->n_rows - r : PACK_ROWS;
+    const size_t start_step = starts_of(j->t) * (j->direct ? 128 : SHEET_BLOCKS);
+    int n_tiles = (n_cols + cols_max - 1) / cols_max;
+    for (; n_tiles > 0; n_tiles--) {
+        const int nc = (n_cols + n_tiles - 1) / n_tiles;
+        float part[TILE_COLS][PACK_ROWS];
+        float *to = n_rows == PACK_ROWS ? y : part[0];
+        const size_t stride = n_rows == PACK_ROWS ? j->y_stride : PACK_ROWS;
+        if (to != y && p.b0 > 0)
+            for (int c = 0; c < nc; c++)
+                memcpy(part[c], y + (size_t)c * j->y_stride, (size_t)n_rows * 4);
+        for (int h = 0; h < PACK_ROWS; h += LANES)
+            fn[nc - 1](w, n_blocks, &p, h, p.b0 == 0, to + h, stride);
+        if (to != y)
+            for (int c = 0; c < nc; c++)
+                memcpy(y + (size_t)c * j->y_stride, part[c], (size_t)n_rows * 4);
+        y += (size_t)nc * j->y_stride;
+        p.x += (size_t)nc * p.stride;
+        p.start[0] += (size_t)nc * start_step;
+        p.start[1] += (size_t)nc * start_step;
+        n_cols -= nc;
+    }
+}
+
+static void prefetch(const uint8_t *p, size_t n)
+{
+    for (size_t i = 0; i < n; i += 64)
+        __builtin_prefetch(p + i, 0, 2);
+}
+
+/* Blocks [b0, b0 + n_blocks) of all rows and columns [c0, c0 + n_cols). */
+static void mul_chunk(const struct job *j, int b0, int n_blocks, int c0, int n_cols)
+{
+    int32_t start[2][STARTS_MAX];
+    struct sheet sheet;
+    const uint8_t *x = j->x + (size_t)c0 * j->x_stride;
+    const struct act a = act_at(x, j->n_k);
+    const uint8_t *q = (const uint8_t *)(a.q + 32 * (size_t)b0);
+    const size_t bytes = (size_t)n_blocks / (size_t)j->t->groups * j->t->unit_bytes;
+    const float *s = j->t->kind == KIND_MIN16 ? a.s16 + 2 * (size_t)b0 : a.s + b0;
+    const struct strip p = {
+        .x = q,
+        .stride = j->x_stride,
+        .r = (size_t)(a.r - a.q),
+        .d = (size_t)((const uint8_t *)(a.d + b0) - q),
+        .e = (size_t)((const uint8_t *)(a.e + b0) - q),
+        .s = (size_t)((const uint8_t *)s - q),
+        .has = (size_t)((const uint8_t *)(a.has + b0 / 32) - q),
+        .b0 = b0,
+        .start = {start[0], start[1]},
+    };
+    if (j->t->offset)
+        fill_starts(j, start, b0, n_blocks, c0, n_cols);
+    for (int r = 0; r < j->n_rows; r += PACK_ROWS) {
+        const uint8_t *w = j->w + (size_t)(r / PACK_ROWS) * j->panel_bytes;
+        if (!j->direct) {
+            j->t->fill(&sheet, w, n_blocks);
+            prefetch(r + PACK_ROWS < j->n_rows ? w + j->panel_bytes : j->w + bytes, bytes);
+            w = (const uint8_t *)&sheet;
+        }
+        mul_panel(j, w, r, p, n_blocks, n_cols, j->y + (size_t)c0 * j->y_stride + (size_t)r);
+    }
+}
+
+static void mul(const struct packed_type *t, float *y, size_t y_stride, const void *w, int n_rows,
+                const void *x, size_t x_stride, int n_cols, int n_k)
+{
+    struct job j = {.t = t,
+                    .y = y,
+                    .y_stride = y_stride,
+                    .w = w,
+                    .n_rows = n_rows,
+                    .x = x,
+                    .x_stride = x_stride,
+                    .n_k = n_k};
+    j.panel_bytes = pack_panel_bytes(t->type, n_k);
+    j.direct = n_cols <= DIRECT_COLS;
+    const int stride = j.direct ? 128 : SHEET_BLOCKS;
+    const int chunk = !j.direct ? SHEET_BLOCKS : n_cols <= DIRECT_TILE ? 128 : 32;
+    const int cols = t->offset ? STARTS_MAX / (stride * (int)starts_of(t)) : n_cols;
+    for (int b0 = 0; b0 < n_k / 32; b0 += chunk) {
+        const int left = n_k / 32 - b0, n_blocks = left < chunk ? left : chunk;
+        for (int c = 0; c < n_cols; c += cols)
+            mul_chunk(&j, b0, n_blocks, c, n_cols - c < cols ? n_cols - c : cols);
+        j.w += (size_t)(n_blocks / t->groups) * t->unit_bytes;
+    }
+}
+
+#define X(name_, type_, kind_, wide_, sheets_)                                                     \
+    void PASTE(k_mul_packed_##name_, LEVEL)(K_MUL_PACKED_ARGS)                                     \
+    {                                                                                              \
+        const struct packed_type t = {                                                             \
+            .direct = {tile_##name_##_1, tile_##name_##_2, tile_##name_##_3, tile_##name_##_4},    \
+            .sheet = sheets_,                                                                      \
+            .fill = fill_##name_,                                                                  \
+            .type = type_,                                                                         \
+            .kind = kind_,                                                                         \
+            .offset = packed_offset(type_),                                                        \
+            .groups = unit_groups(type_),                                                          \
+            .unit_bytes = unit_bytes(type_),                                                       \
+        };                                                                                         \
+        mul(&t, y, y_stride, w, n_rows, x, x_stride, n_cols, n_k);                                 \
+    }
+TYPES(X)
+#undef X

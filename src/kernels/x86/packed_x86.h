@@ -1,0 +1,340 @@
+/*
+ * packed_x86: one group of 32 elements of packed rows (kernels/pack.h) as bytes and scales in
+ * registers, for every packed type. Private to mul_packed_x86.c.
+ *
+ * A weight comes as an unsigned byte u, one of four consecutive k per dword, one row per dword:
+ *   quant * (scale of 16, where PREMULTIPLIED) = u - packed_offset(type)
+ * so that u8 x s8 products serve all types; the offset is taken back exactly by the caller. Scales
+ * of 16 are multiplied into the bytes where the product fits: q2_k 0..45, q3_k -124..128.
+ * `h` is the first of the LANES rows (0, or 8 in the upper half of a panel).
+ */
+#ifndef HEARTH_KERNELS_PACKED_X86_H
+#define HEARTH_KERNELS_PACKED_X86_H
+
+#include "kernels/pack.h"
+#include "kernels/x86/lanes.h"
+#include "tensor/blocks.h"
+
+/* A type whose group is already bytes: struct sheet below. */
+#define SHEET DTYPE_END
+
+/* What a group's products are multiplied with, beside the activations' scale. */
+enum packed_kind {
+    KIND_PLAIN, /* d */
+    KIND_MIN32, /* d, and a minimum */
+    KIND_MIN16, /* d, and a minimum for each half */
+    KIND_S32,   /* f[0] * d: f a whole number */
+    KIND_S16,   /* f[half] * d */
+};
+
+/* The greatest u, for the headroom of 16-bit sums: 15, 31, 63 or 255. */
+enum packed_wide { WIDE4, WIDE5, WIDE6, WIDE8 };
+
+#define SHEET_BLOCKS 16
+
+/* Groups of one panel, unpacked. */
+struct sheet {
+    _Alignas(64) uint8_t q[SHEET_BLOCKS][8][PACK_ROWS][4];
+    float d[SHEET_BLOCKS][PACK_ROWS];
+    float m[SHEET_BLOCKS][2][PACK_ROWS];
+    float f[SHEET_BLOCKS][2][PACK_ROWS];
+};
+
+/* Scales and minima of one unit of 256 as bytes, where they are stored in pieces. */
+struct unit_scales {
+    _Alignas(64) uint8_t scale[16][PACK_ROWS]; /* by sub; signed for q3_k and iq4_xs */
+    uint8_t min[8][PACK_ROWS];
+};
+
+struct rows {
+    vf d, m[2], f[2];
+    vi k[2], o[2]; /* q2_k, q3_k: what a quant of each half is multiplied with, then added */
+};
+
+/* ---- layout ---- */
+
+ALWAYS int unit_groups(int t)
+{
+    switch (t) {
+    case DTYPE_Q4_0:
+    case DTYPE_Q4_1:
+    case DTYPE_Q5_0:
+    case DTYPE_Q5_1:
+    case DTYPE_Q8_0:
+    case DTYPE_IQ4_NL:
+    case DTYPE_MXFP4:
+        return 1;
+    default:
+        return 8;
+    }
+}
+
+/* Bytes of a group's quants. */
+ALWAYS size_t group_bytes(int t)
+{
+    switch (t) {
+    case DTYPE_Q5_0:
+    case DTYPE_Q5_1:
+    case DTYPE_Q5_K:
+        return 320;
+    case DTYPE_Q6_K:
+        return 384;
+    case DTYPE_Q8_0:
+    case SHEET:
+        return 512;
+    case DTYPE_Q2_K:
+    case DTYPE_TQ2_0:
+        return 128;
+    case DTYPE_Q3_K:
+        return 192;
+    default:
+        return 256;
+    }
+}
+
+/* Where a unit's first group begins. */
+ALWAYS size_t group_first(int t)
+{
+    switch (t) {
+    case DTYPE_Q4_K:
+    case DTYPE_Q5_K:
+        return 256;
+    case DTYPE_Q6_K:
+        return 288;
+    case DTYPE_Q2_K:
+        return 320;
+    case DTYPE_Q3_K:
+        return 224;
+    case DTYPE_IQ4_XS:
+        return 128;
+    case DTYPE_TQ2_0:
+        return 32;
+    default:
+        return 0;
+    }
+}
+
+ALWAYS size_t unit_bytes(int t)
+{
+    switch (t) {
+    case DTYPE_MXFP4:
+        return 272;
+    case DTYPE_Q4_1:
+    case DTYPE_Q5_1:
+        return group_bytes(t) + 64;
+    default:
+        return unit_groups(t) == 1 ? group_bytes(t) + 32 : group_first(t) + 8 * group_bytes(t);
+    }
+}
+
+ALWAYS int packed_offset(int t)
+{
+    switch (t) {
+    case DTYPE_Q4_0:
+        return 8;
+    case DTYPE_Q5_0:
+        return 16;
+    case DTYPE_Q6_K:
+        return 32;
+    case DTYPE_Q8_0:
+        return 128;
+    case DTYPE_IQ4_NL:
+    case DTYPE_IQ4_XS:
+        return 127;
+    case DTYPE_MXFP4:
+        return 12;
+    case DTYPE_Q3_K:
+        return 124;
+    case DTYPE_TQ2_0:
+        return 1;
+    default:
+        return 0;
+    }
+}
+
+/* ---- quants ---- */
+
+/* The bits of each byte at `from` moved to `to`; what leaves its byte is for the caller to mask. */
+ALWAYS vi moved(vi v, int from, int to)
+{
+    return from > to ? v_shr16(v, from - to) : from < to ? v_shl16(v, to - from) : v;
+}
+
+ALWAYS vi nib(const uint8_t *g, int t)
+{
+    return moved(v_load(g + 64 * (t % 4)), t / 4 * 4, 0);
+}
+
+ALWAYS vi two(const uint8_t *g, int t, int to)
+{
+    return moved(v_load(g + 64 * (t % 2)), t / 2 * 2, to);
+}
+
+ALWAYS vi one(const uint8_t *g, int t, int to)
+{
+    return moved(v_load(g), t, to);
+}
+
+/* Sixteen values, the offset added, for v_bytes. */
+ALWAYS vi table(const int8_t value[16], int offset)
+{
+    return v_add8(v_each128(value), v_set8(offset));
+}
+
+/* Quad t of a group. */
+ALWAYS vi quad(int type, const uint8_t *g, const struct rows *s, int t)
+{
+    const vi low4 = v_set8(15);
+    switch (type) {
+    case DTYPE_Q5_0:
+    case DTYPE_Q5_1:
+    case DTYPE_Q5_K:
+        return v_and(v_select(low4, nib(g, t), one(g + 256, t, 4)), v_set8(31));
+    case DTYPE_Q6_K:
+        return v_and(v_select(low4, nib(g, t), two(g + 256, t, 4)), v_set8(63));
+    case DTYPE_Q8_0:
+        return v_xor(v_load(g + 64 * t), v_set8(0x80));
+    case DTYPE_IQ4_NL:
+    case DTYPE_IQ4_XS:
+        return v_bytes(table(iq4_value, 127), v_and(nib(g, t), low4));
+    case DTYPE_MXFP4:
+        return v_bytes(table(mxfp4_value, 12), v_and(nib(g, t), low4));
+    case DTYPE_Q2_K:
+        return v_mul16(v_and(two(g, t, 0), v_set8(3)), s->k[t / 4]);
+    case DTYPE_Q3_K: {
+        const vi q = v_and(v_select(v_set8(3), two(g, t, 0), one(g + 128, t, 2)), v_set8(7));
+        return v_add16(v_mul16(q, s->k[t / 4]), s->o[t / 4]);
+    }
+    case DTYPE_TQ2_0:
+        return v_and(two(g, t, 0), v_set8(3));
+    case SHEET:
+        return v_load(g + 64 * t);
+    default:
+        return v_and(nib(g, t), low4);
+    }
+}
+
+/* ---- scales ---- */
+
+/* k_scales: subs in ascending order, LANES / 4 of 16 rows at a time. */
+ALWAYS void unit_scales_k(struct unit_scales *u, const uint8_t *k)
+{
+    const vi low4 = v_set8(15), two4 = v_set8(0x30);
+    for (int sub = 0; sub < 8; sub += LANES / 4) {
+        const vi low = v_load(k + 16 * sub);
+        const vi high = v_shrv64(v_twice128(k + 128 + 8 * sub), v_shifts128(0, 4, 0, 4));
+        const vi scale = v_select(low4, low, v_and(v_shl16(high, 4), two4));
+        const vi min = v_select(low4, v_shr16(low, 4), v_and(v_shl16(high, 2), two4));
+        v_store(u->scale[sub], scale);
+        v_store(u->min[sub], min);
+    }
+}
+
+/* q3_k, iq4_xs: low nibbles of n subs, two a byte, and their upper two bits, four a byte. */
+ALWAYS void unit_scales_six(struct unit_scales *u, const uint8_t *low, const uint8_t *high, int n)
+{
+    for (int sub = 0; sub < n; sub += LANES / 4) {
+        const vi l = v_shrv64(v_twice128(low + 8 * sub), v_shifts128(0, 4, 0, 4));
+        const int at = LANES == 16 ? 0 : sub % 4 * 2;
+        const vi h = v_shrv64(v_each128(high + sub / 4 * 16), v_shifts128(at, at + 2, 4, 6));
+        const vi six = v_select(v_set8(15), l, v_and(v_shl16(h, 4), v_set8(0x30)));
+        v_store(u->scale[sub], v_add8(six, v_set8(-32)));
+    }
+}
+
+ALWAYS void unit_scales(int type, struct unit_scales *u, const uint8_t *unit)
+{
+    if (type == DTYPE_Q4_K || type == DTYPE_Q5_K)
+        unit_scales_k(u, unit + 64);
+    if (type == DTYPE_Q3_K)
+        unit_scales_six(u, unit + 32, unit + 160, 16);
+    if (type == DTYPE_IQ4_XS)
+        unit_scales_six(u, unit + 32, unit + 96, 8);
+}
+
+/* Half of 2^(e - 127) (block_scale_mxfp4). */
+ALWAYS vf scale_mxfp4(const uint8_t *e)
+{
+    const vi v = v_u8(e);
+    const vi normal = v_shl32(v_sub32(v, v_set32(1)), 23);
+    const vi small = v_shlv32(v_set32(0x00200000), v);
+#ifdef LANES_512
+    return v_asfloat(_mm512_mask_mov_epi32(normal, _mm512_cmplt_epi32_mask(v, v_set32(2)), small));
+#else
+    return v_asfloat(_mm256_blendv_epi8(normal, small, _mm256_cmpgt_epi32(v_set32(2), v)));
+#endif
+}
+
+/* Both halves of group i of q2_k. */
+ALWAYS void scales_q2_k(struct rows *s, const uint8_t *unit, int i, int h)
+{
+    const vf minus = f_neg(f_half(unit + 32 + 2 * h));
+    s->d = f_half(unit + 2 * h);
+    UNROLL for (int half = 0; half < 2; half++)
+    {
+        const vi v = v_u8(unit + 64 + 16 * (2 * i + half) + h);
+        s->k[half] = v_rep16(v_and(v, v_set32(15)));
+        s->m[half] = f_mul(minus, v_float(v_shr16(v, 4)));
+    }
+}
+
+/* The scales of group i; u: the unit's, where unit_scales fills it. */
+ALWAYS void scales(int type, struct rows *s, const uint8_t *unit, const struct unit_scales *u,
+                   int i, int h)
+{
+    const uint8_t *after = unit + group_bytes(type);
+    switch (type) {
+    case DTYPE_Q4_1:
+    case DTYPE_Q5_1:
+        s->d = f_half(after + 2 * h);
+        s->m[0] = f_half(after + 32 + 2 * h);
+        return;
+    case DTYPE_MXFP4:
+        s->d = scale_mxfp4(after + h);
+        return;
+    case DTYPE_Q4_K:
+    case DTYPE_Q5_K:
+        s->d = f_mul(f_half(unit + 2 * h), v_float(v_u8(u->scale[i] + h)));
+        s->m[0] = f_mul(f_neg(f_half(unit + 32 + 2 * h)), v_float(v_u8(u->min[i] + h)));
+        return;
+    case DTYPE_Q6_K:
+        s->d = f_half(unit + 2 * h);
+        s->f[0] = v_float(v_s8(unit + 32 + 16 * (2 * i) + h));
+        s->f[1] = v_float(v_s8(unit + 32 + 16 * (2 * i + 1) + h));
+        return;
+    case DTYPE_Q2_K:
+        scales_q2_k(s, unit, i, h);
+        return;
+    case DTYPE_Q3_K:
+        s->d = f_half(unit + 2 * h);
+        UNROLL for (int half = 0; half < 2; half++)
+        {
+            const vi v = v_s8(u->scale[2 * i + half] + h);
+            s->k[half] = v_rep16(v);
+            s->o[half] = v_rep8(v_sub32(v_set32(124), v_shl32(v, 2)));
+        }
+        return;
+    case DTYPE_IQ4_XS:
+        s->d = f_half(unit + 2 * h);
+        s->f[0] = v_float(v_s8(u->scale[i] + h));
+        return;
+    case SHEET: {
+        const struct sheet *sheet = (const struct sheet *)(const void *)unit;
+        s->d = f_load(sheet->d[i] + h);
+        UNROLL for (int half = 0; half < 2; half++)
+        {
+            s->m[half] = f_load(sheet->m[i][half] + h);
+            s->f[half] = f_load(sheet->f[i][half] + h);
+        }
+        return;
+    }
+    case DTYPE_TQ2_0:
+        s->d = f_half(unit + 2 * h);
+        return;
+    default:
+        s->d = f_half(after + 2 * h);
+        return;
+    }
+}
+
+#endif
