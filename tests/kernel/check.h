@@ -10,6 +10,8 @@
 
 #include "kernels/kernels.h"
 
+extern const struct kernels kernels_evex; /* evex_table.c: packed products only */
+
 struct check_buf {
     void *ptr; /* ends at a guard page */
     size_t size;

@@ -26,6 +26,26 @@ void check_fail(const char *fmt, ...)
     fputc('\n', stderr);
 }
 
+#ifdef CHECK_EVEX
+/* Panels at 256 bits, AVX-VNNI's instructions in the encoding of AVX-512. */
+static void run_evex(bool bench, const char *only)
+{
+    if (bench || (only && !strstr("packed", only)) || !cpu_level_has(CPU_AVX512VNNI))
+        return;
+    long done = check_n_done;
+    int failed = check_n_failed;
+    check_packed(&kernels_evex);
+    printf("%-10s %-12s %7ld checks, %d failed (its source in another encoding)\n", "avxvnni",
+           "packed", check_n_done - done, check_n_failed - failed);
+}
+#else
+static void run_evex(bool bench, const char *only)
+{
+    (void)bench;
+    (void)only;
+}
+#endif
+
 static void run_level(enum cpu_level level, bool bench, const char *only)
 {
     const struct kernels *k = kernels_get(level);
@@ -84,6 +104,8 @@ int main(int argc, char **argv)
         } else {
             printf("%-10s skipped: this processor or build lacks it\n", name);
             n_skipped++;
+            if (l == CPU_AVXVNNI)
+                run_evex(bench, only);
         }
     }
     if (!bench)

@@ -516,6 +516,7 @@ static void mul(const struct packed_type *t, float *y, size_t y_stride, const vo
 }
 
 #define X(name_, type_, kind_, wide_, sheets_)                                                     \
+    void PASTE(k_mul_packed_##name_, LEVEL)(K_MUL_PACKED_ARGS);                                    \
     void PASTE(k_mul_packed_##name_, LEVEL)(K_MUL_PACKED_ARGS)                                     \
     {                                                                                              \
         const struct packed_type t = {                                                             \
