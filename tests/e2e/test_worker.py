@@ -505,8 +505,8 @@ def test_progress_comes_before_ready(hearth_bin, smollm2_path):
     with Worker(hearth_bin, [smollm2_path], ctx=64) as w:
         frames = w.read_until(lambda f: f["t"] == "ready")
         stages = [f["stage"] for f in frames if f["t"] == "progress"]
-    assert [s for i, s in enumerate(stages) if i == 0 or s != stages[i - 1]] in (
-        ["map", "check", "load", "warm"], ["map", "check", "load", "pack", "warm"])
-    assert [f["t"] for f in frames[-2:]] == ["packed", "ready"]
-    assert frames[-2]["from"] in ("nothing", "memory") and frames[-2]["note"] == ""
+        assert [s for i, s in enumerate(stages) if i == 0 or s != stages[i - 1]] in (
+            ["map", "check", "load", "warm"], ["map", "check", "load", "pack", "warm"])
+        assert [f["t"] for f in frames[-2:]] == ["packed", "ready"]
+        assert frames[-2]["from"] in ("nothing", "memory") and frames[-2]["note"] == ""
         assert json.dumps(frames[-1])
