@@ -325,7 +325,7 @@ void show_gguf_summary(const struct gguf *g, FILE *out)
     fputs("Model\n", out);
     row_key(g, out, "name", "general.name");
     row_key(g, out, "architecture", "general.architecture");
-    int rc = model_describe(g, &info, &err);
+    int rc = model_describe(g, KV_F16, &info, &err);
     if (rc == 0)
         show_sizes(&info, out);
     show_tokenizer(g, out);

@@ -23,6 +23,7 @@
 #ifndef HEARTH_KERNELS_KERNELS_H
 #define HEARTH_KERNELS_KERNELS_H
 
+#include "kernels/attend.h"
 #include "kernels/cpu.h"
 #include "tensor/dtype.h"
 
@@ -50,36 +51,6 @@ typedef void (*k_mul_fn)(float *y, size_t y_stride, const void *w, size_t w_stri
  */
 typedef void (*k_mul_packed_fn)(float *y, size_t y_stride, const void *w, int n_rows, const void *x,
                                 size_t x_stride, int n_cols, int n_k);
-
-/*
- * Attention of n_q query rows over the keys and values of ONE key/value head.
- *
- * The rows are usually (query heads sharing that head) x (query positions): more rows per call are
- * faster. Row i sees positions [from[i], to[i]), to > from, counted from the start of block 0.
- * Scores are scaled by `scale`, then soft-capped if cap > 0. Nothing outside [least from, greatest
- * to) is read, and a row's result depends only on q, its own range and what is in it. The softmax
- * is online over tiles of 32 positions that begin at multiples of 32.
- */
-struct attend_args {
-    float *out; /* row i at out + out_at[i]: float[head_dim_v] */
-    const size_t *out_at;
-    const float *q; /* row i at q + q_at[i]: float[head_dim] */
-    const size_t *q_at;
-    const int *from, *to; /* [n_q] */
-    int n_q;
-    int head_dim, head_dim_v;
-    /* Per block of block_len positions: f16 [block_len][stride], pointing at this head's columns.
-     */
-    const uint16_t *const *k_block;
-    const uint16_t *const *v_block;
-    size_t stride;
-    int block_len;
-    float scale, cap;
-    float *scratch; /* attend_scratch_bytes(head_dim, head_dim_v), 64-byte aligned; per thread */
-};
-
-/* Bytes of scratch of one attend call, whatever n_q. */
-size_t attend_scratch_bytes(int head_dim, int head_dim_v);
 
 struct kernels {
     enum cpu_level level;
@@ -111,6 +82,9 @@ struct kernels {
     void (*rope)(float *x, const float *cos_sin, int n_head, int head_dim, int n_rot, bool neox);
     void (*f32_to_f16)(uint16_t *y, const float *x, int n); /* round to nearest even */
     void (*attend)(const struct attend_args *a);
+    /* part: n_part partial results of one row, one after the other, ascending; the first is
+     * overwritten. out: [head_dim_v]. */
+    void (*attend_join)(float *out, float *part, int n_part, int head_dim_v);
 };
 
 /* The table of a level that this machine has (cpu_level_choose). */

@@ -2,9 +2,10 @@
  * attention: the keys and values of a step's tokens, and what its queries see of them (private to
  * src/model).
  *
- * attention_plan cuts a batch into items; for each layer attention_store is called for every token
- * (scratch.position is set by then), then attention_item for every item, on any threads: it reads
- * scratch.q and writes scratch.att. The result of a row depends on its own sequence only.
+ * attention_plan cuts a batch into items. For each layer, in this order: attention_begin;
+ * attention_store for every token (scratch.position is set by then); attention_item for every item,
+ * on any threads; attention_join for every row that is wanted. It reads scratch.q and writes
+ * scratch.att. The bits of a row depend on its own sequence only.
  */
 #ifndef HEARTH_MODEL_ATTENTION_H
 #define HEARTH_MODEL_ATTENTION_H
@@ -15,17 +16,24 @@ struct attention {
     struct model *m;
     const struct kv_slab *kv;
     const struct batch *b;
-    int i_layer; /* set by the caller before the items of a layer run */
-    int n_tile;  /* of scratch.tile */
-    int n_part;  /* parts that the heads of a key head are cut into */
+    int n_tile; /* of scratch.tile */
+    /* Of global and of local layers: how many of scratch.stretch, and how many parts the heads of
+     * a key head are cut into. */
+    int n_stretch[2], n_part[2];
+    /* The layer at hand. */
+    int i_layer, kind;
     int n_items;
 };
 
 void attention_plan(struct attention *a, struct model *m, const struct kv_slab *kv,
                     const struct batch *b);
+void attention_begin(struct attention *a, int i_layer);
 /* Key and value of row t of the batch: [n_head_kv * head_dim] each. */
-void attention_store(const struct attention *a, int i_layer, int t, const float *k, const float *v);
+void attention_store(const struct attention *a, int t, const float *k, const float *v);
 /* ctx: struct attention. i_item in [0, n_items). */
 void attention_item(void *ctx, int i_item, int i_thread);
+/* If row t of the batch was attended in several stretches: their result, [n_head * head_dim], to
+ * att. Else att is left alone. */
+void attention_join(const struct attention *a, int t, float *att);
 
 #endif

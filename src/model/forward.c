@@ -180,7 +180,7 @@ static void qkv_out(void *ctx, int t, int i_thread)
     norm_heads(s, k, h->n_head_kv, s->l->k_norm);
     s->k->rope(q, angle, h->n_head, h->head_dim, h->n_rot, h->arch->rope_neox);
     s->k->rope(k, angle, h->n_head_kv, h->head_dim, h->n_rot, h->arch->rope_neox);
-    attention_store(&s->attention, s->i_layer, t, k, s->s->v + (size_t)t * n_kv);
+    attention_store(&s->attention, t, k, s->s->v + (size_t)t * n_kv);
 }
 
 static void attn_out(void *ctx, int t, int i_thread)
@@ -188,6 +188,8 @@ static void attn_out(void *ctx, int t, int i_thread)
     struct step *s = ctx;
     (void)i_thread;
     int n = s->h->n_head * s->h->head_dim;
+    bool last = s->i_layer == s->h->n_layer - 1; /* its rows are those of keep_out_rows */
+    attention_join(&s->attention, last ? s->b->out_row[t] : t, s->s->att + (size_t)t * n);
     set_input(s, s->s->att + (size_t)t * n, n, t);
 }
 
@@ -279,8 +281,8 @@ void model_forward(struct model *m, const struct kv_slab *kv, const struct batch
         each(s, attn_in, s->n);
         multiply(s, sc->xn, 3,
                  (struct product[]){{&l->q, sc->q, 0}, {&l->k, sc->k, 0}, {&l->v, sc->v, 0}});
+        attention_begin(&s->attention, s->i_layer);
         each(s, qkv_out, s->n);
-        s->attention.i_layer = s->i_layer;
         pool_run(m->opts.pool, attention_item, &s->attention, s->attention.n_items);
         if (s->i_layer == m->h.n_layer - 1)
             keep_out_rows(s);

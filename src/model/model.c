@@ -12,7 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define N_BATCH_LIMIT (1 << 16)
+#define N_BATCH_LIMIT        (1 << 16)
+#define STRETCHES_PER_THREAD 16
 
 /* general.file_type, numbered as llama.cpp does. */
 static const char *const file_types[] = {
@@ -102,8 +103,8 @@ static void copy_name(struct str name, char *ret, size_t size)
     ret[at] = '\0';
 }
 
-static int describe(const struct gguf *g, const struct hparams *h, struct model_info *ret,
-                    struct err *err)
+static int describe(const struct gguf *g, const struct hparams *h, enum kv_type kv_type,
+                    struct model_info *ret, struct err *err)
 {
     struct model_info info = {
         .n_layer = h->n_layer,
@@ -115,8 +116,9 @@ static int describe(const struct gguf *g, const struct hparams *h, struct model_
         .n_vocab = h->n_vocab,
         .n_ctx_train = h->n_ctx_train,
     };
-    info.kv_block_bytes = (uint64_t)h->n_layer * KV_BLOCK_LEN * (uint64_t)h->n_head_kv *
-                          (uint64_t)h->head_dim * 2 * sizeof(uint16_t);
+    info.kv_block_bytes =
+        (uint64_t)h->n_layer * (uint64_t)h->n_head_kv *
+        (kv_key_bytes(kv_type, h->head_dim) + kv_value_bytes(kv_type, h->head_dim));
     snprintf(info.arch, sizeof(info.arch), "%s", h->arch->name);
     struct str name = {NULL, 0};
     int rc = gguf_get_str(g, "general.name", &name, err);
@@ -129,11 +131,12 @@ static int describe(const struct gguf *g, const struct hparams *h, struct model_
     return 0;
 }
 
-int model_describe(const struct gguf *g, struct model_info *ret, struct err *err)
+int model_describe(const struct gguf *g, enum kv_type kv_type, struct model_info *ret,
+                   struct err *err)
 {
     struct hparams h;
     int rc = hparams_read(g, &h, err);
-    return rc != 0 ? rc : describe(g, &h, ret, err);
+    return rc != 0 ? rc : describe(g, &h, kv_type, ret, err);
 }
 
 /* Carves arrays out of one slab. With base NULL it only counts. */
@@ -177,17 +180,28 @@ static size_t act_bytes_max(const struct hparams *h)
     return max;
 }
 
-static void carve_thread(struct carver *c, const struct hparams *h, int n_ctx,
-                         struct thread_scratch *t)
+static void carve_thread(struct carver *c, const struct hparams *h, struct thread_scratch *t)
 {
-    size_t n_block = (size_t)n_ctx / KV_BLOCK_LEN + 1;
     size_t rows = (size_t)query_rows(h);
     t->attend = carve(c, attend_scratch_bytes(h->head_dim, h->head_dim), 1);
-    t->k_block = carve(c, n_block, sizeof(*t->k_block));
-    t->v_block = carve(c, n_block, sizeof(*t->v_block));
     t->q_at = carve(c, rows, sizeof(*t->q_at));
+    t->part_at = carve(c, rows, sizeof(*t->part_at));
     t->from = carve(c, rows, sizeof(*t->from));
     t->to = carve(c, rows, sizeof(*t->to));
+}
+
+/* Stretches of attention in a step: a tile each token, and what long ones are cut into. */
+static int n_stretch_max(const struct model_opts *o)
+{
+    return o->n_batch_max + STRETCHES_PER_THREAD * pool_n_threads(o->pool);
+}
+
+/* Partial results for two sequences of the greatest length; more of them need no cutting. One
+ * thread never cuts. */
+static size_t n_slot(const struct hparams *h, const struct model_opts *o)
+{
+    size_t n_piece = ((size_t)o->n_ctx_max + ATTEND_SPLIT - 1) / ATTEND_SPLIT;
+    return pool_n_threads(o->pool) == 1 || n_piece == 1 ? 0 : 2 * (size_t)h->n_head * n_piece;
 }
 
 static void carve_all(struct carver *c, const struct hparams *h, const struct model_opts *o,
@@ -212,10 +226,14 @@ static void carve_all(struct carver *c, const struct hparams *h, const struct mo
     s->position = carve(c, n, sizeof(*s->position));
     s->i_seq = carve(c, n, sizeof(*s->i_seq));
     s->tile = carve(c, n, sizeof(*s->tile));
+    s->i_tile = carve(c, n, sizeof(*s->i_tile));
+    for (int kind = 0; kind < 2; kind++)
+        s->stretch[kind] = carve(c, (size_t)n_stretch_max(o), sizeof(struct stretch));
+    s->part = carve(c, n_slot(h, o), attend_part_len(h->head_dim) * sizeof(float));
     s->thread = carve(c, (size_t)n_threads, sizeof(*s->thread));
     for (int i = 0; i < n_threads; i++) {
         struct thread_scratch unused;
-        carve_thread(c, h, o->n_ctx_max, c->base == NULL ? &unused : &s->thread[i]);
+        carve_thread(c, h, c->base == NULL ? &unused : &s->thread[i]);
     }
 }
 
@@ -265,7 +283,8 @@ static int load(struct model *m, const struct gguf *g, struct err *err)
     const struct model_opts *o = &m->opts;
     size_t bytes = 0;
     int rc;
-    if ((rc = hparams_read(g, &m->h, err)) != 0 || (rc = describe(g, &m->h, &m->info, err)) != 0 ||
+    if ((rc = hparams_read(g, &m->h, err)) != 0 ||
+        (rc = describe(g, &m->h, o->kv_type, &m->info, err)) != 0 ||
         (rc = plan(&m->h, o, &bytes, err)) != 0 ||
         (rc = weights_load(g, &m->h, o->kernels, o->n_ctx_max, &m->w, err)) != 0 ||
         (rc = packed_load(g, &m->w, m->h.n_layer, o, &m->packed, err)) != 0)
@@ -280,6 +299,8 @@ static int load(struct model *m, const struct gguf *g, struct err *err)
     carve_all(&c, &m->h, o, &m->s);
     CHECK(!c.overflow && c.at == bytes);
     m->query_rows = query_rows(&m->h);
+    m->n_stretch_max = n_stretch_max(o);
+    m->n_slot = n_slot(&m->h, o);
     m->layer_bytes = (size_t)(m->info.kv_block_bytes / (uint64_t)m->h.n_layer);
     for (int local = 0; local < 2; local++)
         rope_init(&m->rope[local], &m->h, local != 0, m->w.rope_factor);

@@ -17,9 +17,6 @@
 
 struct model;
 
-/* Tokens per block of keys and values: a power of two. */
-#define KV_BLOCK_LEN 32
-
 struct model_info {
     char arch[32];
     char name[128];
@@ -60,14 +57,15 @@ struct model_opts {
     const struct pack_files *pack;                                   /* NULL: packed in memory */
     void (*progress)(void *ctx, const char *stage, double fraction); /* NULL, or told of packing */
     void *progress_ctx;
-    int n_batch_max; /* tokens in one forward call */
-    int n_out_max;   /* rows of logits in one forward call */
-    int n_ctx_max;   /* longest sequence; at most n_ctx_train */
+    enum kv_type kv_type; /* how keys and values are stored */
+    int n_batch_max;      /* tokens in one forward call */
+    int n_out_max;        /* rows of logits in one forward call */
+    int n_ctx_max;        /* longest sequence; at most n_ctx_train */
 };
 
 /* Reads hyperparameters only; needs no tensors' data and no pool. ERR_CORRUPT, ERR_UNSUPPORTED. */
-int model_describe(const struct gguf *g, struct model_info *ret, struct err *err)
-    __attribute__((warn_unused_result));
+int model_describe(const struct gguf *g, enum kv_type kv_type, struct model_info *ret,
+                   struct err *err) __attribute__((warn_unused_result));
 /* Bytes of scratch that model_new would allocate with these options. */
 int model_scratch_bytes(const struct gguf *g, const struct model_opts *opts, uint64_t *ret,
                         struct err *err) __attribute__((warn_unused_result));
@@ -79,8 +77,8 @@ const struct model_info *model_info(const struct model *m);
 const struct pack_report *model_pack_report(const struct model *m);
 
 /*
- * Keys and values: a slab of blocks; block i starts at base + i * kv_block_bytes. Layout inside a
- * block is the model's own (per layer: K then V, [KV_BLOCK_LEN][n_head_kv * head_dim] f16).
+ * Keys and values: a slab of blocks of KV_BLOCK_LEN tokens; block i starts at base + i *
+ * kv_block_bytes. In a block: [n_layer][n_head_kv], each as kernels/attend.h says.
  */
 struct kv_slab {
     uint8_t *base; /* 64-byte aligned */

@@ -19,15 +19,27 @@
 #define QUERY_ROWS 64
 
 struct thread_scratch {
-    void *attend;                        /* attend_scratch_bytes */
-    const uint16_t **k_block, **v_block; /* [blocks of n_ctx_max] */
-    size_t *q_at;                        /* [query_rows] */
-    int *from, *to;                      /* [query_rows] */
+    void *attend;           /* attend_scratch_bytes */
+    size_t *q_at, *part_at; /* [query_rows] */
+    int *from, *to;         /* [query_rows] */
+};
+
+/* How the positions that a tile sees are shared by items. */
+struct tile_cut {
+    int piece0, n_piece; /* what it sees, in pieces of ATTEND_SPLIT positions */
+    int n_stretch;       /* 1: attended in one go */
+    size_t slot;         /* else: partial results [tile rows][n_head][n_piece] from here on */
 };
 
 /* Consecutive positions of one sequence, attended together. */
 struct query_tile {
-    int i_seq, t0, n; /* rows [t0, t0 + n) of the batch */
+    int i_seq, t0, n;       /* rows [t0, t0 + n) of the batch */
+    struct tile_cut cut[2]; /* in global and in local layers */
+};
+
+/* Positions [from, to) for the rows of a tile. */
+struct stretch {
+    int i_tile, from, to;
 };
 
 struct scratch {
@@ -43,6 +55,9 @@ struct scratch {
     int *position;           /* [n] */
     int *i_seq;              /* [n] */
     struct query_tile *tile; /* [n] */
+    int *i_tile;             /* [n] */
+    struct stretch *stretch[2];    /* [n_stretch_max] of global and of local layers */
+    float *part;                   /* [n_slot, attend_part_len(head_dim)] */
     struct thread_scratch *thread; /* [n_threads] */
 };
 
@@ -54,6 +69,8 @@ struct model {
     struct model_info info;
     struct model_opts opts;
     int query_rows;     /* rows of one attention item, at most */
+    int n_stretch_max;  /* in a step */
+    size_t n_slot;      /* partial results of a layer's attention, at most */
     size_t layer_bytes; /* of one layer in a block of keys and values: K, then V */
     uint8_t *slab;      /* the scratch memory */
     struct scratch s;

@@ -159,7 +159,7 @@ static void describe(const struct load_opts *o, struct loaded *l, const struct m
 static int load_weights(const struct load_opts *o, struct loaded *l, struct err *err)
 {
     struct model_info info;
-    int rc = model_describe(l->gguf, &info, err);
+    int rc = model_describe(l->gguf, o->kv_type, &info, err);
     if (rc != 0)
         return rc;
     if (tokenizer_n_vocab(l->tokenizer) > (size_t)info.n_vocab)
@@ -169,6 +169,7 @@ static int load_weights(const struct load_opts *o, struct loaded *l, struct err 
     struct model_opts m = {
         .kernels = o->kernels,
         .pool = o->pool,
+        .kv_type = o->kv_type,
         .pack = o->pack,
         .progress = o->progress,
         .progress_ctx = o->progress_ctx,

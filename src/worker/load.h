@@ -18,6 +18,7 @@ struct load_opts {
     const int *fd; /* [n_fds] parts of the model file */
     int n_fds;
     int64_t n_ctx, n_seq, kv_bytes; /* 0: computed */
+    enum kv_type kv_type;           /* how keys and values are stored */
     uint64_t budget_bytes;
     const struct pack_files *pack; /* or NULL: packed in memory */
     struct pool *pool;             /* borrowed */

@@ -39,8 +39,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
         abort();
     if (gguf_open_memory(data, len, &g, &err) != 0)
         return 0;
-    struct model_opts o = {kernels_get(cpu_level_detect()), pool, 2, 1, 2};
-    if (model_describe(g, &info, &err) == 0 && info.n_ctx_train >= 2 &&
+    struct model_opts o = {.kernels = kernels_get(cpu_level_detect()),
+                           .pool = pool,
+                           .kv_type = len > 0 && data[len - 1] % 2 ? KV_Q8_0 : KV_F16,
+                           .n_batch_max = 2,
+                           .n_out_max = 1,
+                           .n_ctx_max = 2};
+    if (model_describe(g, o.kv_type, &info, &err) == 0 && info.n_ctx_train >= 2 &&
         model_scratch_bytes(g, &o, &scratch, &err) == 0 && scratch < (uint64_t)64 << 20 &&
         model_new(g, &o, &m, &err) == 0) {
         if (info.n_params < SMALL && info.n_layer < 64 && info.kv_block_bytes < (uint64_t)64 << 20)

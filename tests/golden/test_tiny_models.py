@@ -12,7 +12,7 @@ sys.path.insert(0, str(HERE.parent.parent / "scripts"))
 sys.path.insert(0, str(HERE))
 
 from compare import hearth_logits, relative_error  # noqa: E402
-from make_tiny_models import MODELS, N_VOCAB, ROWS, make_all, text_ids  # noqa: E402
+from make_tiny_models import MODELS, N_VOCAB, ROWS, Maker, make_all, text_ids  # noqa: E402
 from reference import Reference  # noqa: E402
 
 
@@ -66,3 +66,31 @@ def test_same_bits(hearth_bin, folder, name):
     for other, got in zip(others[1:], together[2:]):
         alone, = hearth(hearth_bin, folder, name, [other], 80, "--threads", 1)
         assert got.tobytes() == alone.tobytes()
+
+
+@pytest.mark.parametrize("name, window", [("llama-tied-q8", None), ("gemma3", 270),
+                                          ("phi3-window", 24)])
+def test_pieces(hearth_bin, tmp_path, name, window):
+    """Several pieces of attention (256 positions each): read in chunks of any size or token by
+    token, as when text is written, by one thread or by more than there are heads."""
+    maker = Maker(name, tmp_path / f"{name}.gguf")
+    maker.n_ctx = 1024
+    if window:
+        maker.keys = {**maker.keys, "attention.sliding_window": window}
+    maker.make()
+    ids = [(i * i * 7 + i // 3) % N_VOCAB for i in range(600)]
+
+    def run(sequences, chunk, threads):
+        return hearth_logits(hearth_bin, tmp_path / f"{name}.gguf", sequences, N_VOCAB, chunk,
+                             "--ctx", maker.n_ctx, "--threads", threads)
+
+    whole, = run([ids], 600, 1)
+    reference = Reference(tmp_path / f"{name}.gguf", n_ctx=maker.n_ctx, kv_f16=True)
+    # The worst of 600 positions; what is left is the rounding of keys and values.
+    assert relative_error(reference.logits(ids), whole) < 4e-3
+    for chunk, threads in ((1, 1), (1, 7), (100, 2), (256, 3), (600, 5)):
+        got, = run([ids], chunk, threads)
+        assert got.tobytes() == whole.tobytes(), (chunk, threads)
+    together = run([ids[:290], ids, ids[::-1]], 37, 3)
+    assert together[1].tobytes() == whole.tobytes()
+    assert together[0].tobytes() == whole[:290].tobytes()

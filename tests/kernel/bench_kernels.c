@@ -199,34 +199,79 @@ static void bench_ops(const struct kernels *k)
     printf(" f32_to_f16 %.1f\n", N / t);
 }
 
-/* n_q rows that see 512 positions, head_dim 64 or 128: multiply-adds of both products. */
-static void bench_attend(const struct kernels *k)
+/* Attention of n rows over `len` positions of each of n_head heads, one after the other. */
+struct attend_bench {
+    const struct kernels *k;
+    enum kv_type type;
+    int dim, len, n_head;
+    struct check_buf kv, scratch;
+    uint32_t block[1 << 10];
+};
+
+static void attend_heads(struct attend_bench *b, int n)
 {
-    enum { LEN = 512, ROWS = 64, DIM_MAX = 128 };
-    static _Alignas(64) uint16_t kv[2][LEN * DIM_MAX];
+    enum { ROWS = 64, DIM_MAX = 128 };
     static _Alignas(64) float q[ROWS * DIM_MAX], out[ROWS * DIM_MAX];
-    const uint16_t *kb = kv[0], *vb = kv[1];
     size_t at[ROWS];
     int from[ROWS] = {0}, to[ROWS];
-    for (int i = 0; i < LEN * DIM_MAX; i++)
-        kv[0][i] = kv[1][i] = f32_to_f16(check_gauss());
-    fill_floats(q, ROWS * DIM_MAX, FILL_SANE);
-    for (int dim = 64; dim <= DIM_MAX; dim *= 2) {
-        struct check_buf scratch = check_buf_new((attend_scratch_bytes(dim, dim) + 63) / 64 * 64);
-        printf("%-10s attend, head_dim %d, multiply-adds per cycle by rows:",
-               cpu_level_name(k->level), dim);
-        for (int n = 1; n <= ROWS; n *= 4) {
-            double t;
-            for (int i = 0; i < n; i++) {
-                at[i] = (size_t)(i * dim);
-                to[i] = LEN;
-            }
-            BEST(t, k->attend(&(struct attend_args){out, at, q, at, from, to, n, dim, dim, &kb, &vb,
-                                                    (size_t)dim, LEN, 0.1f, 0, scratch.ptr}));
-            printf("  %d: %.1f", n, 2.0 * LEN * dim * n / t);
-        }
-        printf("\n");
-        check_buf_free(&scratch);
+    size_t head = kv_key_bytes(b->type, b->dim) + kv_value_bytes(b->type, b->dim);
+    for (int i = 0; i < n; i++) {
+        at[i] = (size_t)(i * b->dim);
+        to[i] = b->len;
+        q[i * b->dim] = 1;
+    }
+    for (int h = 0; h < b->n_head; h++)
+        b->k->attend(&(struct attend_args){.type = b->type,
+                                           .kv = (uint8_t *)b->kv.ptr + (size_t)h * head,
+                                           .block_bytes = (size_t)b->n_head * head,
+                                           .block = b->block,
+                                           .out = out,
+                                           .out_at = at,
+                                           .q = q,
+                                           .q_at = at,
+                                           .from = from,
+                                           .to = to,
+                                           .n_q = n,
+                                           .head_dim = b->dim,
+                                           .head_dim_v = b->dim,
+                                           .scale = 0.1f,
+                                           .scratch = b->scratch.ptr});
+}
+
+/* Multiply-adds of both products; bytes of keys and values. */
+static void bench_attend_kind(const struct kernels *k, enum kv_type type, int dim, int len,
+                              int n_head)
+{
+    struct attend_bench b = {.k = k, .type = type, .dim = dim, .len = len, .n_head = n_head};
+    size_t block = (kv_key_bytes(type, dim) + kv_value_bytes(type, dim)) * (size_t)n_head;
+    size_t n_block = (size_t)len / KV_BLOCK_LEN;
+    b.kv = check_buf_new(block * n_block);
+    b.scratch = check_buf_new((attend_scratch_bytes(dim, dim) + 63) / 64 * 64);
+    memset(b.kv.ptr, 0, b.kv.size);
+    for (size_t i = 0; i < n_block; i++)
+        b.block[i] = (uint32_t)(i * 7 % n_block);
+    printf("%-10s attend %-4s head_dim %3d, %5d positions, %d heads:", cpu_level_name(k->level),
+           kv_type_name(type), dim, len, n_head);
+    for (int n = 1; n <= 64; n *= n == 8 ? 8 : 2) {
+        double t;
+        BEST(t, attend_heads(&b, n));
+        printf("  %d: %.1f", n, 2.0 * n_head * len * dim * n / t);
+        if (n <= 8)
+            printf(" (%.1f B)", (double)b.kv.size / t);
+        fflush(stdout);
+    }
+    printf("\n");
+    check_buf_free(&b.kv);
+    check_buf_free(&b.scratch);
+}
+
+static void bench_attend(const struct kernels *k)
+{
+    printf("attention: multiply-adds per cycle by rows (bytes of keys and values)\n");
+    for (int type = 0; type < KV_TYPES; type++) {
+        bench_attend_kind(k, (enum kv_type)type, 64, 512, 1);
+        bench_attend_kind(k, (enum kv_type)type, 128, 512, 1);
+        bench_attend_kind(k, (enum kv_type)type, 128, 1 << 14, 8);
     }
 }
 

@@ -11,72 +11,83 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ROWS_MAX 140
-#define LEN_MAX  700
-#define DIM_MAX  260
+#define ROWS_MAX   140
+#define LEN_MAX    1100
+#define BLOCKS_MAX (LEN_MAX / KV_BLOCK_LEN + 1)
+#define DIM_MAX    260
+#define PIECES_MAX (LEN_MAX / ATTEND_SPLIT + 1)
 
 struct scene {
-    int block_len, n_blocks, dim, dim_v, len;
-    size_t stride;
-    struct check_buf k, v; /* f16 [n_blocks * block_len][stride], the blocks shuffled */
-    const uint16_t *k_block[LEN_MAX], *v_block[LEN_MAX];
+    enum kv_type type;
+    int n_blocks, dim, dim_v, len;
+    struct check_buf kv; /* n_blocks blocks, shuffled, each with other things around this head's */
+    size_t block_bytes, kv_at;
+    uint32_t block[BLOCKS_MAX];
     struct check_buf q;
     struct check_buf scratch;
     float scale, cap;
 };
 
-static void fill_half(uint16_t *to, size_t n)
+/* Positions [from, to) get a random key and value plus `add`, which may be NaN. */
+static void fill(struct scene *s, float add, int from, int to)
 {
-    for (size_t i = 0; i < n; i++)
-        to[i] = f32_to_f16(check_gauss());
+    float k[DIM_MAX], v[DIM_MAX];
+    for (int pos = from; pos < to; pos++) {
+        uint8_t *kv = (uint8_t *)s->kv.ptr + s->block[pos / KV_BLOCK_LEN] * s->block_bytes;
+        for (int i = 0; i < s->dim; i++)
+            k[i] = check_gauss() + add;
+        for (int i = 0; i < s->dim_v; i++)
+            v[i] = check_gauss() + add;
+        kv_store(s->type, kv + s->kv_at, pos % KV_BLOCK_LEN, k, s->dim, v, s->dim_v);
+    }
 }
 
-static void scene_init(struct scene *s, int dim, int dim_v, int block_len, int len, float cap)
+static void scene_init(struct scene *s, enum kv_type type, int dim, int dim_v, int len, float cap)
 {
-    *s = (struct scene){.dim = dim, .dim_v = dim_v, .block_len = block_len, .len = len};
-    s->n_blocks = (len + block_len - 1) / block_len;
-    s->stride = (size_t)(dim > dim_v ? dim : dim_v) + 24;
+    *s = (struct scene){.type = type, .dim = dim, .dim_v = dim_v, .len = len, .cap = cap};
+    s->n_blocks = (len + KV_BLOCK_LEN - 1) / KV_BLOCK_LEN;
     s->scale = 1 / sqrtf((float)dim);
-    s->cap = cap;
-    size_t n = (size_t)(s->n_blocks * block_len) * s->stride;
-    s->k = check_buf_new(n * 2);
-    s->v = check_buf_new(n * 2);
+    s->kv_at = 128;
+    s->block_bytes = s->kv_at + kv_key_bytes(type, dim) + kv_value_bytes(type, dim_v);
+    s->kv = check_buf_new(s->block_bytes * (size_t)s->n_blocks);
     s->q = check_buf_new((size_t)ROWS_MAX * (size_t)dim * 4);
     s->scratch = check_buf_new((attend_scratch_bytes(dim, dim_v) + 63) / 64 * 64);
-    fill_half(s->k.ptr, n);
-    fill_half(s->v.ptr, n);
+    memset(s->kv.ptr, 0xff, s->kv.size); /* NaN in f16 */
+    memset(s->scratch.ptr, 0xff, s->scratch.size);
     for (int i = 0; i < ROWS_MAX * dim; i++)
         ((float *)s->q.ptr)[i] = 3 * check_gauss();
-    for (int i = 0; i < s->n_blocks; i++) {
-        size_t at = (size_t)((i * 7 + 3) % s->n_blocks) * (size_t)block_len * s->stride;
-        if (s->n_blocks % 7 == 0)
-            at = (size_t)(s->n_blocks - 1 - i) * (size_t)block_len * s->stride;
-        s->k_block[i] = (uint16_t *)s->k.ptr + at;
-        s->v_block[i] = (uint16_t *)s->v.ptr + at;
-    }
+    for (int i = 0; i < s->n_blocks; i++)
+        s->block[i] =
+            (uint32_t)(s->n_blocks % 7 == 0 ? s->n_blocks - 1 - i : (i * 7 + 3) % s->n_blocks);
+    fill(s, 0, 0, len);
 }
 
 static void scene_release(struct scene *s)
 {
-    check_buf_free(&s->k);
-    check_buf_free(&s->v);
+    check_buf_free(&s->kv);
     check_buf_free(&s->q);
     check_buf_free(&s->scratch);
 }
 
-/* Rows index[0..n) with their ranges; out[i] for row index[i]. */
+/* Rows index[0..n) with their ranges; out[i] for row index[i]. part: NULL or where partial results
+ * go, row i's from part_at[i] on. */
 static void attend(const struct kernels *k, struct scene *s, const int *index, const int *from,
-                   const int *to, int n, float *out)
+                   const int *to, int n, float *out, float *part, int piece0)
 {
-    size_t q_at[ROWS_MAX], out_at[ROWS_MAX];
+    size_t q_at[ROWS_MAX], out_at[ROWS_MAX], part_at[ROWS_MAX];
     int row_from[ROWS_MAX], row_to[ROWS_MAX];
     for (int i = 0; i < n; i++) {
         q_at[i] = (size_t)index[i] * (size_t)s->dim;
         out_at[i] = (size_t)index[i] * (size_t)s->dim_v;
+        part_at[i] = (size_t)index[i] * PIECES_MAX;
         row_from[i] = from[index[i]];
         row_to[i] = to[index[i]];
     }
-    k->attend(&(struct attend_args){.out = out,
+    k->attend(&(struct attend_args){.type = s->type,
+                                    .kv = (uint8_t *)s->kv.ptr + s->kv_at,
+                                    .block_bytes = s->block_bytes,
+                                    .block = s->block,
+                                    .out = out,
                                     .out_at = out_at,
                                     .q = s->q.ptr,
                                     .q_at = q_at,
@@ -85,12 +96,11 @@ static void attend(const struct kernels *k, struct scene *s, const int *index, c
                                     .n_q = n,
                                     .head_dim = s->dim,
                                     .head_dim_v = s->dim_v,
-                                    .k_block = s->k_block,
-                                    .v_block = s->v_block,
-                                    .stride = s->stride,
-                                    .block_len = s->block_len,
                                     .scale = s->scale,
                                     .cap = s->cap,
+                                    .part = part,
+                                    .part_at = part_at,
+                                    .piece0 = piece0,
                                     .scratch = s->scratch.ptr});
 }
 
@@ -116,15 +126,15 @@ static void check_against_generic(const struct kernels *k, struct scene *s, int 
         index[i] = i;
     for (int i = 0; i < n * s->dim_v; i++)
         out[i] = want[i] = NAN;
-    attend(k, s, index, from, to, n, out);
-    attend(kernels_get(CPU_GENERIC), s, index, from, to, n, want);
+    attend(k, s, index, from, to, n, out, NULL, 0);
+    attend(kernels_get(CPU_GENERIC), s, index, from, to, n, want, NULL, 0);
     check_n_done++;
     for (int i = 0; i < n * s->dim_v; i++) {
         if (fabsf(out[i] - want[i]) <= 1e-5f * 4)
             continue;
-        check_fail("%s attend dim %d/%d block %d row %d of %d [%d,%d) cap %g: %.9g, not %.9g",
-                   cpu_level_name(k->level), s->dim, s->dim_v, s->block_len, i / s->dim_v, n,
-                   from[i / s->dim_v], to[i / s->dim_v], (double)s->cap, (double)out[i],
+        check_fail("%s attend %s dim %d/%d row %d of %d [%d,%d) cap %g: %.9g, not %.9g",
+                   cpu_level_name(k->level), kv_type_name(s->type), s->dim, s->dim_v, i / s->dim_v,
+                   n, from[i / s->dim_v], to[i / s->dim_v], (double)s->cap, (double)out[i],
                    (double)want[i]);
         return;
     }
@@ -142,13 +152,13 @@ static void check_alone(const struct kernels *k, struct scene *s, int n, const i
                 index[m++] = n - 1 - i;
         if (m == 0)
             continue;
-        attend(k, s, index, from, to, m, out);
+        attend(k, s, index, from, to, m, out, NULL, 0);
         check_n_done++;
         for (int i = 0; i < m; i++) {
             size_t at = (size_t)index[i] * (size_t)s->dim_v;
             if (memcmp(out + at, all + at, (size_t)s->dim_v * 4) != 0) {
-                check_fail("%s attend dim %d: row %d of %d differs among %d",
-                           cpu_level_name(k->level), s->dim, index[i], n, m);
+                check_fail("%s attend %s dim %d: row %d of %d differs among %d",
+                           cpu_level_name(k->level), kv_type_name(s->type), s->dim, index[i], n, m);
                 return;
             }
         }
@@ -161,44 +171,110 @@ static void check_outside(const struct kernels *k, struct scene *s, const int *f
 {
     static float out[ROWS_MAX * DIM_MAX];
     int index = 0;
-    for (int pos = 0; pos < s->n_blocks * s->block_len; pos++) {
-        if (pos >= from[0] && pos < to[0])
-            continue;
-        size_t at = (size_t)(pos % s->block_len) * s->stride;
-        for (int i = 0; i < s->dim; i++)
-            ((uint16_t *)s->k_block[pos / s->block_len])[at + (size_t)i] = 0x7e00;
-        for (int i = 0; i < s->dim_v; i++)
-            ((uint16_t *)s->v_block[pos / s->block_len])[at + (size_t)i] = 0x7e00;
-    }
-    attend(k, s, &index, from, to, 1, out);
+    fill(s, NAN, 0, from[0]);
+    fill(s, NAN, to[0], s->len);
+    attend(k, s, &index, from, to, 1, out, NULL, 0);
     check_n_done++;
     if (memcmp(out, all, (size_t)s->dim_v * 4) != 0)
-        check_fail("%s attend dim %d: what lies outside [%d,%d) changes a row",
-                   cpu_level_name(k->level), s->dim, from[0], to[0]);
+        check_fail("%s attend %s dim %d: what lies outside [%d,%d) changes a row",
+                   cpu_level_name(k->level), kv_type_name(s->type), s->dim, from[0], to[0]);
+}
+
+/* Pieces computed by several calls and joined afterwards: the same bits. */
+static void check_parts(const struct kernels *k, struct scene *s, int n, const int *from,
+                        const int *to, const float *all)
+{
+    static float part[ROWS_MAX * PIECES_MAX * (DIM_MAX + 32)];
+    float out[DIM_MAX];
+    int index[ROWS_MAX], cut_from[ROWS_MAX], cut_to[ROWS_MAX];
+    const size_t len = attend_part_len(s->dim_v);
+    for (int piece = 0, end; piece * ATTEND_SPLIT < s->len; piece = end) {
+        end = piece + check_int(1, 2);
+        for (int i = 0; i < n; i++) {
+            index[i] = i;
+            cut_from[i] = from[i] > piece * ATTEND_SPLIT ? from[i] : piece * ATTEND_SPLIT;
+            cut_to[i] = to[i] < end * ATTEND_SPLIT ? to[i] : end * ATTEND_SPLIT;
+        }
+        /* Slots are counted from piece 0, and given from `piece` on. */
+        attend(k, s, index, cut_from, cut_to, n, NULL, part + (size_t)piece * len, piece);
+    }
+    check_n_done++;
+    for (int i = 0; i < n; i++) {
+        const int first = from[i] / ATTEND_SPLIT, last = (to[i] - 1) / ATTEND_SPLIT;
+        k->attend_join(out, part + ((size_t)i * PIECES_MAX + (size_t)first) * len, last - first + 1,
+                       s->dim_v);
+        if (memcmp(out, all + (size_t)i * (size_t)s->dim_v, (size_t)s->dim_v * 4) == 0)
+            continue;
+        check_fail("%s attend %s dim %d: row %d of %d [%d,%d) differs when its pieces are joined",
+                   cpu_level_name(k->level), kv_type_name(s->type), s->dim, i, n, from[i], to[i]);
+        return;
+    }
+}
+
+/* Half a step of q8_0; f16 to its rounding. A value that is not finite stays visible. */
+static void check_store(enum kv_type type)
+{
+    float k[40], v[40] = {0};
+    struct check_buf b = check_buf_new(kv_key_bytes(type, 40) + kv_value_bytes(type, 40));
+    size_t q_at = 0, out_at = 0;
+    int from = 0, to = 1;
+    uint32_t block = 0;
+    static float scratch[1 << 17], out[40];
+    for (int i = 0; i < 40; i++)
+        k[i] = v[i] = (float)(i - 20) * 0.37f;
+    v[33] = INFINITY;
+    kv_store(type, b.ptr, 0, k, 40, v, 40);
+    kernels_get(CPU_GENERIC)
+        ->attend(&(struct attend_args){.type = type,
+                                       .kv = b.ptr,
+                                       .block = &block,
+                                       .out = out,
+                                       .out_at = &out_at,
+                                       .q = k,
+                                       .q_at = &q_at,
+                                       .from = &from,
+                                       .to = &to,
+                                       .n_q = 1,
+                                       .head_dim = 40,
+                                       .head_dim_v = 40,
+                                       .scratch = scratch});
+    const float step = type == KV_F16 ? 7.4f / 2048 : 7.4f / 127 / 2 * 1.01f;
+    check_n_done++;
+    for (int i = 0; i < 32; i++)
+        if (!(fabsf(out[i] - v[i]) <= step))
+            check_fail("kv_store %s: %g comes back as %g", kv_type_name(type), (double)v[i],
+                       (double)out[i]);
+    if (isfinite(out[33]))
+        check_fail("kv_store %s: infinity comes back as %g", kv_type_name(type), (double)out[33]);
+    check_buf_free(&b);
 }
 
 void check_attend(const struct kernels *k)
 {
     static const struct {
-        int dim, dim_v, block_len, len, n;
+        int dim, dim_v, len, n;
         float cap;
     } c[] = {
-        {64, 64, 32, 1, 1, 0},     {64, 64, 32, 70, 3, 0},     {64, 64, 16, 300, 9, 0},
-        {128, 128, 64, 333, 4, 0}, {256, 256, 32, 200, 8, 50}, {80, 80, 32, 100, 5, 0},
-        {100, 100, 32, 95, 7, 0},  {96, 64, 8, 64, 2, 30},     {20, 12, 1, 40, 6, 0},
-        {64, 64, 32, 512, 140, 0}, {256, 256, 128, 600, 4, 0}, {3, 5, 4, 33, 3, 0},
-        {128, 128, 32, 700, 1, 0},
+        {64, 64, 1, 1, 0},      {64, 64, 70, 3, 0},      {64, 64, 300, 9, 0},
+        {128, 128, 333, 4, 0},  {256, 256, 260, 8, 50},  {80, 80, 100, 5, 0},
+        {100, 100, 95, 7, 0},   {96, 64, 64, 2, 30},     {20, 12, 40, 6, 0},
+        {64, 64, 512, 140, 0},  {256, 256, 600, 4, 0},   {3, 5, 33, 3, 0},
+        {128, 128, 1100, 1, 0}, {128, 128, 1024, 65, 0}, {48, 48, 257, 13, 0},
     };
     static float all[ROWS_MAX * DIM_MAX];
-    for (size_t i = 0; i < sizeof c / sizeof c[0] * 3; i++) {
+    const size_t n_scene = sizeof c / sizeof c[0];
+    for (size_t i = 0; i < n_scene * 3 * KV_TYPES; i++) {
         struct scene s;
-        int from[ROWS_MAX], to[ROWS_MAX], n = c[i / 3].n;
-        scene_init(&s, c[i / 3].dim, c[i / 3].dim_v, c[i / 3].block_len, c[i / 3].len,
-                   c[i / 3].cap);
+        const size_t j = i / (3 * KV_TYPES);
+        int from[ROWS_MAX], to[ROWS_MAX], n = c[j].n;
+        scene_init(&s, (enum kv_type)(i / 3 % KV_TYPES), c[j].dim, c[j].dim_v, c[j].len, c[j].cap);
         ranges(&s, (int)(i % 3), n, from, to);
         check_against_generic(k, &s, n, from, to, all);
         check_alone(k, &s, n, from, to, all);
+        check_parts(k, &s, n, from, to, all);
         check_outside(k, &s, from, to, all);
         scene_release(&s);
     }
+    for (int t = 0; t < KV_TYPES; t++)
+        check_store((enum kv_type)t);
 }

@@ -139,12 +139,13 @@ static void test_sound(void **state)
     (void)state;
     assert_int_equal(pool_new(2, &pool, &err), 0);
     struct model_opts o = options(pool);
-    assert_int_equal(model_describe(g, &info, &err), 0);
+    assert_int_equal(model_describe(g, KV_F16, &info, &err), 0);
     assert_string_equal(info.arch, "llama");
     assert_string_equal(info.file_type, "F32");
     assert_int_equal(info.head_dim, 8);
     assert_int_equal(info.n_vocab, 40);
-    assert_int_equal(info.kv_block_bytes, 2 * KV_BLOCK_LEN * 2 * 8 * 2 * 2);
+    /* Keys of 8 dims; values of 8, padded to 16. */
+    assert_int_equal(info.kv_block_bytes, 2 * KV_BLOCK_LEN * 2 * (8 + 16) * 2);
     assert_int_equal(info.n_params, 40 * 32 + 32 + 2 * (64 + 2 * 32 * 32 + 2 * 512 + 3 * 2048));
     assert_int_equal(model_scratch_bytes(g, &o, &scratch, &err), 0);
     assert_true(scratch > 0 && scratch < 1 << 20);
@@ -272,7 +273,7 @@ static void test_vocabulary_longer_than_embeddings(void **state)
     maker_tensor(&m, "token_embd.weight", DTYPE_F32, 32, 40);
     uint8_t *bytes = maker_finish(&m, &len);
     assert_int_equal(gguf_open_memory(bytes, len, &g, &err), 0);
-    assert_int_equal(model_describe(g, &info, &err), ERR_CORRUPT);
+    assert_int_equal(model_describe(g, KV_F16, &info, &err), ERR_CORRUPT);
     assert_string_equal(err.param, "tokenizer.ggml.tokens");
     gguf_free(g);
     free(bytes);
@@ -287,7 +288,7 @@ static void test_odd_name(void **state)
     struct err err = {0};
     (void)state;
     struct gguf *g = make(&lie, &bytes);
-    assert_int_equal(model_describe(g, &info, &err), 0);
+    assert_int_equal(model_describe(g, KV_F16, &info, &err), 0);
     assert_string_equal(info.name, "a?[1m?\xc3\xa9??");
     gguf_free(g);
     free(bytes);
@@ -296,7 +297,7 @@ static void test_odd_name(void **state)
     strcpy(longer + 126, "\xc3\xa9y");
     lie.text = longer;
     g = make(&lie, &bytes);
-    assert_int_equal(model_describe(g, &info, &err), 0);
+    assert_int_equal(model_describe(g, KV_F16, &info, &err), 0);
     assert_int_equal(strlen(info.name), 126);
     gguf_free(g);
     free(bytes);

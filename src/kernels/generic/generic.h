@@ -34,5 +34,6 @@ void k_softcap_generic(float *y, float cap, int n);
 void k_rope_generic(float *x, const float *cos_sin, int n_head, int head_dim, int n_rot, bool neox);
 void k_f32_to_f16_generic(uint16_t *y, const float *x, int n);
 void k_attend_generic(const struct attend_args *a);
+void k_attend_join_generic(float *out, float *part, int n_part, int head_dim_v);
 
 #endif

@@ -218,4 +218,5 @@ const struct kernels kernels_generic = {
     .rope = k_rope_generic,
     .f32_to_f16 = k_f32_to_f16_generic,
     .attend = k_attend_generic,
+    .attend_join = k_attend_join_generic,
 };

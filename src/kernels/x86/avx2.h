@@ -75,5 +75,6 @@ void k_softcap_avx2(float *y, float cap, int n);
 void k_rope_avx2(float *x, const float *cos_sin, int n_head, int head_dim, int n_rot, bool neox);
 void k_f32_to_f16_avx2(uint16_t *y, const float *x, int n);
 void k_attend_avx2(const struct attend_args *a);
+void k_attend_join_avx2(float *out, float *part, int n_part, int head_dim_v);
 
 #endif

@@ -20,4 +20,5 @@ const struct kernels kernels_avx2 = {
     .rope = k_rope_avx2,
     .f32_to_f16 = k_f32_to_f16_avx2,
     .attend = k_attend_avx2,
+    .attend_join = k_attend_join_avx2,
 };

@@ -1,0 +1,130 @@
+/*
+ * attend: keys and values as they are stored (attend.h has the layout), and the sizes of what
+ * attention needs. The same code at every level: scattering a key's column over its block costs
+ * more than converting it.
+ */
+#include "kernels/attend.h"
+#include "tensor/dtype.h"
+
+#include <math.h>
+#include <string.h>
+
+static const char *const names[KV_TYPES] = {[KV_F16] = "f16", [KV_Q8_0] = "q8_0"};
+
+const char *kv_type_name(enum kv_type t)
+{
+    return names[t];
+}
+
+bool kv_type_parse(const char *name, enum kv_type *ret)
+{
+    for (int t = 0; t < KV_TYPES; t++)
+        if (strcmp(name, names[t]) == 0) {
+            *ret = (enum kv_type)t;
+            return true;
+        }
+    return false;
+}
+
+static size_t pad(size_t n, size_t to)
+{
+    return (n + to - 1) / to * to;
+}
+
+static size_t scale_bytes(int dim)
+{
+    return pad((size_t)dim, 32) / 32 * KV_BLOCK_LEN * sizeof(uint16_t);
+}
+
+size_t attend_part_len(int head_dim_v)
+{
+    return pad((size_t)head_dim_v, 16) + 16;
+}
+
+size_t attend_scratch_bytes(int head_dim, int head_dim_v)
+{
+    /* Of every row: q, the scores of a piece, two partial results; weights of some rows times the
+     * scales of the values (attend_vec.h). */
+    const size_t row =
+        pad((size_t)head_dim, 16) + 16 + ATTEND_SPLIT + 16 + 2 * attend_part_len(head_dim_v);
+    const size_t weights = pad((size_t)head_dim_v, 32) / 32 * ATTEND_TILE_ROWS * KV_BLOCK_LEN;
+    return (ATTEND_ROWS * row + weights) * sizeof(float);
+}
+
+size_t kv_key_bytes(enum kv_type t, int head_dim)
+{
+    size_t n = (size_t)head_dim * KV_BLOCK_LEN;
+    return t == KV_F16 ? n * sizeof(uint16_t) : pad(n, 64) + scale_bytes(head_dim);
+}
+
+size_t kv_value_bytes(enum kv_type t, int head_dim_v)
+{
+    size_t n = pad((size_t)head_dim_v, 16) * KV_BLOCK_LEN;
+    return t == KV_F16 ? n * sizeof(uint16_t) : n + scale_bytes(head_dim_v);
+}
+
+/* n <= 32 numbers to 8 bits, and the scale. */
+static uint16_t quantize(int8_t *q, const float *x, int n)
+{
+    float max = 0, sum = 0;
+    for (int i = 0; i < n; i++) {
+        const float a = fabsf(x[i]);
+        max = a > max ? a : max;
+        sum += x[i] - x[i]; /* 0, or NaN */
+    }
+    const uint16_t half = f32_to_f16(max / 127);
+    const float d = f16_to_f32(half);
+    if (sum != 0 || d - d != 0) {
+        memset(q, 0, (size_t)n);
+        return 0x7e00;
+    }
+    if (d == 0) {
+        memset(q, 0, (size_t)n);
+        return 0;
+    }
+    for (int i = 0; i < n; i++) {
+        const float v = x[i] / d;
+        const float in = v > 127 ? 127 : v < -127 ? -127 : v;
+        q[i] = (int8_t)lrintf(in);
+    }
+    return half;
+}
+
+static void store_q8_0(uint8_t *kv, int i, const float *k, int dim, const float *v, int dim_v)
+{
+    int8_t *keys = (int8_t *)kv;
+    uint16_t *key_scale = (uint16_t *)(kv + pad((size_t)dim * KV_BLOCK_LEN, 64));
+    for (int d = 0; d < dim; d += 32) {
+        int8_t q[32];
+        const int n = dim - d < 32 ? dim - d : 32;
+        key_scale[d + i] = quantize(q, k + d, n);
+        for (int j = 0; j < n; j++)
+            keys[(size_t)(d + j) * KV_BLOCK_LEN + (size_t)i] = q[j];
+    }
+    uint8_t *values = kv + kv_key_bytes(KV_Q8_0, dim);
+    const size_t row = pad((size_t)dim_v, 16);
+    uint16_t *value_scale = (uint16_t *)(values + row * KV_BLOCK_LEN);
+    for (int d = 0; d < dim_v; d += 32)
+        value_scale[d + i] = quantize((int8_t *)values + (size_t)i * row + d, v + d,
+                                      dim_v - d < 32 ? dim_v - d : 32);
+}
+
+static void store_f16(uint8_t *kv, int i, const float *k, int dim, const float *v, int dim_v)
+{
+    uint16_t *keys = (uint16_t *)kv;
+    uint16_t *values =
+        (uint16_t *)(kv + kv_key_bytes(KV_F16, dim)) + (size_t)i * pad((size_t)dim_v, 16);
+    for (int d = 0; d < dim; d++)
+        keys[(size_t)d * KV_BLOCK_LEN + (size_t)i] = f32_to_f16(k[d]);
+    for (int d = 0; d < dim_v; d++)
+        values[d] = f32_to_f16(v[d]);
+}
+
+void kv_store(enum kv_type t, uint8_t *kv, int i, const float *k, int head_dim, const float *v,
+              int head_dim_v)
+{
+    if (t == KV_F16)
+        store_f16(kv, i, k, head_dim, v, head_dim_v);
+    else
+        store_q8_0(kv, i, k, head_dim, v, head_dim_v);
+}

@@ -1,0 +1,464 @@
+/*
+ * attend_vec: attention in terms of vectors of 16 floats, compiled once for every level.
+ *
+ * V16_HEADER names the header with the level's v16 and its operations, K_ATTEND and K_ATTEND_JOIN
+ * what the level calls the two functions (kernels.h has their contracts). Levels that define the
+ * operations with the same roundings give the same bits.
+ *
+ * Both products have the form c[row][lane] += sum over i of a[row][i] * b[i][lane], one chain of
+ * fused multiply-adds per element, i ascending: scores have lanes = positions, i = dims; outputs
+ * have lanes = dims, i = positions. So an element does not depend on the rows beside it nor on the
+ * shape of a tile. Stored numbers become floats in registers, once for the rows of a tile. Scales
+ * of q8_0: a score is the sum over groups of 32 dims, each times its position's scale; in outputs
+ * the weight of a position is multiplied by its scale first.
+ *
+ * A piece of ATTEND_SPLIT positions: scores of all rows, softmax of each row, weighted values. No
+ * work is masked but in the vectors at the ends of a row's range; positions that only some rows of
+ * a tile see are added row by row.
+ */
+#include "kernels/attend.h"
+#include V16_HEADER
+
+#include <math.h>
+#include <string.h>
+
+#define UNROLL     _Pragma("GCC unroll 8")
+#define S_STRIDE   (ATTEND_SPLIT + 16) /* not a multiple of a page: rows fall into several sets */
+#define N_BLOCK_OF (ATTEND_SPLIT / KV_BLOCK_LEN)
+
+/* Up to ATTEND_ROWS rows and what is carried for them. */
+struct pass {
+    const struct attend_args *a;
+    int row0, n; /* rows [row0, row0 + n) of the call */
+    int piece;
+    float *q;     /* [n][q_stride] */
+    float *s;     /* [n][S_STRIDE] scores, then weights of the piece */
+    float *mine;  /* [n][len] partial results of the piece */
+    float *whole; /* [n][len] of the pieces so far */
+    float *w;     /* q8_0: [groups of dims][tile rows][KV_BLOCK_LEN] weights times scales */
+    size_t q_stride, len;
+    int dim_v;           /* head_dim_v, padded to 16 */
+    int j0[ATTEND_ROWS]; /* what a row sees of the piece: [j0, j1), counted from its start */
+    int j1[ATTEND_ROWS];
+    bool seen[ATTEND_ROWS]; /* whether `whole` holds something */
+};
+
+/* c[r][l] for nr rows and lanes [lane0, lane1), multiples of 16; i in [i0, i1). */
+struct tile {
+    float *c;
+    const float *a;
+    const void *b;         /* int8 or f16 [i][b_stride] */
+    const uint16_t *scale; /* [lanes] of a scaled product: c += scale * sum; else c += sum */
+    size_t c_stride, a_stride, b_stride;
+    size_t a_group; /* from the a of 32 lanes to those of the next 32; 0: the same for all */
+    int lane0, lane1, i0, i1;
+};
+
+ALWAYS v16 load_b(enum kv_type type, const struct tile *t, int i, int lane)
+{
+    const size_t at = (size_t)i * t->b_stride + (size_t)lane;
+    if (type == KV_F16)
+        return v16_load_f16((const uint16_t *)t->b + at);
+    return v16_load_i8((const int8_t *)t->b + at);
+}
+
+/* nr rows, nv vectors of lanes from `lane` on. */
+ALWAYS void do_tile(enum kv_type type, bool scaled, int nr, int nv, const struct tile *t, int lane)
+{
+    v16 acc[ATTEND_TILE_ROWS][2];
+    float *c = t->c + lane;
+    const float *a = t->a + (size_t)(lane / 32) * t->a_group;
+    UNROLL for (int r = 0; r < nr; r++) UNROLL for (int v = 0; v < nv; v++) acc[r][v] =
+        scaled ? v16_zero() : v16_load(c + (size_t)r * t->c_stride + 16 * v);
+    for (int i = t->i0; i < t->i1; i++) {
+        v16 b[2];
+        UNROLL for (int v = 0; v < nv; v++) b[v] = load_b(type, t, i, lane + 16 * v);
+        UNROLL for (int r = 0; r < nr; r++)
+        {
+            const v16 x = v16_set1(a[(size_t)r * t->a_stride + (size_t)i]);
+            UNROLL for (int v = 0; v < nv; v++) acc[r][v] = v16_fma(x, b[v], acc[r][v]);
+        }
+    }
+    UNROLL for (int v = 0; v < nv; v++)
+    {
+        const v16 d = scaled ? v16_load_f16(t->scale + lane + 16 * v) : v16_zero();
+        UNROLL for (int r = 0; r < nr; r++)
+        {
+            float *to = c + (size_t)r * t->c_stride + 16 * v;
+            v16_store(to, scaled ? v16_fma(acc[r][v], d, v16_load(to)) : acc[r][v]);
+        }
+    }
+}
+
+ALWAYS void do_lanes(enum kv_type type, bool scaled, int nr, const struct tile *t)
+{
+    int lane = t->lane0;
+    if (nr <= WIDE_ROWS) {
+        /* In pairs that begin at multiples of 32: one scale group. */
+        if (lane % 32 != 0 && lane < t->lane1) {
+            do_tile(type, scaled, nr, 1, t, lane);
+            lane += 16;
+        }
+        for (; lane + 32 <= t->lane1; lane += 32)
+            do_tile(type, scaled, nr, 2, t, lane);
+    }
+    for (; lane < t->lane1; lane += 16)
+        do_tile(type, scaled, nr, 1, t, lane);
+}
+
+ALWAYS void do_rows(enum kv_type type, bool scaled, int nr, const struct tile *t)
+{
+    switch (nr) {
+    case 1:
+        do_lanes(type, scaled, 1, t);
+        break;
+    case 2:
+        do_lanes(type, scaled, 2, t);
+        break;
+    case 3:
+        do_lanes(type, scaled, 3, t);
+        break;
+    case 4:
+        do_lanes(type, scaled, 4, t);
+        break;
+    case 5:
+        do_lanes(type, scaled, 5, t);
+        break;
+    case 6:
+        do_lanes(type, scaled, 6, t);
+        break;
+#if TILE_ROWS > 6
+    case 7:
+        do_lanes(type, scaled, 7, t);
+        break;
+    case 8:
+        do_lanes(type, scaled, 8, t);
+        break;
+#endif
+    default:
+        __builtin_unreachable();
+    }
+}
+
+static __attribute__((noinline)) void rows_f16(int nr, const struct tile *t)
+{
+    do_rows(KV_F16, false, nr, t);
+}
+
+static __attribute__((noinline)) void rows_q8_0(int nr, const struct tile *t)
+{
+    do_rows(KV_Q8_0, false, nr, t);
+}
+
+static __attribute__((noinline)) void rows_q8_0_scaled(int nr, const struct tile *t)
+{
+    do_rows(KV_Q8_0, true, nr, t);
+}
+
+ALWAYS int min_i(int a, int b)
+{
+    return a < b ? a : b;
+}
+
+ALWAYS int max_i(int a, int b)
+{
+    return a > b ? a : b;
+}
+
+/* Block i of the piece. */
+static const uint8_t *keys_at(const struct pass *p, int i)
+{
+    return p->a->kv + p->a->block[p->piece * N_BLOCK_OF + i] * p->a->block_bytes;
+}
+
+/* The positions of block i that row r sees, counted from the block's start: [*from, *to). */
+ALWAYS void seen_of(const struct pass *p, int r, int i, int *from, int *to)
+{
+    *from = max_i(p->j0[r] - i * KV_BLOCK_LEN, 0);
+    *to = min_i(p->j1[r] - i * KV_BLOCK_LEN, KV_BLOCK_LEN);
+}
+
+/* The scores of rows [r0, r0 + nr) with block i of the piece. */
+static void score_block(const struct pass *p, int i, int r0, int nr)
+{
+    const int dim = p->a->head_dim;
+    int least = KV_BLOCK_LEN, most = 0;
+    for (int r = r0; r < r0 + nr; r++) {
+        int from, to;
+        seen_of(p, r, i, &from, &to);
+        if (from >= to)
+            continue;
+        least = min_i(least, from);
+        most = max_i(most, to);
+    }
+    if (least >= most)
+        return;
+    const uint8_t *k = keys_at(p, i);
+    struct tile t = {
+        .c = p->s + (size_t)r0 * S_STRIDE + i * KV_BLOCK_LEN,
+        .a = p->q + (size_t)r0 * p->q_stride,
+        .b = k,
+        .c_stride = S_STRIDE,
+        .a_stride = p->q_stride,
+        .b_stride = KV_BLOCK_LEN,
+        .lane0 = least / 16 * 16,
+        .lane1 = (most + 15) / 16 * 16,
+        .i1 = dim,
+    };
+    for (int r = 0; r < nr; r++)
+        for (int lane = t.lane0; lane < t.lane1; lane += 16)
+            v16_store(t.c + (size_t)r * S_STRIDE + lane, v16_zero());
+    if (p->a->type == KV_F16) {
+        rows_f16(nr, &t);
+        return;
+    }
+    const size_t n = ((size_t)dim * KV_BLOCK_LEN + 63) / 64 * 64;
+    t.scale = (const uint16_t *)(const void *)(k + n);
+    for (t.i0 = 0; t.i0 < dim; t.i0 += 32, t.scale += KV_BLOCK_LEN) {
+        t.i1 = min_i(t.i0 + 32, dim);
+        rows_q8_0_scaled(nr, &t);
+    }
+}
+
+/* In the order of a tree, whatever the instruction set. */
+static float sum_of(v16 v)
+{
+    float x[16];
+    v16_store(x, v);
+    for (int n = 8; n > 0; n /= 2)
+        for (int i = 0; i < n; i++)
+            x[i] += x[i + n];
+    return x[0];
+}
+
+static float max_of(v16 v)
+{
+    float x[16];
+    v16_store(x, v);
+    for (int n = 8; n > 0; n /= 2)
+        for (int i = 0; i < n; i++)
+            x[i] = x[i] > x[i + n] ? x[i] : x[i + n];
+    return x[0];
+}
+
+/* Scores of row r to weights; what lies outside of its range, in its vectors, gets 0. */
+static void soften(const struct pass *p, int r)
+{
+    const struct attend_args *a = p->a;
+    float *s = p->s + (size_t)r * S_STRIDE, *end = p->mine + (size_t)r * p->len + p->dim_v;
+    const v16 scale = v16_set1(a->scale), cap = v16_set1(a->cap);
+    const int from = p->j0[r] / 16 * 16, to = p->j1[r];
+    v16 most = v16_set1(-INFINITY), sum = v16_zero();
+    for (int j = from; j < to; j += 16) {
+        v16 v = v16_mul(v16_load(s + j), scale);
+        if (a->cap > 0)
+            v = v16_mul(cap, v16_tanh(v16_div(v, cap)));
+        v = v16_lanes(v, p->j0[r] - j, to - j);
+        v16_store(s + j, v);
+        most = v16_max(most, v);
+    }
+    const float max = max_of(most);
+    for (int j = from; j < to; j += 16) {
+        const v16 v = v16_exp(v16_sub(v16_load(s + j), v16_set1(max)));
+        v16_store(s + j, v);
+        sum = v16_add(sum, v);
+    }
+    end[0] = max;
+    end[1] = sum_of(sum);
+}
+
+/* Weights of rows [r0, r0 + nr) times the scales of the values of block i. */
+static void weigh(const struct pass *p, int i, int r0, int nr, const uint16_t *scale)
+{
+    const int n_group = (p->a->head_dim_v + 31) / 32;
+    for (int g = 0; g < n_group; g++)
+        for (int j = 0; j < KV_BLOCK_LEN; j += 16) {
+            const v16 d = v16_load_f16(scale + g * KV_BLOCK_LEN + j);
+            for (int r = 0; r < nr; r++) {
+                const float *s = p->s + (size_t)(r0 + r) * S_STRIDE + i * KV_BLOCK_LEN + j;
+                v16_store(p->w + (size_t)(g * ATTEND_TILE_ROWS + r) * KV_BLOCK_LEN + j,
+                          v16_mul(v16_load(s), d));
+            }
+        }
+}
+
+/* The values of block i, positions [from, to), into rows [r0 + r, r0 + r + nr) of the tile t. */
+static void add_rows(const struct pass *p, const struct tile *t, int r, int nr, int from, int to)
+{
+    struct tile mine = *t;
+    mine.c += (size_t)r * t->c_stride;
+    mine.a += (size_t)r * t->a_stride;
+    mine.i0 = from;
+    mine.i1 = to;
+    if (from >= to)
+        return;
+    if (p->a->type == KV_F16)
+        rows_f16(nr, &mine);
+    else
+        rows_q8_0(nr, &mine);
+}
+
+/* The values of block i into rows [r0, r0 + nr). */
+static void add_block(const struct pass *p, int i, int r0, int nr)
+{
+    int from[ATTEND_TILE_ROWS], to[ATTEND_TILE_ROWS];
+    int common = 0, end = KV_BLOCK_LEN;
+    bool any = false;
+    for (int r = 0; r < nr; r++) {
+        seen_of(p, r0 + r, i, &from[r], &to[r]);
+        common = max_i(common, from[r]);
+        end = min_i(end, to[r]);
+        any = any || from[r] < to[r];
+    }
+    if (!any)
+        return;
+    const uint8_t *v = keys_at(p, i) + kv_key_bytes(p->a->type, p->a->head_dim);
+    struct tile t = {
+        .c = p->mine + (size_t)r0 * p->len,
+        .a = p->s + (size_t)r0 * S_STRIDE + i * KV_BLOCK_LEN,
+        .b = v,
+        .c_stride = p->len,
+        .a_stride = S_STRIDE,
+        .b_stride = (size_t)p->dim_v,
+        .lane1 = p->dim_v,
+    };
+    if (p->a->type == KV_Q8_0) {
+        weigh(p, i, r0, nr, (const uint16_t *)(const void *)(v + (size_t)p->dim_v * KV_BLOCK_LEN));
+        t.a = p->w;
+        t.a_stride = KV_BLOCK_LEN;
+        t.a_group = (size_t)ATTEND_TILE_ROWS * KV_BLOCK_LEN;
+    }
+    if (common >= end) {
+        for (int r = 0; r < nr; r++)
+            add_rows(p, &t, r, 1, from[r], to[r]);
+        return;
+    }
+    for (int r = 0; r < nr; r++)
+        add_rows(p, &t, r, 1, from[r], common);
+    add_rows(p, &t, 0, nr, common, end);
+    for (int r = 0; r < nr; r++)
+        add_rows(p, &t, r, 1, end, to[r]);
+}
+
+/* One more partial result into the whole so far. n: values, padded to 16. */
+static void join(float *whole, const float *part, int n)
+{
+    const float max = whole[n] > part[n] ? whole[n] : part[n];
+    const v16 f = v16_exp(v16_set1(whole[n] - max)), g = v16_exp(v16_set1(part[n] - max));
+    for (int i = 0; i < n; i += 16)
+        v16_store(whole + i, v16_fma(v16_load(part + i), g, v16_mul(v16_load(whole + i), f)));
+    const v16 sum = v16_fma(v16_set1(part[n + 1]), g, v16_mul(v16_set1(whole[n + 1]), f));
+    float x[16];
+    v16_store(x, sum);
+    whole[n] = max;
+    whole[n + 1] = x[0];
+}
+
+static void finish(float *out, const float *whole, int head_dim_v)
+{
+    const int n = (head_dim_v + 15) / 16 * 16;
+    const v16 inverse = v16_set1(1.0f / whole[n + 1]);
+    for (int i = 0; i < head_dim_v; i += 16) {
+        float x[16];
+        v16_store(x, v16_mul(v16_load(whole + i), inverse));
+        memcpy(out + i, x, (size_t)min_i(16, head_dim_v - i) * sizeof(float));
+    }
+}
+
+/* The partial result of row r goes where it belongs. */
+static void keep(struct pass *p, int r)
+{
+    const struct attend_args *a = p->a;
+    const float *mine = p->mine + (size_t)r * p->len;
+    float *whole = p->whole + (size_t)r * p->len;
+    if (a->part != NULL) {
+        const size_t at = a->part_at[p->row0 + r] + (size_t)(p->piece - a->piece0);
+        memcpy(a->part + at * p->len, mine, p->len * sizeof(float));
+    } else if (p->seen[r]) {
+        join(whole, mine, p->dim_v);
+    } else {
+        memcpy(whole, mine, p->len * sizeof(float));
+        p->seen[r] = true;
+    }
+}
+
+static void do_piece(struct pass *p)
+{
+    const struct attend_args *a = p->a;
+    const int pos0 = p->piece * ATTEND_SPLIT;
+    int least = ATTEND_SPLIT, most = 0;
+    for (int r = 0; r < p->n; r++) {
+        p->j0[r] = max_i(a->from[p->row0 + r] - pos0, 0);
+        p->j1[r] = min_i(a->to[p->row0 + r] - pos0, ATTEND_SPLIT);
+        if (p->j0[r] >= p->j1[r]) {
+            p->j0[r] = p->j1[r] = 0;
+            continue;
+        }
+        least = min_i(least, p->j0[r]);
+        most = max_i(most, p->j1[r]);
+        memset(p->mine + (size_t)r * p->len, 0, (size_t)p->dim_v * sizeof(float));
+    }
+    const int n_tile = (p->n + TILE_ROWS - 1) / TILE_ROWS;
+    const int block0 = least / KV_BLOCK_LEN, block1 = (most + KV_BLOCK_LEN - 1) / KV_BLOCK_LEN;
+    for (int i = block0; i < block1; i++)
+        for (int t = 0; t < n_tile; t++) {
+            const int r0 = p->n * t / n_tile;
+            score_block(p, i, r0, p->n * (t + 1) / n_tile - r0);
+        }
+    for (int r = 0; r < p->n; r++)
+        if (p->j0[r] < p->j1[r])
+            soften(p, r);
+    for (int i = block0; i < block1; i++)
+        for (int t = 0; t < n_tile; t++) {
+            const int r0 = p->n * t / n_tile;
+            add_block(p, i, r0, p->n * (t + 1) / n_tile - r0);
+        }
+    for (int r = 0; r < p->n; r++)
+        if (p->j0[r] < p->j1[r])
+            keep(p, r);
+}
+
+static void do_pass(struct pass *p)
+{
+    const struct attend_args *a = p->a;
+    int first = INT32_MAX, last = 0;
+    for (int r = 0; r < p->n; r++) {
+        const int row = p->row0 + r;
+        memcpy(p->q + (size_t)r * p->q_stride, a->q + a->q_at[row],
+               (size_t)a->head_dim * sizeof(float));
+        p->seen[r] = false;
+        if (a->from[row] >= a->to[row])
+            continue;
+        first = min_i(first, a->from[row]);
+        last = max_i(last, a->to[row]);
+    }
+    for (p->piece = first / ATTEND_SPLIT; p->piece * ATTEND_SPLIT < last; p->piece++)
+        do_piece(p);
+    for (int r = 0; r < p->n && a->part == NULL; r++)
+        finish(a->out + a->out_at[p->row0 + r], p->whole + (size_t)r * p->len, a->head_dim_v);
+}
+
+void K_ATTEND(const struct attend_args *a)
+{
+    struct pass p = {.a = a,
+                     .q_stride = ((size_t)a->head_dim + 15) / 16 * 16 + 16,
+                     .len = ((size_t)a->head_dim_v + 15) / 16 * 16 + 16,
+                     .dim_v = (a->head_dim_v + 15) / 16 * 16};
+    p.q = a->scratch;
+    p.s = p.q + ATTEND_ROWS * p.q_stride;
+    p.mine = p.s + ATTEND_ROWS * S_STRIDE;
+    p.whole = p.mine + ATTEND_ROWS * p.len;
+    p.w = p.whole + ATTEND_ROWS * p.len;
+    for (; p.row0 < a->n_q; p.row0 += ATTEND_ROWS) {
+        p.n = min_i(a->n_q - p.row0, ATTEND_ROWS);
+        do_pass(&p);
+    }
+}
+
+void K_ATTEND_JOIN(float *out, float *part, int n_part, int head_dim_v)
+{
+    const int n = (head_dim_v + 15) / 16 * 16;
+    for (int i = 1; i < n_part; i++)
+        join(part, part + (size_t)i * (size_t)(n + 16), n);
+    finish(out, part, head_dim_v);
+}
