@@ -43,6 +43,7 @@ static struct model_opts opts_of(const struct bench *b, int i_threads, int n_ctx
     return (struct model_opts){
         .kernels = kernels_get(b->level),
         .pool = b->pool[i_threads],
+        .kv_type = b->o.kv_type,
         .n_batch_max = max_int(b->o.n_chunk, batch),
         .n_out_max = max_int(batch, 1),
         .n_ctx_max = n_ctx,
@@ -168,7 +169,7 @@ int bench_open(struct bench *b, struct gguf *g, const struct bench_opts *o,
 {
     *b = (struct bench){.o = *o, .gguf = g, .stop = stop};
     int rc = cpu_level_choose(&b->level, err);
-    if (rc != 0 || (rc = model_describe(g, &b->info, err)) != 0 ||
+    if (rc != 0 || (rc = model_describe(g, o->kv_type, &b->info, err)) != 0 ||
         (rc = bench_work_of(g, &b->info, &b->work, err)) != 0)
         return rc;
     for (int i = 0; i < o->threads.n; i++)
