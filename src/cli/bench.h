@@ -18,6 +18,7 @@
 #include "cli/bench_stats.h"
 #include "kernels/limits.h"
 #include "model/model.h"
+#include "store/pack_cache.h"
 
 #include <signal.h>
 
@@ -72,6 +73,9 @@ struct bench {
     enum cpu_level level;
     struct pool *pool[NUMBERS_MAX];
     struct model *model[NUMBERS_MAX];
+    struct pack_cache *cache; /* of packed weights; NULL: they are packed in memory */
+    struct pack_lease lease[NUMBERS_MAX];
+    int n_lease;
     struct kv_slab kv;
     size_t kv_mapped;
     struct limits_buffer buffer;
@@ -105,10 +109,11 @@ void bench_cell_name(const struct bench *b, const struct bench_cell *c, char *re
 
 /* ---- bench_run.c ---- */
 
-/* Opens models, plans and fills the depths. Takes g over, whatever comes back; close after failure,
- * too. ERR_CANCELLED when *stop was set. */
-int bench_open(struct bench *b, struct gguf *g, const struct bench_opts *o,
-               const volatile sig_atomic_t *stop, struct err *err)
+/* Opens models, plans and fills the depths. Takes g over, whatever comes back; path: its n_path
+ * files. Packed weights come from the cache folder, and go there, as they do for a server. Close
+ * after failure, too. ERR_CANCELLED when *stop was set. */
+int bench_open(struct bench *b, struct gguf *g, char *const *path, int n_path,
+               const struct bench_opts *o, const volatile sig_atomic_t *stop, struct err *err)
     __attribute__((warn_unused_result));
 void bench_close(struct bench *b);
 /* A short run of the cell that is not counted; chooses how long a sample is. */

@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "cli/bench.h"
+#include "kernels/pack.h"
 #include "worker/memory_plan.h"
 
 #include <stdlib.h>
@@ -131,18 +132,43 @@ static void fill_depths(struct bench *b, int n_ctx)
         memcpy(b->kv.base + i * bytes, b->kv.base + i % n_first * bytes, bytes);
 }
 
-static int open_models(struct bench *b, int n_ctx, int batch, struct err *err)
+/* Packed weights as a server would use them; where there is no place for a file, in memory. */
+static int open_model(struct bench *b, const char *key, struct model_opts *o, struct model **ret,
+                      struct err *err)
 {
+    if (b->cache == NULL)
+        return model_new(b->gguf, o, ret, err);
+    struct pack_lease *l = &b->lease[b->n_lease++];
+    int64_t file = (int64_t)gguf_file_bytes(b->gguf);
+    pack_lease_take(b->cache, key, file + file / 8 + (16 << 20), l, NULL);
+    struct pack_files pack = {.fd_in = l->fd_in, .fd_out = l->fd_out};
+    memcpy(pack.key, key, sizeof(pack.key));
+    o->pack = &pack;
+    int rc = model_new(b->gguf, o, ret, err);
+    if (rc == 0 && model_pack_report(*ret)->from == PACK_WRITTEN)
+        rc = pack_lease_commit(l, err);
+    return rc;
+}
+
+static int open_models(struct bench *b, char *const *path, int n_path, int n_ctx, int batch,
+                       struct err *err)
+{
+    char key[PACK_CACHE_KEY_LEN + 1];
+    if (pack_cache_open(NULL, 0, PACK_VERSION, &b->cache, NULL) != 0 ||
+        pack_cache_key(path, n_path, key, NULL) != 0) {
+        pack_cache_close(b->cache);
+        b->cache = NULL;
+    }
     for (int i = 0; i < b->o.threads.n; i++) {
         struct model_opts o = opts_of(b, i, n_ctx, batch);
-        int rc = model_new(b->gguf, &o, &b->model[i], err);
+        int rc = open_model(b, key, &o, &b->model[i], err);
         if (rc != 0)
             return rc;
     }
     return 0;
 }
 
-static int open_planned(struct bench *b, struct err *err)
+static int open_planned(struct bench *b, char *const *path, int n_path, struct err *err)
 {
     uint64_t memory, n_block = 1;
     int n_ctx = 1, batch = 1;
@@ -158,14 +184,14 @@ static int open_planned(struct bench *b, struct err *err)
         n_block = bench_cell_blocks(c) > n_block ? bench_cell_blocks(c) : n_block;
     }
     if ((rc = open_slab(b, n_block, err)) != 0 || (rc = open_batch(b, batch, err)) != 0 ||
-        (rc = open_models(b, n_ctx, batch, err)) != 0)
+        (rc = open_models(b, path, n_path, n_ctx, batch, err)) != 0)
         return rc;
     fill_depths(b, n_ctx);
     return stopped(b) ? err_set(err, ERR_CANCELLED, "interrupted before anything was measured") : 0;
 }
 
-int bench_open(struct bench *b, struct gguf *g, const struct bench_opts *o,
-               const volatile sig_atomic_t *stop, struct err *err)
+int bench_open(struct bench *b, struct gguf *g, char *const *path, int n_path,
+               const struct bench_opts *o, const volatile sig_atomic_t *stop, struct err *err)
 {
     *b = (struct bench){.o = *o, .gguf = g, .stop = stop};
     int rc = cpu_level_choose(&b->level, err);
@@ -177,7 +203,7 @@ int bench_open(struct bench *b, struct gguf *g, const struct bench_opts *o,
             return rc;
     if ((rc = limits_buffer_new(b->pool[0], 0, &b->buffer, err)) != 0)
         return rc;
-    if ((rc = open_planned(b, err)) != 0)
+    if ((rc = open_planned(b, path, n_path, err)) != 0)
         return rc;
     for (int i = 0; i < b->n_cell; i++)
         b->cell[i].sample = mem_zero((size_t)o->n_reps, sizeof(struct bench_sample));
@@ -190,6 +216,9 @@ void bench_close(struct bench *b)
         model_free(b->model[i]);
         pool_free(b->pool[i]);
     }
+    for (int i = 0; i < b->n_lease; i++)
+        pack_lease_release(&b->lease[i]);
+    pack_cache_close(b->cache);
     for (int i = 0; i < b->n_cell; i++)
         free(b->cell[i].sample);
     if (b->kv_mapped > 0)

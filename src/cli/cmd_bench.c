@@ -239,15 +239,17 @@ static int open_and_run(const char *model, const struct bench_opts *o, const str
     struct err err = {0};
     struct gguf *g;
     struct bench *b = mem_zero(1, sizeof(*b));
-    int rc = cli_gguf_open(model, &g, NULL, &err);
+    struct store_model found = {0};
+    int rc = cli_gguf_open(model, &g, &found, &err);
     if (rc == 0) {
         catch_interrupt();
-        rc = bench_open(b, g, o, &stop, &err);
+        rc = bench_open(b, g, found.path, found.n_path, o, &stop, &err);
         rc = rc == 0 ? run(b, model, to) : cli_fail(&err);
         bench_close(b);
     } else {
         rc = cli_fail(&err);
     }
+    store_model_release(&found);
     free(b);
     return rc;
 }

@@ -14,10 +14,15 @@ SHORT = ["--prompt", "16", "--batch", "1,2", "--depth", "0,64", "--steps", "2", 
 
 
 @pytest.fixture(scope="module")
-def bench(hearth_bin, smollm2_path):
-    def run(*args, **more):
+def env(tmp_path_factory):
+    return os.environ | {"XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache")), "TERM": "xterm"}
+
+
+@pytest.fixture(scope="module")
+def bench(hearth_bin, smollm2_path, env):
+    def run(*args):
         return subprocess.run([str(hearth_bin), "bench", str(smollm2_path), *args], capture_output=True,
-                              text=True, timeout=120, **more)
+                              text=True, timeout=120, env=env)
 
     return run
 
@@ -86,8 +91,8 @@ def test_wrong_options(bench, args):
     assert done.returncode == 2 and done.stdout == "" and len(done.stderr.splitlines()) == 1, done.stderr
 
 
-def test_a_script_asks_for_samples(hearth_bin, smollm2_path):
-    with subprocess.Popen([str(hearth_bin), "bench", str(smollm2_path), *SHORT, "--ask"], text=True,
+def test_a_script_asks_for_samples(hearth_bin, smollm2_path, env):
+    with subprocess.Popen([str(hearth_bin), "bench", str(smollm2_path), *SHORT, "--ask"], text=True, env=env,
                           stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as p:
         cells = []
         for line in p.stdout:
@@ -109,13 +114,13 @@ def test_a_script_asks_for_samples(hearth_bin, smollm2_path):
         assert p.wait(20) == 0
 
 
-def test_ctrl_c_shows_what_is_there(hearth_bin, smollm2_path):
+def test_ctrl_c_shows_what_is_there(hearth_bin, smollm2_path, env):
     """On a terminal; the progress line says when the second round has begun."""
     args = ["hearth", "bench", str(smollm2_path), "--prompt", "16", "--batch", "1", "--depth", "0", "--steps",
             "2", "--reps", "1000"]
     pid, fd = pty.fork()
     if pid == 0:
-        os.execve(str(hearth_bin), args, os.environ | {"TERM": "xterm"})
+        os.execve(str(hearth_bin), args, env)
     text, sent, end = "", False, time.monotonic() + 60
     while time.monotonic() < end:
         try:
