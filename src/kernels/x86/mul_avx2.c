@@ -14,6 +14,20 @@
 
 #define ALWAYS static inline __attribute__((always_inline))
 
+/*
+ * Fills blocks [0, n_blocks) of the panel from block b0 (of 32) of each row. Sixteen rows at once
+ * are more streams than the processor follows by itself, so meanwhile as many bytes as are used are
+ * prefetched, in the order of addresses, from `ahead` on: the next sixteen rows (they need not be
+ * mapped).
+ */
+typedef void (*fill_fn)(struct panel *p, const uint8_t *const row[PANEL_ROWS], int b0, int n_blocks,
+                        uintptr_t ahead);
+
+struct file_type {
+    fill_fn fill;
+    struct panel_type panel;
+};
+
 /* An 8 x 8 matrix of dwords, rows to columns. */
 ALWAYS void transpose8(const __m256i v[8], __m256i ret[8])
 {
@@ -64,7 +78,7 @@ ALWAYS __m256 halves(const uint8_t *const row[8], size_t at)
     return _mm256_cvtph_ps(v);
 }
 
-/* Prefetches part i of n of what stands in the place of the 16 blocks at `at` (panel_fill_fn). */
+/* Prefetches part i of n of what stands in the place of the 16 blocks at `at` (fill_fn). */
 ALWAYS void prefetch_ahead(uintptr_t ahead, size_t at, size_t block_bytes, size_t i, size_t n)
 {
     const size_t bytes = block_bytes * PANEL_ROWS / n;
@@ -122,15 +136,6 @@ ALWAYS __m256i quants_q8_0(const uint8_t *block)
     return _mm256_loadu_si256((const __m256i *)(block + offsetof(struct block_q8_0, qs)));
 }
 
-/*
- * The next panel's bytes, while this one is filled: sixteen rows side by side are more streams than
- * the hardware follows. Into the second level: the panel and its rows fill the first.
- */
-ALWAYS void prefetch(const struct panel *p, const uint8_t *at)
-{
-    _mm_prefetch((const char *)at + p->ahead, _MM_HINT_T1);
-}
-
 ALWAYS __m256i quants_iq4_nl(const uint8_t *block)
 {
     const __m256i table = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)iq4_value));
@@ -150,13 +155,12 @@ ALWAYS __m256i quants_iq4_nl(const uint8_t *block)
                 const uint8_t *const *r = row + 8 * half;                                          \
                 __m256i v[8];                                                                      \
                 for (int i = 0; i < 8; i++) {                                                      \
-                    prefetch(p, r[i] + at);                                                        \
                     v[i] = quants_##name(r[i] + at);                                               \
                 }                                                                                  \
                 transpose_store(p, b, half, v);                                                    \
-                _mm256_store_ps(p->d[b] + 8 * half, halves(r, at));                                \
+                _mm256_store_ps(p->s.d[b] + 8 * half, halves(r, at));                              \
                 if (has_min)                                                                       \
-                    _mm256_store_ps(p->m[b][0] + 8 * half, halves(r, at + 2));                     \
+                    _mm256_store_ps(p->s.m[b][0] + 8 * half, halves(r, at + 2));                   \
             }                                                                                      \
         }                                                                                          \
     }
@@ -200,10 +204,10 @@ ALWAYS void fill_scales_k(struct panel *p, int b, int half, const uint8_t *const
     }
     transpose8(d, t);
     for (int g = 0; g < 8; g++)
-        _mm256_store_si256((__m256i *)(p->d[b + g] + 8 * half), t[g]);
+        _mm256_store_si256((__m256i *)(p->s.d[b + g] + 8 * half), t[g]);
     transpose8(m, t);
     for (int g = 0; g < 8; g++)
-        _mm256_store_si256((__m256i *)(p->m[b + g][0] + 8 * half), t[g]);
+        _mm256_store_si256((__m256i *)(p->s.m[b + g][0] + 8 * half), t[g]);
 }
 
 ALWAYS __m256i load32(const uint8_t *p)
@@ -220,7 +224,6 @@ ALWAYS void fill_quants_k(struct panel *p, int b, int half, const uint8_t *const
     __m256i low[8], high[8];
     for (int i = 0; i < 8; i++) {
         const __m256i v = load32(row[i] + at + qs + 32 * (size_t)c);
-        prefetch(p, row[i] + at + 40 * (size_t)c);
         low[i] = _mm256_and_si256(v, four);
         high[i] = _mm256_and_si256(_mm256_srli_epi16(v, 4), four);
         if (has_fifth) {
@@ -273,12 +276,12 @@ ALWAYS void fill_scales_q6_k(struct panel *p, int b, int half, const uint8_t *co
     for (int g = 0; g < 8; g++) {
         const __m256i minus32 =
             _mm256_sub_epi16(_mm256_setzero_si256(), _mm256_slli_epi16(t[g], 5));
-        _mm256_store_ps(p->d[b + g] + 8 * half, d);
-        _mm256_store_si256((__m256i *)p->scale[b + g][0][8 * half],
+        _mm256_store_ps(p->s.d[b + g] + 8 * half, d);
+        _mm256_store_si256((__m256i *)p->s.scale[b + g][0][8 * half],
                            _mm256_shuffle_epi8(t[g], first));
-        _mm256_store_si256((__m256i *)p->scale[b + g][1][8 * half],
+        _mm256_store_si256((__m256i *)p->s.scale[b + g][1][8 * half],
                            _mm256_shuffle_epi8(t[g], second));
-        _mm256_store_si256((__m256i *)p->offset[b + g][8 * half], minus32);
+        _mm256_store_si256((__m256i *)p->s.offset[b + g][8 * half], minus32);
     }
 }
 
@@ -290,7 +293,6 @@ ALWAYS void fill_quants_q6_k(struct panel *p, int b, int half, const uint8_t *co
     __m256i low[8], high[8];
     for (int i = 0; i < 8; i++) {
         const uint8_t *block = row[i] + at;
-        prefetch(p, block + 64 * (2 * n + j));
         const __m256i ql = load32(block + offsetof(struct block_q6_k, ql) + 64 * n + 32 * j);
         const __m256i qh = load32(block + offsetof(struct block_q6_k, qh) + 32 * n);
         const __m256i h0 = j == 0 ? _mm256_slli_epi16(qh, 4) : _mm256_slli_epi16(qh, 2);
@@ -340,10 +342,10 @@ ALWAYS void fill_unpacked(enum dtype t, int block_elems, size_t block_bytes, str
                 const int r = 8 * half + i;
                 unpack(row[r] + at, i_group, &u);
                 v[i] = _mm256_loadu_si256((const __m256i *)u.q);
-                p->d[b][r] = u.d;
+                p->s.d[b][r] = u.d;
                 for (int h = 0; h < 2; h++) {
-                    p->m[b][h][r] = u.m[h];
-                    p->scale[b][h][r][0] = p->scale[b][h][r][1] = (int16_t)u.scale[h];
+                    p->s.m[b][h][r] = u.m[h];
+                    p->s.scale[b][h][r][0] = p->s.scale[b][h][r][1] = (int16_t)u.scale[h];
                 }
             }
             transpose_store(p, b, half, v);
@@ -386,7 +388,7 @@ static void row_pointers(const uint8_t *row[PANEL_ROWS], const void *w, size_t w
         row[i] = (const uint8_t *)w + (size_t)(i < n_rows ? i : n_rows - 1) * w_stride;
 }
 
-static void mul_panel_rows(const struct panel_type *t, struct panel *p, float *y, size_t y_stride,
+static void mul_panel_rows(const struct file_type *t, struct panel *p, float *y, size_t y_stride,
                            const uint8_t *const row[PANEL_ROWS], size_t w_stride, const void *x,
                            size_t x_stride, int n_cols, int n_k)
 {
@@ -395,16 +397,17 @@ static void mul_panel_rows(const struct panel_type *t, struct panel *p, float *y
         const int left = n_k / 32 - b0;
         const int n_blocks = left < PANEL_BLOCKS ? left : PANEL_BLOCKS;
         t->fill(p, row, b0, n_blocks, ahead);
-        panel_mul(t, p, n_blocks, b0, b0 == 0, y, y_stride, x, x_stride, n_cols, n_k);
+        if (t->panel.kind == PANEL_S8 || t->panel.kind == PANEL_S8S)
+            panel_split_signs(p, &t->panel, n_blocks);
+        panel_mul(&t->panel, p, n_blocks, b0, b0 == 0, y, y_stride, x, x_stride, n_cols, n_k);
     }
 }
 
-static void mul_panels(const struct panel_type *t, K_MUL_ARGS)
+static void mul_panels(const struct file_type *t, K_MUL_ARGS)
 {
     struct panel p;
     const uint8_t *row[PANEL_ROWS];
     int r = 0;
-    p.ahead = PANEL_ROWS * w_stride;
     for (; r + PANEL_ROWS <= n_rows; r += PANEL_ROWS) {
         row_pointers(row, (const uint8_t *)w + (size_t)r * w_stride, w_stride, PANEL_ROWS);
         mul_panel_rows(t, &p, y + r, y_stride, row, w_stride, x, x_stride, n_cols, n_k);
@@ -426,7 +429,7 @@ static void mul_panels(const struct panel_type *t, K_MUL_ARGS)
 #define MUL(name, ...)                                                                             \
     void k_mul_##name##_avx2(K_MUL_ARGS)                                                           \
     {                                                                                              \
-        static const struct panel_type type = {fill_##name, __VA_ARGS__};                          \
+        static const struct file_type type = {fill_##name, {__VA_ARGS__}};                         \
         mul_panels(&type, y, y_stride, w, w_stride, n_rows, x, x_stride, n_cols, n_k);             \
     }
 MUL(q4_0, PANEL_U4, MIN_NONE, 8)
@@ -438,7 +441,7 @@ MUL(q2_k, PANEL_S8S, MIN_16, 0)
 MUL(q3_k, PANEL_S8S, MIN_NONE, 0)
 MUL(q4_k, PANEL_U4, MIN_32, 0)
 MUL(q5_k, PANEL_U5, MIN_32, 0)
-MUL(q6_k, PANEL_U6, MIN_NONE, 0)
+MUL(q6_k, PANEL_U6S, MIN_NONE, 32)
 MUL(iq2_xxs, PANEL_S8S, MIN_NONE, 0)
 MUL(iq2_xs, PANEL_S8S, MIN_NONE, 0)
 MUL(iq2_s, PANEL_S8S, MIN_NONE, 0)
