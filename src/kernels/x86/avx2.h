@@ -8,6 +8,7 @@
 #define HEARTH_KERNELS_AVX2_H
 
 #include "kernels/kernels.h"
+#include "kernels/pack.h"
 
 extern const struct kernels kernels_avx2;
 
@@ -40,6 +41,15 @@ void k_mul_mxfp4_avx2(K_MUL_ARGS);
 void k_mul_f32_avx2(K_MUL_ARGS);
 void k_mul_f16_avx2(K_MUL_ARGS);
 void k_mul_bf16_avx2(K_MUL_ARGS);
+
+/* k_mul_packed_q4_k_avx2 and so on, and an initializer of .mul_packed. */
+#define X(name, dtype)                                                                             \
+    void k_mul_packed_##name##_avx2(float *y, size_t y_stride, const void *w, int n_rows,          \
+                                    const void *x, size_t x_stride, int n_cols, int n_k);
+PACK_TYPES(X)
+#undef X
+#define K_MUL_PACKED_AVX2               PACK_TYPES(K_MUL_PACKED_AVX2_)
+#define K_MUL_PACKED_AVX2_(name, dtype) [dtype] = k_mul_packed_##name##_avx2,
 
 /* Initializers of .mul and .mul_takes_a8, shared with the levels above: files' layouts need no
  * wider vectors. */

@@ -1,0 +1,67 @@
+/*
+ * packed_tile_avx2: the tiles over packed quants, and their unpacking to bytes.
+ *
+ * Everything is expanded per type (packed_avx2.h) from tile_avx2.h.
+ */
+#include "kernels/pack.h"
+#include "kernels/x86/packed_avx2.h"
+
+/* How far ahead of the multiplication a panel is prefetched: it is read in the order of addresses,
+ * but faster than the hardware looks ahead. */
+#define AHEAD 1536
+
+ALWAYS void bytes_of_blocks(enum source source, enum panel_kind kind, size_t before, size_t step,
+                            int unit_blocks, struct panel *p, const uint8_t *unit, int n_blocks,
+                            size_t ahead)
+{
+    const size_t unit_bytes = unit_blocks == 1 ? step : before + 8 * step;
+    for (int b = 0; b < n_blocks; b++) {
+        const size_t i = (size_t)(b / unit_blocks), j = (size_t)(b % unit_blocks);
+        const uint8_t *w = unit + i * unit_bytes + before + j * step;
+        for (size_t k = 0; k < step; k += 64)
+            _mm_prefetch((const char *)w + ahead + k, _MM_HINT_T1);
+        UNROLL for (int k = 0; k < 8; k++)
+        {
+            const int t = quad_order(kind, k);
+            __m256i *to = (__m256i *)p->q[8 * b + t][0];
+            _mm256_store_si256(to, quad_of(source, w, t, 0));
+            _mm256_store_si256(to + 1, quad_of(source, w, t, 1));
+        }
+    }
+}
+
+#define X(name, source, kind, min, offset, before, step, unit_blocks)                              \
+    static void bytes_##name(struct panel *p, const uint8_t *unit, int n_blocks, size_t ahead)     \
+    {                                                                                              \
+        bytes_of_blocks(source, kind, before, step, unit_blocks, p, unit, n_blocks, ahead);        \
+    }
+PACKED_TYPES(X)
+#undef X
+
+#define TILE(name, source, kind, min, offset, before, step, nc)                                    \
+    static __attribute__((noinline)) void tile_##name##_##nc(                                      \
+        const uint8_t *unit, const struct panel_scales *s, int n_blocks, const struct columns *x,  \
+        bool first, float *y, size_t y_stride)                                                     \
+    {                                                                                              \
+        const struct shape sh = {source, kind, min, offset, step, AHEAD};                          \
+        tile(sh, nc, unit + (before), unit, s, n_blocks, x, first, y, y_stride);                   \
+    }
+#define X(name, source, kind, min, offset, before, step, unit_blocks)                              \
+    TILE(name, source, kind, min, offset, before, step, 1)                                         \
+    TILE(name, source, kind, min, offset, before, step, 2)                                         \
+    TILE(name, source, kind, min, offset, before, step, 3)                                         \
+    TILE(name, source, kind, min, offset, before, step, 4)
+PACKED_TYPES(X)
+#undef X
+
+#define X(name, source, kind, min, offset, before, step, n)                                        \
+    const struct packed_type packed_##name = {                                                     \
+        .panel = {kind, min, offset},                                                              \
+        .unit_bytes = (n) == 1 ? (step) : (before) + 8 * (step),                                   \
+        .unit_blocks = (n),                                                                        \
+        .scales = packed_scales_##name,                                                            \
+        .bytes = bytes_##name,                                                                     \
+        .tile = {NULL, tile_##name##_1, tile_##name##_2, tile_##name##_3, tile_##name##_4},        \
+    };
+PACKED_TYPES(X)
+#undef X
