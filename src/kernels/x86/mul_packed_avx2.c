@@ -11,6 +11,8 @@
 #include "kernels/x86/avx2.h"
 #include "kernels/x86/packed_avx2.h"
 
+#include <string.h>
+
 #define GROUP_PANELS 8  /* 128 rows: their results stay in the second level */
 #define TAIL_COLS    24 /* columns at a time of rows that end within a panel */
 
