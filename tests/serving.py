@@ -39,8 +39,8 @@ class Server:
         if model is not None:
             args += ["--model", str(model)]
         clean = {k: v for k, v in os.environ.items() if not k.startswith("HEARTH_")}
-        clean.update(HEARTH_MODELS=str(self.folder / "library"), HEARTH_CACHE_DIR=str(self.folder / "cache"),
-                     HEARTH_CONFIG="/dev/null", **(env or {}))
+        clean |= {"HEARTH_MODELS": str(self.folder / "library"), "HEARTH_CACHE_DIR": str(self.folder / "cache"),
+                  "HEARTH_CONFIG": "/dev/null", "HEARTH_CALIBRATE": "off"} | (env or {})
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(args, stdout=log, stderr=subprocess.STDOUT, env=clean,
                                             stdin=subprocess.DEVNULL, start_new_session=True)

@@ -132,6 +132,18 @@ static int value_number(const struct arg_option *o, struct str text, struct err 
     return 0;
 }
 
+static int value_word(const struct arg_option *o, struct str text, struct err *err)
+{
+    struct str rest = str_z(o->value), word;
+    for (int i = 0; str_split(&rest, '|', &word); i++)
+        if (str_eq(text, word)) {
+            *(int *)o->ret = i;
+            return 0;
+        }
+    return err_set_param(err, ERR_INVALID, o->name, "'%.*s' is none of %s", STR_ARG(text),
+                         o->value);
+}
+
 int args_value(const struct arg_option *o, struct str text, struct err *err)
 {
     switch (o->kind) {
@@ -147,6 +159,8 @@ int args_value(const struct arg_option *o, struct str text, struct err *err)
             return err_set_param(err, ERR_INVALID, o->name, "the value is empty");
         *(const char **)o->ret = text.ptr;
         return 0;
+    case ARG_WORD:
+        return value_word(o, text, err);
     case ARG_INT:
     case ARG_I64:
     case ARG_BYTES:

@@ -45,6 +45,7 @@ enum arg_kind {
     ARG_MS,    /* int, milliseconds: 250ms, 30s, 5m, 1h; a bare number is seconds */
     ARG_F64,   /* double, finite */
     ARG_STR,   /* const char *: not empty */
+    ARG_WORD,  /* int: which word of `value`, "auto|full|fast", counted from 0 */
 };
 
 struct arg_option {

@@ -117,6 +117,7 @@ static int eval_logits(int argc, char **argv)
     int n_threads = 0;
     int n_chunk = 64;
     int n_ctx = 0;
+    int activations = ACTIVATIONS_AUTO;
     const struct arg_option option[] = {
         {"tokens", 't', ARG_STR, "IDS", "token ids: \"1 2 3\"; several sequences: \"1 2; 3 4\"",
          &tokens, .flag_only = true},
@@ -126,6 +127,8 @@ static int eval_logits(int argc, char **argv)
          0, INT32_MAX, .flag_only = true},
         {"threads", 0, ARG_INT, "N", "threads (one per physical core)", &n_threads, 0,
          POOL_THREADS_MAX, .flag_only = true},
+        {"activations", 0, ARG_WORD, ACTIVATIONS_WORDS, "precision of products' inputs",
+         &activations, .flag_only = true},
     };
     const struct args_spec spec = {
         .command = "eval logits",
@@ -146,7 +149,8 @@ static int eval_logits(int argc, char **argv)
     struct eval_model m = {0};
     struct gguf *g = NULL;
     int rc = id_list_parse(tokens == NULL ? "" : tokens, &l, &err);
-    struct eval_opts o = {.n_seq = l.n_seq, .n_chunk = n_chunk, .n_threads = n_threads};
+    struct eval_opts o = {
+        .n_seq = l.n_seq, .n_chunk = n_chunk, .n_threads = n_threads, .activations = activations};
     size_t longest = (size_t)n_ctx;
     for (int i = 0; i < l.n_seq; i++)
         if (l.begin[i + 1] - l.begin[i] > longest)
@@ -282,13 +286,18 @@ static int read_tokens(struct perplexity *p, const char *path, struct err *err)
     return 0;
 }
 
-static int perplexity_open(struct perplexity *p, char **word, int n_threads, struct err *err)
+static int perplexity_open(struct perplexity *p, char **word, int n_threads, int activations,
+                           struct err *err)
 {
     struct gguf *g;
     int rc = cli_gguf_open(word[0], &g, NULL, err);
     if (rc != 0)
         return rc;
-    struct eval_opts o = {.n_ctx = p->n_ctx, .n_seq = 1, .n_chunk = 128, .n_threads = n_threads};
+    struct eval_opts o = {.n_ctx = p->n_ctx,
+                          .n_seq = 1,
+                          .n_chunk = 128,
+                          .n_threads = n_threads,
+                          .activations = activations};
     if ((rc = eval_model_open(&p->m, g, &o, err)) != 0 ||
         (rc = tokenizer_new(g, &p->tokenizer, err)) != 0)
         return rc;
@@ -304,6 +313,7 @@ static int eval_perplexity(int argc, char **argv)
 {
     struct perplexity p = {.n_ctx = 512};
     int n_threads = 0;
+    int activations = ACTIVATIONS_AUTO;
     const struct arg_option option[] = {
         {"ctx", 'c', ARG_INT, "N", "tokens in a window (512)", &p.n_ctx, 4, INT32_MAX,
          .flag_only = true},
@@ -311,6 +321,8 @@ static int eval_perplexity(int argc, char **argv)
          &p.json, .flag_only = true},
         {"threads", 0, ARG_INT, "N", "threads (one per physical core)", &n_threads, 0,
          POOL_THREADS_MAX, .flag_only = true},
+        {"activations", 0, ARG_WORD, ACTIVATIONS_WORDS, "precision of products' inputs",
+         &activations, .flag_only = true},
     };
     const struct args_spec spec = {
         .command = "eval perplexity",
@@ -329,7 +341,7 @@ static int eval_perplexity(int argc, char **argv)
     if (!args_take(&spec, argc, argv, &args, &code))
         return code;
     struct err err = {0};
-    int rc = perplexity_open(&p, args.word, n_threads, &err);
+    int rc = perplexity_open(&p, args.word, n_threads, activations, &err);
     code = rc == 0 ? perplexity_run(&p) : cli_fail(&err);
     tokens_release(&p.ids);
     tokenizer_free(p.tokenizer);

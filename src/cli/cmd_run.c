@@ -8,6 +8,7 @@
 
 #include "base/fs.h"
 #include "base/mem.h"
+#include "model/model.h"
 #include "store/model_name.h"
 
 #include <errno.h>
@@ -43,7 +44,7 @@ static void catch_interrupt(void)
 struct options {
     struct session session;
     const char *system;
-    int ctx, threads;
+    int ctx, threads, activations;
     bool verbose;
 };
 
@@ -376,7 +377,13 @@ static int with_server(struct options *o, struct args *args, struct err *err)
         char ctx[16], threads[16];
         snprintf(ctx, sizeof(ctx), "%d", o->ctx);
         snprintf(threads, sizeof(threads), "%d", o->threads);
-        const char *more[] = {"--ctx", ctx, "--threads", threads, NULL};
+        const char *more[] = {"--ctx",
+                              ctx,
+                              "--threads",
+                              threads,
+                              "--activations",
+                              activations_name((enum activations)o->activations),
+                              NULL};
         if (isatty(STDERR_FILENO))
             fprintf(stderr, "loading %s ...\r", s->model);
         rc = client_server_start(&server, s->model, more, &s->client, &stop, err);
@@ -411,6 +418,8 @@ int cmd_run(int argc, char **argv)
         {"api-key", 0, ARG_STR, "KEY", "the key that the server wants", &client->api_key},
         {"ctx", 'c', ARG_INT, "N", "tokens of context, where run starts the server", &o.ctx},
         {"threads", 't', ARG_INT, "N", "threads, where run starts the server", &o.threads, 0, 1024},
+        {"activations", 0, ARG_WORD, ACTIVATIONS_WORDS, "precision, where run starts the server",
+         &o.activations},
     };
     const struct args_spec spec = {
         .command = "run",

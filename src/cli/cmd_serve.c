@@ -4,8 +4,10 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "cli/cli.h"
+#include "cli/thread_plan.h"
 #include "gateway/gateway.h"
 #include "kernels/pack.h"
+#include "model/model.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -18,7 +20,8 @@ static const char details[] =
     "Ctrl-C finishes the running answers and stops; a second one stops at once.";
 
 /* The table of options; values go straight into *o. */
-static int parse(struct gateway_opts *o, int argc, char **argv, struct args *args, int *ret_code)
+static int parse(struct gateway_opts *o, bool *calibrate, int argc, char **argv, struct args *args,
+                 int *ret_code)
 {
     const char *worker_exe = NULL;
     /* clang-format off: rows of a table */
@@ -36,8 +39,13 @@ static int parse(struct gateway_opts *o, int argc, char **argv, struct args *arg
         {"ctx", 'c', ARG_INT, "N", "tokens of context; 0: as the model and memory allow", &o->ctx,
          0, INT_MAX},
         {"parallel", 0, ARG_INT, "N", "requests computed at once per model", &o->parallel, 1, 1024},
-        {"threads", 't', ARG_INT, "N", "threads per model; 0: physical cores", &o->threads, 0,
-         1024},
+        {"threads", 't', ARG_INT, "N", "threads per model; 0: as many as are best here",
+         &o->threads, 0, POOL_THREADS_MAX},
+        {"calibrate", 0, ARG_BOOL, NULL,
+         "measure once how many threads are best; no: the physical cores", calibrate},
+        {"activations", 0, ARG_WORD, ACTIVATIONS_WORDS,
+         "precision of products' inputs; auto: fast for models that are not small",
+         &o->activations},
         {"memory-max", 0, ARG_BYTES, "SIZE", "memory for all models; 0: what the machine has",
          &o->memory_max_bytes, 0, INT64_MAX},
         {"queue", 0, ARG_INT, "N", "requests that may wait per model; more are refused",
@@ -84,6 +92,8 @@ int cmd_serve(int argc, char **argv)
     struct gateway_opts opts;
     struct err err = {0};
     struct args args;
+    struct thread_plan threads;
+    bool calibrate = true;
     int code;
     char self[PATH_MAX];
     gateway_opts_init(&opts);
@@ -95,9 +105,14 @@ int cmd_serve(int argc, char **argv)
     self[n] = '\0';
     opts.exe = self;
     opts.pack_layout = PACK_VERSION;
-    if (!parse(&opts, argc, argv, &args, &code))
+    if (!parse(&opts, &calibrate, argc, argv, &args, &code))
         return code;
     log_init("gateway");
+    if (opts.threads == 0) {
+        thread_plan_choose(opts.cache_dir, calibrate, &threads);
+        opts.threads = threads.n_prefill;
+        opts.threads_decode = threads.n_decode;
+    }
     code = gateway_run(&opts, &err);
     args_release(&args);
     return code == 0 ? CLI_OK : cli_fail(&err);

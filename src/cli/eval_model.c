@@ -44,7 +44,8 @@ int eval_model_open(struct eval_model *m, struct gguf *g, const struct eval_opts
                               .pool = m->pool,
                               .n_batch_max = o->n_seq * o->n_chunk,
                               .n_out_max = o->n_seq * o->n_chunk,
-                              .n_ctx_max = o->n_ctx};
+                              .n_ctx_max = o->n_ctx,
+                              .activations = (enum activations)o->activations};
     if ((rc = model_new(g, &opts, &m->model, err)) != 0)
         return rc;
     m->info = model_info(m->model);

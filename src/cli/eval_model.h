@@ -21,7 +21,8 @@ struct eval_model {
 
 struct eval_opts {
     int n_ctx, n_seq, n_chunk;
-    int n_threads; /* 0: one per physical core */
+    int n_threads;   /* 0: one per physical core */
+    int activations; /* enum activations */
 };
 
 /* Takes g over, whatever comes back. Release after failure, too; zero it before. */

@@ -23,6 +23,8 @@ struct gateway_opts {
     int ctx;                  /* 0 = as the model and memory allow */
     int parallel;             /* sequences at once per worker */
     int threads;              /* 0 = physical cores */
+    int threads_decode;       /* of steps without prompts; 0 = threads */
+    int activations;          /* enum activations, model/model.h */
     int64_t memory_max_bytes; /* 0 = what the machine has */
     int queue_max;            /* choices waiting per model; more get 503 with Retry-After */
     int connections_max;

@@ -451,6 +451,8 @@ static int start_process(struct slot *s, int64_t bytes_max)
                              .ctx = o->ctx,
                              .parallel = o->parallel,
                              .threads = o->threads,
+                             .threads_decode = o->threads_decode,
+                             .activations = o->activations,
                              .memory_max_bytes = bytes_max,
                              .ctx_ptr = s,
                              .on_frame = on_frame,

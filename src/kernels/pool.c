@@ -14,6 +14,8 @@
  * missed. n_asleep and caller_asleep only save the wake-up calls; both sides of each use
  * sequentially consistent operations (store the word, then read the count; raise the count, then
  * compare the word inside futex_wait).
+ * Workers from `n_active` on are parked: they sleep on that word instead. One that has not noticed
+ * yet may join a loop, which does no harm: limits are about speed.
  */
 #include "kernels/pool.h"
 
@@ -41,7 +43,7 @@
  * scheduler's time slice. */
 #define SPIN_NS 40000
 
-enum { WAKE_WORKERS = 1, WAKE_CALLER = 2 };
+enum { WAKE_WORKERS = 1, WAKE_CALLER = 2, WAKE_PARKED = 4 };
 
 _Static_assert(POOL_THREADS_MAX <= JOINED_MASK, "n_joined must fit its field");
 
@@ -56,6 +58,7 @@ struct pool {
     _Atomic int n_asleep;
     _Atomic bool caller_asleep;
     _Atomic bool stop;
+    _Atomic uint32_t n_active; /* threads that take part, the caller's included; changes rarely */
 
     _Alignas(64) _Atomic uint32_t next; /* the next item to take */
 
@@ -64,7 +67,7 @@ struct pool {
     uint32_t n_items;
 
     int n_threads;
-    int64_t spin_ns;            /* 0 when there are more threads than cpus */
+    int64_t spin_ns;            /* 0 when there are more threads than cpus to run them */
     struct pool_thread *thread; /* [n_threads - 1] */
 };
 
@@ -116,12 +119,18 @@ static uint32_t spin_while(_Atomic uint32_t *word, uint32_t seen, int64_t spin_n
 
 /* Waits for an open loop other than that of epoch `done`, joins it and returns its epoch. False
  * when the pool stops. */
-static bool join_loop(struct pool *p, uint32_t done, uint32_t *ret_epoch)
+static bool join_loop(struct pool *p, int index, uint32_t done, uint32_t *ret_epoch)
 {
     uint32_t seen = atomic_load(&p->state);
     for (;;) {
+        uint32_t n_active = atomic_load(&p->n_active);
         if (atomic_load(&p->stop))
             return false;
+        if ((uint32_t)index >= n_active) {
+            futex_wait(&p->n_active, n_active, WAKE_PARKED);
+            seen = atomic_load(&p->state);
+            continue;
+        }
         if ((seen & OPEN) && (seen & EPOCH_MASK) != done) {
             if (atomic_compare_exchange_weak(&p->state, &seen, seen + 1)) {
                 *ret_epoch = seen & EPOCH_MASK;
@@ -146,7 +155,7 @@ static void *worker_main(void *arg)
     struct pool_thread *t = arg;
     struct pool *p = t->pool;
     uint32_t epoch = 0; /* no loop has this epoch before 2^21 of them have run */
-    while (join_loop(p, epoch, &epoch)) {
+    while (join_loop(p, t->index, epoch, &epoch)) {
         take_items(p, t->index);
         uint32_t left = atomic_fetch_sub(&p->state, 1) - 1;
         if (!(left & (OPEN | JOINED_MASK)) && atomic_load(&p->caller_asleep))
@@ -172,7 +181,7 @@ static void wait_for_joined(struct pool *p)
 
 void pool_run(struct pool *p, pool_fn fn, void *ctx, int n_items)
 {
-    if (p->n_threads == 1 || n_items <= 1) {
+    if (n_items <= 1 || atomic_load_explicit(&p->n_active, memory_order_relaxed) == 1) {
         for (int i = 0; i < n_items; i++)
             fn(ctx, i, 0);
         return;
@@ -188,6 +197,18 @@ void pool_run(struct pool *p, pool_fn fn, void *ctx, int n_items)
         futex_wake(&p->state, n_items - 1, WAKE_WORKERS);
     take_items(p, 0);
     wait_for_joined(p);
+}
+
+void pool_limit(struct pool *p, int n_threads)
+{
+    uint32_t n = n_threads < 1 ? 1 : (uint32_t)n_threads;
+    if (n > (uint32_t)p->n_threads)
+        n = (uint32_t)p->n_threads;
+    if (n == atomic_load_explicit(&p->n_active, memory_order_relaxed))
+        return;
+    atomic_store(&p->n_active, n);
+    futex_wake(&p->n_active, POOL_THREADS_MAX, WAKE_PARKED);
+    futex_wake(&p->state, POOL_THREADS_MAX, WAKE_WORKERS); /* those that are to park now */
 }
 
 static void *thread_start(void *arg)
@@ -243,9 +264,11 @@ int pool_new(int n_threads, struct pool **ret, struct err *err)
     }
     p->thread = thread;
     p->n_threads = n_threads;
+    atomic_store(&p->n_active, (uint32_t)n_threads);
     int cpu[POOL_THREADS_MAX];
     int n_cpu = cpu_physical(cpu, POOL_THREADS_MAX);
-    p->spin_ns = n_threads <= n_cpu ? SPIN_NS : 0;
+    /* Who spins takes time from the threads that work, where cpus or a quota are short of them. */
+    p->spin_ns = n_threads <= cpu_threads_default() ? SPIN_NS : 0;
     pthread_attr_t attr;
     int rc = pthread_attr_init(&attr);
     if (rc == 0) {
@@ -268,7 +291,9 @@ void pool_free(struct pool *p)
         return;
     atomic_store(&p->stop, true);
     atomic_fetch_add(&p->state, EPOCH_ONE);
+    atomic_store(&p->n_active, UINT32_MAX);
     futex_wake(&p->state, POOL_THREADS_MAX, WAKE_WORKERS);
+    futex_wake(&p->n_active, POOL_THREADS_MAX, WAKE_PARKED);
     for (int i = 1; i < p->n_threads; i++)
         pthread_join(p->thread[i - 1].id, NULL);
     free(p->thread);

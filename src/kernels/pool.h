@@ -23,6 +23,9 @@ typedef void (*pool_fn)(void *ctx, int i_item, int i_thread);
 int pool_new(int n_threads, struct pool **ret, struct err *err) __attribute__((warn_unused_result));
 void pool_free(struct pool *p);
 int pool_n_threads(const struct pool *p);
+/* At most n_threads (1 to pool_n_threads) take part in the loops that follow; the others sleep.
+ * Between loops, by the thread that runs them. Cheap when nothing changes. */
+void pool_limit(struct pool *p, int n_threads);
 /* Returns when all items are done; what they wrote is then visible to the caller. */
 void pool_run(struct pool *p, pool_fn fn, void *ctx, int n_items);
 

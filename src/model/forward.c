@@ -8,8 +8,8 @@
  * phase touches, and every element is formed by one call of a kernel whose result depends only on
  * that element's inputs: so bits depend neither on threads nor on the batch.
  *
- * Every block of quantized activations has a residual plane: one plane alone costs small models 2
- * to 4 % of their top-1 answers (docs/numerics.md).
+ * Activations are quantized once per row and input, with a residual plane in the blocks that
+ * residual_above asks for (docs/numerics.md).
  *
  * Shapes: n tokens in the batch; n_embd, n_ff, n_head, n_head_kv, head_dim as in the
  * hyperparameters.
@@ -23,6 +23,8 @@
 #include <string.h>
 
 #define PRODUCTS_MAX 3
+/* About where arithmetic takes longer than reading the weights. */
+#define FEW_TOKENS 4
 
 /* y = x * w^T (+ bias), soft-capped if cap > 0: [n, w.n_out]. */
 struct product {
@@ -64,7 +66,7 @@ static void each(struct step *s, pool_fn fn, int n_items)
 static void set_input(struct step *s, const float *x, int n, int t)
 {
     if (n % 32 == 0)
-        s->k->quantize_a8(x, s->s->act + (size_t)t * act_bytes(n), n, 0.0f);
+        s->k->quantize_a8(x, s->s->act + (size_t)t * act_bytes(n), n, s->m->residual_above);
 }
 
 static void multiply_item(void *ctx, int i_item, int i_thread)
@@ -264,6 +266,15 @@ static void lay_out(struct step *s)
     attention_plan(&s->attention, s->m, s->kv, b);
 }
 
+/* Few rows are bound by memory, which fewer threads may saturate. */
+static void limit_threads(const struct step *s)
+{
+    const struct model_opts *o = &s->m->opts;
+    int all = pool_n_threads(o->pool);
+    bool few = s->b->n_tokens <= FEW_TOKENS && o->n_threads_decode > 0;
+    pool_limit(o->pool, few && o->n_threads_decode < all ? o->n_threads_decode : all);
+}
+
 void model_forward(struct model *m, const struct kv_slab *kv, const struct batch *b, float *logits)
 {
     struct scratch *sc = &m->s;
@@ -272,6 +283,7 @@ void model_forward(struct model *m, const struct kv_slab *kv, const struct batch
         .m = m, .k = m->opts.kernels, .h = &m->h, .s = sc, .kv = kv, .b = b, .n = b->n_tokens};
     struct step *s = &step;
     check_batch(s);
+    limit_threads(s);
     lay_out(s);
     each(s, embed, s->n); /* x: [n, n_embd] */
     for (s->i_layer = 0; s->i_layer < m->h.n_layer; s->i_layer++) {

@@ -298,6 +298,7 @@ static int load(struct model *m, const struct gguf *g, struct err *err)
     struct carver c = {m->slab, 0, false};
     carve_all(&c, &m->h, o, &m->s);
     CHECK(!c.overflow && c.at == bytes);
+    activations_choose(m);
     m->query_rows = query_rows(&m->h);
     m->n_stretch_max = n_stretch_max(o);
     m->n_slot = n_slot(&m->h, o);

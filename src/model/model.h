@@ -17,6 +17,15 @@
 
 struct model;
 
+/*
+ * How finely the inputs of products are rounded (kernels/act.h). full: a residual for every block,
+ * about 15 bits. fast: for the few blocks that carry most of the error; about half of the work.
+ * auto: full for small models, which are fast anyway and show every rounding, else fast.
+ */
+enum activations { ACTIVATIONS_AUTO, ACTIVATIONS_FULL, ACTIVATIONS_FAST };
+#define ACTIVATIONS_WORDS "auto|full|fast"
+const char *activations_name(enum activations a);
+
 struct model_info {
     char arch[32];
     char name[128];
@@ -28,6 +37,7 @@ struct model_info {
         weight_bytes; /* in memory: packed, or as in the file where a type has no packed form */
     uint64_t kv_block_bytes; /* one block of KV_BLOCK_LEN tokens, all layers, K and V */
     char file_type[32];      /* "Q4_K_M" from general.file_type, or the commonest tensor type */
+    enum activations activations; /* of a loaded model: full or fast */
 };
 
 /* Where packed weights (kernels/pack.h) come from and go to. */
@@ -61,6 +71,8 @@ struct model_opts {
     int n_batch_max;      /* tokens in one forward call */
     int n_out_max;        /* rows of logits in one forward call */
     int n_ctx_max;        /* longest sequence; at most n_ctx_train */
+    int n_threads_decode; /* threads for steps of a few tokens; 0: all of the pool */
+    enum activations activations;
 };
 
 /* Reads hyperparameters only; needs no tensors' data and no pool. ERR_CORRUPT, ERR_UNSUPPORTED. */

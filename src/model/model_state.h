@@ -68,12 +68,16 @@ struct model {
     struct rope rope[2]; /* of global and of local layers */
     struct model_info info;
     struct model_opts opts;
-    int query_rows;     /* rows of one attention item, at most */
-    int n_stretch_max;  /* in a step */
-    size_t n_slot;      /* partial results of a layer's attention, at most */
-    size_t layer_bytes; /* of one layer in a block of keys and values: K, then V */
-    uint8_t *slab;      /* the scratch memory */
+    float residual_above; /* for quantize_a8 */
+    int query_rows;       /* rows of one attention item, at most */
+    int n_stretch_max;    /* in a step */
+    size_t n_slot;        /* partial results of a layer's attention, at most */
+    size_t layer_bytes;   /* of one layer in a block of keys and values: K, then V */
+    uint8_t *slab;        /* the scratch memory */
     struct scratch s;
 };
+
+/* Sets residual_above and info.activations from the options and the model's size. */
+void activations_choose(struct model *m);
 
 #endif

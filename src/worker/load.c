@@ -145,7 +145,8 @@ static void describe(const struct load_opts *o, struct loaded *l, const struct m
     snprintf(r->name, sizeof(r->name), "%s", info->name);
     snprintf(r->file_type, sizeof(r->file_type), "%s", info->file_type);
     snprintf(r->kernel, sizeof(r->kernel), "%s", cpu_level_name(o->kernels->level));
-    snprintf(r->fingerprint, sizeof(r->fingerprint), "hearth-%s-%s", HEARTH_VERSION, r->kernel);
+    snprintf(r->fingerprint, sizeof(r->fingerprint), "hearth-%s-%s-%s", HEARTH_VERSION, r->kernel,
+             activations_name(info->activations));
     r->n_params = (int64_t)info->n_params;
     r->n_ctx_train = info->n_ctx_train;
     r->n_ctx = l->plan.n_ctx;
@@ -175,6 +176,8 @@ static int load_weights(const struct load_opts *o, struct loaded *l, struct err 
         .progress_ctx = o->progress_ctx,
         .n_batch_max = n_seq < BATCH_MAX ? BATCH_MAX : n_seq + 1,
         .n_out_max = n_seq + SCORE_ROWS,
+        .n_threads_decode = (int)o->n_threads_decode,
+        .activations = o->activations,
     };
     struct engine_config c = {
         .forward = forward,
@@ -201,7 +204,7 @@ static int load_weights(const struct load_opts *o, struct loaded *l, struct err 
     }
     c.forward_ctx = l->model;
     c.kv = l->kv;
-    describe(o, l, &info);
+    describe(o, l, model_info(l->model));
     return engine_new(&c, &l->engine, err);
 }
 

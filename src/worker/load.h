@@ -19,6 +19,8 @@ struct load_opts {
     int n_fds;
     int64_t n_ctx, n_seq, kv_bytes; /* 0: computed */
     enum kv_type kv_type;           /* how keys and values are stored */
+    int64_t n_threads_decode;       /* 0: all of the pool */
+    enum activations activations;
     uint64_t budget_bytes;
     const struct pack_files *pack; /* or NULL: packed in memory */
     struct pool *pool;             /* borrowed */

@@ -25,8 +25,8 @@
 #define PARTS_MAX 512
 
 struct options {
-    int64_t n_fds, n_ctx, n_parallel, n_threads, kv_bytes, memory_max;
-    int64_t pack_in, pack_out, pack_max;
+    int64_t n_fds, n_ctx, n_parallel, n_threads, n_threads_decode, kv_bytes, memory_max;
+    int64_t pack_in, pack_out, pack_max, activations;
     struct pack_files pack; /* the key; the descriptors follow from the counts */
 };
 
@@ -52,7 +52,9 @@ static bool parse_options(int argc, char **argv, struct options *o)
         {"--ctx", &o->n_ctx, 0, INT32_MAX},
         {"--parallel", &o->n_parallel, 0, WORKER_SEQ_MAX},
         {"--threads", &o->n_threads, 0, POOL_THREADS_MAX},
+        {"--threads-decode", &o->n_threads_decode, 0, POOL_THREADS_MAX},
         {"--kv-bytes", &o->kv_bytes, 0, INT64_MAX},
+        {"--activations", &o->activations, 0, ACTIVATIONS_FAST},
         {"--memory-max", &o->memory_max, 0, INT64_MAX},
     };
     for (int i = 1; i < argc; i += 2) {
@@ -189,6 +191,8 @@ int worker_main(int argc, char **argv)
         .n_seq = o.n_parallel,
         .kv_bytes = o.kv_bytes,
         .pack = &o.pack,
+        .n_threads_decode = o.n_threads_decode,
+        .activations = (enum activations)o.activations,
         .progress = send_progress,
         .progress_ctx = &out,
     };

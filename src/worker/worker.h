@@ -4,10 +4,13 @@
  * a file of packed weights and a file to pack them into, where there are such, and these arguments:
  *   --fds N --pack-in 0|1 --pack-out 0|1 (after the parts) --pack-max BYTES (the latter may grow
  * to)
- *   --pack-key TEXT (what they are packed weights of) --ctx N (0 = as much as fits) --parallel N
- * (sequences at once) --threads N (0 = physical cores) --kv-bytes N (0 = computed) --memory-max
- * BYTES (0 = what the machine has free) Its environment is emptied but for HEARTH_CPU and
- * HEARTH_LOG. It maps, loads, then locks itself in.
+ *   --pack-key TEXT (what they are packed weights of)
+ *   --ctx N (0 = as much as fits) --parallel N (sequences at once)
+ *   --threads N (0 = physical cores) --threads-decode N (of steps without prompts; 0 = the same)
+ *   --activations N (enum activations, model/model.h) --kv-bytes N (0 = computed)
+ *   --memory-max BYTES (0 = what the machine has free)
+ * Its environment is emptied but for HEARTH_CPU and HEARTH_LOG. It maps, loads, then locks itself
+ * in.
  */
 #ifndef HEARTH_WORKER_WORKER_H
 #define HEARTH_WORKER_WORKER_H

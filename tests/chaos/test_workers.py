@@ -215,7 +215,7 @@ def test_a_name_that_was_pulled_anew_is_loaded_anew(launch, library, tmp_path):
 def serve(hearth_bin, tmp_path, *args, env=None):
     clean = {k: v for k, v in os.environ.items() if not k.startswith("HEARTH_")}
     clean.update(HEARTH_MODELS=str(tmp_path / "library"), HEARTH_CACHE_DIR=str(tmp_path / "cache"),
-                 HEARTH_CONFIG="/dev/null", HEARTH_LOG="error", **(env or {}))
+                 HEARTH_CONFIG="/dev/null", HEARTH_LOG="error", HEARTH_CALIBRATE="off", **(env or {}))
     return subprocess.run([str(hearth_bin), "serve", *map(str, args)], capture_output=True, text=True, env=clean,
                           timeout=30, stdin=subprocess.DEVNULL)
 

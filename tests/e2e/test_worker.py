@@ -62,7 +62,7 @@ def test_ready_tells_the_plan(worker):
     assert info["arch"] == "llama" and info["n_ctx"] == 1024 and info["n_ctx_train"] == 8192
     assert info["n_seq_max"] == 4 and info["n_vocab"] == 49152
     assert info["kv_bytes"] >= 1024 * 30 * 2 * 192 * 2 and info["weight_bytes"] > 9e7
-    assert info["fingerprint"].endswith(info["kernel"])
+    assert info["fingerprint"].endswith(f"-{info['kernel']}-full")  # small: every block has a residual
 
 
 # ---- the same request, the same bytes ----

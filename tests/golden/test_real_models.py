@@ -33,6 +33,17 @@ def test_distance(hearth_bin, case):
     assert abs(figures["ppl"] / figures["reference_ppl"] - 1) < 0.005, figures
 
 
+def test_distance_fast(hearth_bin, case):
+    """Residuals in few blocks, as larger models have them: still nearer than llama.cpp."""
+    name, path, golden = case
+    rows = hearth_rows(hearth_bin, path, [golden["ids"]], N_VOCAB[name], "--activations", "fast")
+    figures = top_distances(golden, rows)
+    print(name, "fast", figures)
+    assert 0 < figures["kl"] < 0.002 and figures["kl"] <= golden["llama_kl"], figures
+    assert figures["top1"] > 0.96, figures
+    assert abs(figures["ppl"] / figures["reference_ppl"] - 1) < 0.005, figures
+
+
 def test_greedy(hearth_bin, case):
     """The likeliest token after each of the reference's own: the whole answer in one pass."""
     name, path, golden = case

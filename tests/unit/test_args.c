@@ -21,6 +21,7 @@ struct values {
     double temperature;
     bool quiet, json;
     const char *model;
+    int speed;
 };
 
 static struct values v;
@@ -33,6 +34,7 @@ static const struct arg_option options[] = {
     {"quiet", 'q', ARG_BOOL, NULL, "say less", &v.quiet},
     {"json", 'j', ARG_BOOL, NULL, "as JSON", &v.json, .flag_only = true},
     {"model", 'm', ARG_STR, "NAME", "model", &v.model},
+    {"speed", 0, ARG_WORD, "auto|full|fast", "speed", &v.speed},
 };
 static const struct args_spec spec = {
     .command = "serve",
@@ -103,6 +105,10 @@ static void test_flags(void **state)
     assert_true(v.temperature > 0.49 && v.temperature < 0.51);
     assert_true(v.quiet && v.json);
     assert_string_equal(v.model, "x");
+    good("--speed=fast");
+    assert_int_equal(v.speed, 2);
+    good("--speed auto");
+    assert_int_equal(v.speed, 0);
     good("--no-quiet --json=off --header-timeout=5m --memory-max 300");
     assert_false(v.quiet || v.json);
     assert_int_equal(v.timeout_ms, 300000);
@@ -122,6 +128,9 @@ static void test_refused(void **state)
 {
     (void)state;
     config("");
+    bad("--speed fas", "auto|full|fast");
+    bad("--speed=", "speed");
+    bad("--speed full|fast", "none of");
     bad("--prot 80", "did you mean --port?");
     bad("--zzzzzzzz", "--help' lists them");
     bad("-x", "unknown option -x");

@@ -1,6 +1,7 @@
 /*
  * test_pool: every item runs exactly once, whatever the threads; cpu counting and quotas.
  */
+#include "kernels/calibrate.h"
 #include "kernels/cpu.h"
 #include "kernels/pool.h"
 
@@ -93,6 +94,62 @@ static void test_caller_waits(void **state)
             assert_int_equal(l.count[i], 1);
     }
     pool_free(p);
+}
+
+struct present {
+    _Atomic int seen[8];
+};
+
+static void note_thread(void *ctx, int i_item, int i_thread)
+{
+    struct present *present = ctx;
+    struct timespec t = {0, 20000};
+    (void)i_item;
+    nanosleep(&t, NULL);
+    present->seen[i_thread] = 1;
+}
+
+/* A limit holds once the workers had time to park, loops stay whole, and parked workers return. */
+static void test_limit(void **state)
+{
+    (void)state;
+    struct pool *p;
+    assert_int_equal(pool_new(4, &p, NULL), 0);
+    for (int round = 0; round < 300; round++) {
+        pool_limit(p, round % 7); /* 0 counts as 1, 5 and more as 4 */
+        check_loop(p, 1 + round % 90);
+    }
+    pool_limit(p, 2);
+    struct timespec t = {0, 20000000};
+    nanosleep(&t, NULL);
+    struct present few = {0}, all = {0};
+    pool_run(p, note_thread, &few, 60);
+    assert_int_equal(few.seen[2] + few.seen[3], 0);
+    pool_limit(p, 4);
+    for (int round = 0; round < 100 && !(all.seen[1] && all.seen[2] && all.seen[3]); round++)
+        pool_run(p, note_thread, &all, 60);
+    assert_int_equal(all.seen[1] + all.seen[2] + all.seen[3], 3);
+    pool_limit(p, 1);
+    pool_free(p); /* wakes the parked, too */
+}
+
+static void test_calibrate(void **state)
+{
+    (void)state;
+    static const int count[] = {8, 6, 4, 2};
+    assert_int_equal(calibrate_choose(count, (double[]){100, 130, 200, 400}, 4), 8);
+    assert_int_equal(calibrate_choose(count, (double[]){100, 101, 102, 200}, 4), 4);
+    assert_int_equal(calibrate_choose(count, (double[]){120, 110, 100, 109}, 4), 4);
+    assert_int_equal(calibrate_choose(count, (double[]){100, 102, 140, 102}, 4), 2);
+    assert_int_equal(calibrate_choose(count, (double[]){100}, 1), 8);
+    struct calibration c;
+    const struct kernels *k = kernels_get(cpu_level_detect());
+    assert_int_equal(calibrate_threads(k, 1, &c, NULL), 0);
+    assert_true(c.n_decode == 1 && c.n_prefill == 1 && c.steady);
+    assert_int_equal(calibrate_threads(k, 2, &c, NULL), 0);
+    assert_in_range(c.n_decode, 1, 2);
+    assert_in_range(c.n_prefill, 1, 2);
+    assert_true(c.steady || (c.n_decode == 2 && c.n_prefill == 2));
 }
 
 static void test_new_free(void **state)
@@ -200,6 +257,8 @@ int main(void)
         cmocka_unit_test(test_each_item_once),
         cmocka_unit_test(test_sleep_between),
         cmocka_unit_test(test_caller_waits),
+        cmocka_unit_test(test_limit),
+        cmocka_unit_test(test_calibrate),
         cmocka_unit_test(test_new_free),
         cmocka_unit_test(test_cpu),
         cmocka_unit_test(test_quota),
