@@ -57,7 +57,7 @@ struct packer {
 /* Packed rows are only worth it where this level has a kernel of its own for them. */
 static bool is_packed(const struct kernels *k, enum dtype t)
 {
-    return pack_has(t) &&
+    return pack_has(t) && k->mul_packed[t] != NULL &&
            (k->level == CPU_GENERIC || k->mul_packed[t] != kernels_get(CPU_GENERIC)->mul_packed[t]);
 }
 
@@ -162,6 +162,29 @@ static void write_at(struct packer *p, const uint8_t *bytes, size_t len, uint64_
     }
 }
 
+/* The model file's pages of pieces [first, last], all of one matrix, are not needed any more. */
+static void let_go(struct packer *p, int first, int last)
+{
+    const struct piece *c = &p->piece[first];
+    const struct pack_entry *e = &p->table.entry[c->i_entry];
+    const struct matrix *m = p->matrix[c->i_entry];
+    size_t row = (size_t)c->panel * PACK_ROWS;
+    size_t end = (size_t)(p->piece[last].panel + p->piece[last].n) * PACK_ROWS;
+    end = end < (size_t)e->n_out ? end : (size_t)e->n_out;
+    gguf_let_go(p->g, m->data + row * m->stride, (end - row) * m->stride, p->base == NULL);
+}
+
+/* Again, for a fault brings in pages around it, of pieces that another thread was done with. */
+static void let_go_round(struct packer *p, int n)
+{
+    int first = p->base_piece, end = p->base_piece + n;
+    for (int i = first + 1; i <= end; i++)
+        if (i == end || p->piece[i].i_entry != p->piece[first].i_entry) {
+            let_go(p, first, i - 1);
+            first = i;
+        }
+}
+
 static void pack_item(void *ctx, int i_item, int i_thread)
 {
     struct packer *p = ctx;
@@ -181,9 +204,7 @@ static void pack_item(void *ctx, int i_item, int i_thread)
         p->hash[i] = pack_hash(buffer, (size_t)c->n * bytes);
         write_at(p, buffer, (size_t)c->n * bytes, at);
     }
-    size_t row = (size_t)c->panel * PACK_ROWS, end = row + (size_t)c->n * PACK_ROWS;
-    end = end < (size_t)e->n_out ? end : (size_t)e->n_out;
-    gguf_let_go(p->g, m->data + row * m->stride, (end - row) * m->stride, p->base == NULL);
+    let_go(p, i, i);
 }
 
 static void check_item(void *ctx, int i_item, int i_thread)
@@ -222,6 +243,8 @@ static void each_piece(struct packer *p, pool_fn fn)
         if (p->o->progress != NULL)
             p->o->progress(p->o->progress_ctx, p->stage, (double)p->base_piece / p->n_pieces);
         pool_run(p->o->pool, fn, p, left < step ? left : step);
+        if (fn == pack_item)
+            let_go_round(p, left < step ? left : step);
     }
 }
 
