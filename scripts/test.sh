@@ -17,7 +17,7 @@ sh scripts/build.sh build || stop
 results=build/test-results
 rm -rf "$results"
 mkdir -p "$results"
-meson test -C build --no-rebuild --suite unit --suite kernel --print-errorlogs
+meson test -C build --no-rebuild --suite unit --suite kernel --suite spills --print-errorlogs
 for suite in golden e2e chaos; do
     ls tests/$suite/test_*.py >/dev/null 2>&1 || continue
     .venv/bin/python -m pytest -q -p no:cacheprovider "tests/$suite" \
