@@ -14,7 +14,8 @@
 /*
  * In ascending preference; a level need not include the one before it. avx2: AVX2, FMA, F16C.
  * avxvnni: those and AVX-VNNI (256 bits). avx512: those of avx2 and AVX-512 F, BW, VL, DQ.
- * avx512vnni: those of avx512 and AVX-512 VNNI.
+ * avx512vnni: those of avx512 and AVX-512 VNNI. neon: on arm64, dot products
+ * (ARMv8.2). neoni8mm: those and products of 8-bit matrices (ARMv8.6).
  */
 enum cpu_level {
     CPU_GENERIC,
@@ -22,6 +23,8 @@ enum cpu_level {
     CPU_AVXVNNI,
     CPU_AVX512,
     CPU_AVX512VNNI,
+    CPU_NEON,
+    CPU_NEONI8MM,
     CPU_LEVELS, /* how many */
 };
 
