@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Adds up the suites: scripts/test-summary.py TESTLOG.json RESULTS_FOLDER
 
-Prints a line per suite and, last, "N passed, N failed". A suite that broke off counts as failed.
+Prints a line per suite and, last, "N passed, N failed". A suite that broke off counts as failed. In the folder: *.xml of pytest, *.json of further Meson
+logs, "broken" (suite and exit code a line), "skipped" (a suite a line).
 """
 import json
 import pathlib
@@ -38,14 +39,19 @@ def junit(path):
 def main():
     log, folder = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
     rows = {"unit, kernel": meson(log) if log.is_file() else (0, 1, 0)}
+    for path in sorted(folder.glob("*.json")):
+        rows[path.stem] = meson(path)
     for path in sorted(folder.glob("*.xml")):
         rows[path.stem] = junit(path)
+    left_out = folder / "skipped"
+    for suite in left_out.read_text().split() if left_out.is_file() else []:
+        rows[suite] = (0, 0, 1)
     broken = folder / "broken"
     for line in broken.read_text().splitlines() if broken.is_file() else []:
         suite, code = line.split()
         passed, failed, skipped = rows.get(suite, (0, 0, 0))
         rows[suite] = (passed, failed + 1, skipped)
-        print(f"{suite}: pytest broke off with exit code {code}")
+        print(f"{suite}: broke off with exit code {code}")
     for suite, (passed, failed, skipped) in rows.items():
         print(f"{suite:14} {passed:5} passed {failed:5} failed {skipped:5} skipped")
     passed = sum(row[0] for row in rows.values())

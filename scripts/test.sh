@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Every test: unit and kernel programs through Meson, then golden, e2e and chaos through pytest.
+# Every test: unit and kernel programs through Meson, arm64's kernels emulated, then golden, e2e and chaos
+# through pytest.
 # Ends with the line "N passed, N failed"; fails when a test failed or a suite could not run.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -18,6 +19,13 @@ results=build/test-results
 rm -rf "$results"
 mkdir -p "$results"
 meson test -C build --no-rebuild --suite unit --suite kernel --suite spills --print-errorlogs
+sh scripts/check-neon.sh
+code=$?
+if [ "$code" -eq 77 ]; then
+    echo "neon_emulated" >>"$results/skipped"
+elif ! cp build-neon/meson-logs/testlog.json "$results/neon_emulated.json"; then
+    echo "neon_emulated $code" >>"$results/broken"
+fi
 for suite in golden e2e chaos; do
     ls tests/$suite/test_*.py >/dev/null 2>&1 || continue
     .venv/bin/python -m pytest -q -p no:cacheprovider "tests/$suite" \

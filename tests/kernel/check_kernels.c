@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define EXIT_SKIPPED 77 /* as Meson understands it */
+
 int check_n_failed;
 long check_n_done;
 bool check_quick;
@@ -92,15 +94,16 @@ int main(int argc, char **argv)
             return 2;
         }
     }
-    if (!bench && !only)
+    if (!bench && !only && (!level || strcmp(level, "generic") == 0))
         check_mul_generic();
-    int n_skipped = 0;
+    int n_skipped = 0, n_run = 0;
     for (int l = CPU_GENERIC; l < CPU_LEVELS; l++) {
         const char *name = cpu_level_name((enum cpu_level)l);
         if (level && strcmp(level, name) != 0)
             continue;
         if (cpu_level_has((enum cpu_level)l)) {
             run_level((enum cpu_level)l, bench, only);
+            n_run++;
         } else {
             printf("%-10s skipped: this processor or build lacks it\n", name);
             n_skipped++;
@@ -111,5 +114,7 @@ int main(int argc, char **argv)
     if (!bench)
         printf("%ld checks, %d failed, %d levels skipped\n", check_n_done, check_n_failed,
                n_skipped);
-    return check_n_failed ? 1 : 0;
+    if (check_n_failed)
+        return 1;
+    return n_run ? 0 : EXIT_SKIPPED;
 }

@@ -259,7 +259,7 @@ void check_ops(const struct kernels *kernels)
 {
     k = kernels;
     g = kernels_get(CPU_GENERIC);
-    for (int round = 0; round < 20; round++) {
+    for (int round = 0; round < (check_quick ? 3 : 20); round++) {
         for (int i = 0; i < LEN(sizes); i++) {
             new_bufs(sizes[i]);
             check_norms(sizes[i]);

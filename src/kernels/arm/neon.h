@@ -56,5 +56,7 @@ void k_gelu_mul_neon(float *y, const float *gate, const float *up, int n);
 void k_softcap_neon(float *y, float cap, int n);
 void k_rope_neon(float *x, const float *cos_sin, int n_head, int head_dim, int n_rot, bool neox);
 void k_f32_to_f16_neon(uint16_t *y, const float *x, int n);
+void k_attend_neon(const struct attend_args *a);
+void k_attend_join_neon(float *out, float *part, int n_part, int head_dim_v);
 
 #endif
