@@ -158,9 +158,9 @@ ALWAYS __m256i quants_iq4_nl(const uint8_t *block)
                     v[i] = quants_##name(r[i] + at);                                               \
                 }                                                                                  \
                 transpose_store(p, b, half, v);                                                    \
-                _mm256_store_ps(p->s.d[b] + 8 * half, halves(r, at));                              \
+                _mm256_store_ps(p->s[b].d + 8 * half, halves(r, at));                              \
                 if (has_min)                                                                       \
-                    _mm256_store_ps(p->s.m[b][0] + 8 * half, halves(r, at + 2));                   \
+                    _mm256_store_ps(p->s[b].m[0] + 8 * half, halves(r, at + 2));                   \
             }                                                                                      \
         }                                                                                          \
     }
@@ -204,10 +204,10 @@ ALWAYS void fill_scales_k(struct panel *p, int b, int half, const uint8_t *const
     }
     transpose8(d, t);
     for (int g = 0; g < 8; g++)
-        _mm256_store_si256((__m256i *)(p->s.d[b + g] + 8 * half), t[g]);
+        _mm256_store_si256((__m256i *)(p->s[b + g].d + 8 * half), t[g]);
     transpose8(m, t);
     for (int g = 0; g < 8; g++)
-        _mm256_store_si256((__m256i *)(p->s.m[b + g][0] + 8 * half), t[g]);
+        _mm256_store_si256((__m256i *)(p->s[b + g].m[0] + 8 * half), t[g]);
 }
 
 ALWAYS __m256i load32(const uint8_t *p)
@@ -276,12 +276,12 @@ ALWAYS void fill_scales_q6_k(struct panel *p, int b, int half, const uint8_t *co
     for (int g = 0; g < 8; g++) {
         const __m256i minus32 =
             _mm256_sub_epi16(_mm256_setzero_si256(), _mm256_slli_epi16(t[g], 5));
-        _mm256_store_ps(p->s.d[b + g] + 8 * half, d);
-        _mm256_store_si256((__m256i *)p->s.scale[b + g][0][8 * half],
+        _mm256_store_ps(p->s[b + g].d + 8 * half, d);
+        _mm256_store_si256((__m256i *)p->s[b + g].scale[0][8 * half],
                            _mm256_shuffle_epi8(t[g], first));
-        _mm256_store_si256((__m256i *)p->s.scale[b + g][1][8 * half],
+        _mm256_store_si256((__m256i *)p->s[b + g].scale[1][8 * half],
                            _mm256_shuffle_epi8(t[g], second));
-        _mm256_store_si256((__m256i *)p->s.offset[b + g][8 * half], minus32);
+        _mm256_store_si256((__m256i *)p->s[b + g].offset[8 * half], minus32);
     }
 }
 
@@ -342,10 +342,10 @@ ALWAYS void fill_unpacked(enum dtype t, int block_elems, size_t block_bytes, str
                 const int r = 8 * half + i;
                 unpack(row[r] + at, i_group, &u);
                 v[i] = _mm256_loadu_si256((const __m256i *)u.q);
-                p->s.d[b][r] = u.d;
+                p->s[b].d[r] = u.d;
                 for (int h = 0; h < 2; h++) {
-                    p->s.m[b][h][r] = u.m[h];
-                    p->s.scale[b][h][r][0] = p->s.scale[b][h][r][1] = (int16_t)u.scale[h];
+                    p->s[b].m[h][r] = u.m[h];
+                    p->s[b].scale[h][r][0] = p->s[b].scale[h][r][1] = (int16_t)u.scale[h];
                 }
             }
             transpose_store(p, b, half, v);

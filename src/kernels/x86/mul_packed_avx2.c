@@ -35,14 +35,14 @@ static void mul_fused(const struct packed_type *t, float *y, size_t y_stride, co
                       const void *x, size_t x_stride, int n_cols, int n_k)
 {
     const int n_b = n_k / 32, step = t->unit_blocks == 8 ? 8 : PANEL_BLOCKS;
-    struct panel_scales s;
+    struct panel_scales s[PANEL_BLOCKS];
     struct columns cols = columns_at(x, x_stride, n_cols, n_k, 0);
     for (int b0 = 0; b0 < n_b; b0 += step) {
         const int n = n_b - b0 < step ? n_b - b0 : step;
         if (b0 > 0)
             move_on(&cols, x, n_cols, n_k, b0, step);
-        t->scales(&s, w, n);
-        t->tile[n_cols](w, &s, n, &cols, b0 == 0, y, y_stride);
+        t->scales(s, w, n);
+        t->tile[n_cols](w, s, n, &cols, b0 == 0, y, y_stride);
         w += (size_t)(n / t->unit_blocks) * t->unit_bytes;
     }
 }
@@ -53,7 +53,7 @@ static void mul_chunk(const struct packed_type *t, struct panel *p, float *y, si
                       int n_cols, int n_k)
 {
     const int left = n_k / 32 - b0, n = left < PANEL_BLOCKS ? left : PANEL_BLOCKS;
-    t->scales(&p->s, w, n);
+    t->scales(p->s, w, n);
     t->bytes(p, w, n, panel_bytes);
     if (t->panel.kind == PANEL_S8 || t->panel.kind == PANEL_S8S)
         panel_split_signs(p, &t->panel, n);

@@ -55,10 +55,10 @@ ALWAYS void store_pairs(int16_t (*to)[2], __m128i a, __m128i b, int factor)
 /* The scales of the two 16s of a block, and what the quants' offset makes of them. */
 ALWAYS void store_scales(struct panel_scales *s, int b, __m128i first, __m128i second, int offset)
 {
-    store_pairs(s->scale[b][0], first, first, 1);
-    store_pairs(s->scale[b][1], second, second, 1);
+    store_pairs(s[b].scale[0], first, first, 1);
+    store_pairs(s[b].scale[1], second, second, 1);
     if (offset != 0)
-        store_pairs(s->offset[b], first, second, -offset);
+        store_pairs(s[b].offset, first, second, -offset);
 }
 
 ALWAYS __m128i and8(__m128i v, int mask)
@@ -74,10 +74,10 @@ ALWAYS __m128i and8(__m128i v, int mask)
         for (int b = 0; b < n_blocks; b++, unit += (bytes)) {                                      \
             __m256 v[2];                                                                           \
             halves(unit + (d_at), v);                                                              \
-            store16(s->d[b], v);                                                                   \
+            store16(s[b].d, v);                                                                    \
             if (has_min) {                                                                         \
                 halves(unit + (d_at) + 32, v);                                                     \
-                store16(s->m[b][0], v);                                                            \
+                store16(s[b].m[0], v);                                                             \
             }                                                                                      \
         }                                                                                          \
     }
@@ -102,7 +102,7 @@ void packed_scales_mxfp4(struct panel_scales *s, const uint8_t *unit, int n_bloc
 {
     for (int b = 0; b < n_blocks; b++, unit += 272) {
         const __m128i e = load128(unit + 256);
-        store16(s->d[b], (__m256[2]){exponents(e), exponents(_mm_srli_si128(e, 8))});
+        store16(s[b].d, (__m256[2]){exponents(e), exponents(_mm_srli_si128(e, 8))});
     }
 }
 
@@ -126,10 +126,10 @@ ALWAYS void scales_k(struct panel_scales *s, int b0, const uint8_t *unit)
                                               _mm256_and_si256(_mm256_slli_epi16(h, 4), upper));
         const __m256i min = _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(l, 4), four),
                                             _mm256_and_si256(_mm256_slli_epi16(h, 2), upper));
-        store_products(s->d[b0 + b], d, _mm256_castsi256_si128(scale));
-        store_products(s->d[b0 + b + 1], d, _mm256_extracti128_si256(scale, 1));
-        store_products(s->m[b0 + b][0], m, _mm256_castsi256_si128(min));
-        store_products(s->m[b0 + b + 1][0], m, _mm256_extracti128_si256(min, 1));
+        store_products(s[b0 + b].d, d, _mm256_castsi256_si128(scale));
+        store_products(s[b0 + b + 1].d, d, _mm256_extracti128_si256(scale, 1));
+        store_products(s[b0 + b].m[0], m, _mm256_castsi256_si128(min));
+        store_products(s[b0 + b + 1].m[0], m, _mm256_extracti128_si256(min, 1));
     }
 }
 
@@ -139,7 +139,7 @@ ALWAYS void scales_q6_k(struct panel_scales *s, int b0, const uint8_t *unit)
     halves(unit, d);
     for (int b = 0; b < 8; b++) {
         const uint8_t *scale = unit + 32 + 2 * ROWS * b;
-        store16(s->d[b0 + b], d);
+        store16(s[b0 + b].d, d);
         store_scales(s, b0 + b, load128(scale), load128(scale + ROWS), 32);
     }
 }
@@ -153,10 +153,10 @@ ALWAYS void scales_q2_k(struct panel_scales *s, int b0, const uint8_t *unit)
     for (int b = 0; b < 8; b++) {
         const __m128i first = load128(unit + 64 + 2 * ROWS * b);
         const __m128i second = load128(unit + 64 + 2 * ROWS * b + ROWS);
-        store16(s->d[b0 + b], d);
+        store16(s[b0 + b].d, d);
         store_scales(s, b0 + b, and8(first, 15), and8(second, 15), 0);
-        store_products(s->m[b0 + b][0], m, and8(_mm_srli_epi16(first, 4), 15));
-        store_products(s->m[b0 + b][1], m, and8(_mm_srli_epi16(second, 4), 15));
+        store_products(s[b0 + b].m[0], m, and8(_mm_srli_epi16(first, 4), 15));
+        store_products(s[b0 + b].m[1], m, and8(_mm_srli_epi16(second, 4), 15));
     }
 }
 
@@ -174,7 +174,7 @@ ALWAYS void scales_q3_k(struct panel_scales *s, int b0, const uint8_t *unit)
     for (int b = 0; b < 8; b++) {
         const __m128i low = load128(unit + 32 + ROWS * b);
         const __m128i high = _mm_srli_epi16(load128(unit + 160 + b / 2 * ROWS), b % 2 * 4);
-        store16(s->d[b0 + b], d);
+        store16(s[b0 + b].d, d);
         store_scales(s, b0 + b, six_bits(low, high),
                      six_bits(_mm_srli_epi16(low, 4), _mm_srli_epi16(high, 2)), 4);
     }
@@ -188,7 +188,7 @@ ALWAYS void scales_iq4_xs(struct panel_scales *s, int b0, const uint8_t *unit)
         const __m128i low = _mm_srli_epi16(load128(unit + 32 + b / 2 * ROWS), b % 2 * 4);
         const __m128i high = _mm_srli_epi16(load128(unit + 96 + b / 4 * ROWS), b % 4 * 2);
         const __m128i scale = six_bits(low, high);
-        store16(s->d[b0 + b], d);
+        store16(s[b0 + b].d, d);
         store_scales(s, b0 + b, scale, scale, 0);
     }
 }
@@ -198,7 +198,7 @@ ALWAYS void scales_tq2_0(struct panel_scales *s, int b0, const uint8_t *unit)
     __m256 d[2];
     halves(unit, d);
     for (int b = 0; b < 8; b++)
-        store16(s->d[b0 + b], d);
+        store16(s[b0 + b].d, d);
 }
 
 #define SCALES_256(name, fn, bytes)                                                                \

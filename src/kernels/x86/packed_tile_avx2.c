@@ -24,8 +24,8 @@ ALWAYS void bytes_of_blocks(enum source source, enum panel_kind kind, size_t bef
         {
             const int t = quad_order(kind, k);
             __m256i *to = (__m256i *)p->q[8 * b + t][0];
-            _mm256_store_si256(to, quad_of(source, w, t, 0));
-            _mm256_store_si256(to + 1, quad_of(source, w, t, 1));
+            _mm256_store_si256(to, quad_of(source, w, t, 0, NULL));
+            _mm256_store_si256(to + 1, quad_of(source, w, t, 1, NULL));
         }
     }
 }
@@ -44,7 +44,7 @@ PACKED_TYPES(X)
         bool first, float *y, size_t y_stride)                                                     \
     {                                                                                              \
         const struct shape sh = {source, kind, min, offset, step, AHEAD};                          \
-        tile(sh, nc, unit + (before), unit, s, n_blocks, x, first, y, y_stride);                   \
+        tile(sh, nc, unit + (before), s, n_blocks, x, first, y, y_stride);                         \
     }
 #define X(name, source, kind, min, offset, before, step, unit_blocks)                              \
     TILE(name, source, kind, min, offset, before, step, 1)                                         \

@@ -5,15 +5,16 @@
 
 #include "kernels/x86/tile_avx2.h"
 
-/* Sums of |w| of one row's negative weights, times the scale: what the masks leave out. */
-ALWAYS __m256i split_signs(uint8_t *q, uint8_t *sign, __m256i scale)
+/* Splits 8 rows of a quad; sum: gets their negative weights times the scale. */
+ALWAYS void split_quad(__m256i *sum, uint8_t *q, uint8_t *sign, const int16_t *scale)
 {
     const __m256i w = _mm256_load_si256((const __m256i *)q), abs = _mm256_abs_epi8(w);
     const __m256i mask = _mm256_cmpgt_epi8(_mm256_setzero_si256(), w);
     _mm256_store_si256((__m256i *)q, abs);
     _mm256_store_si256((__m256i *)sign, mask);
     const __m256i pairs = _mm256_maddubs_epi16(_mm256_and_si256(abs, mask), _mm256_set1_epi8(1));
-    return _mm256_madd_epi16(pairs, scale);
+    const __m256i by = _mm256_load_si256((const __m256i *)scale);
+    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, by));
 }
 
 void panel_split_signs(struct panel *p, const struct panel_type *t, int n_blocks)
@@ -21,11 +22,11 @@ void panel_split_signs(struct panel *p, const struct panel_type *t, int n_blocks
     for (int b = 0; b < n_blocks; b++)
         for (int h = 0; h < 2; h++) {
             __m256i sum = _mm256_setzero_si256();
-            for (int i = 0; i < 8; i++)
-                sum = _mm256_add_epi32(sum, split_signs(p->q[8 * b + i][8 * h],
-                                                        p->sign[8 * b + i][8 * h],
-                                                        widener(t->kind, &p->s, b, i, h)));
-            _mm256_store_si256((__m256i *)&p->s.correct[b][8 * h], sum);
+            for (int i = 0; i < 8; i++) {
+                const int16_t *scale = is_scaled(t->kind) ? p->s[b].scale[i / 4][8 * h] : k_ones;
+                split_quad(&sum, p->q[8 * b + i][8 * h], p->sign[8 * b + i][8 * h], scale);
+            }
+            _mm256_store_si256((__m256i *)&p->s[b].correct[8 * h], sum);
         }
 }
 
@@ -34,7 +35,7 @@ typedef void (*tile_fn)(const struct panel *p, int n_blocks, const struct column
 
 /* X(name, kind, min, offset, widest tile) */
 #define TILES(X)                                                                                   \
-    X(u4_min, PANEL_U4, MIN_32, 0, 4)                                                              \
+    X(u4_min, PANEL_U4, MIN_32, 0, 3)                                                              \
     X(u4_off8, PANEL_U4, MIN_NONE, 8, 4)                                                           \
     X(u4_off1, PANEL_U4, MIN_NONE, 1, 4)                                                           \
     X(u5_min, PANEL_U5, MIN_32, 0, 4)                                                              \
@@ -53,7 +54,7 @@ typedef void (*tile_fn)(const struct panel *p, int n_blocks, const struct column
                                                              float *y, size_t y_stride)            \
     {                                                                                              \
         const struct shape sh = {SOURCE_BYTES, kind, min, offset, 512, 0};                         \
-        tile(sh, nc, p->q[0][0], p->sign[0][0], &p->s, n_blocks, x, first, y, y_stride);           \
+        tile(sh, nc, p->q[0][0], p->s, n_blocks, x, first, y, y_stride);                           \
     }
 #define X(name, kind, min, offset, widest)                                                         \
     TILE(name, kind, min, offset, 1)                                                               \

@@ -34,19 +34,19 @@ enum panel_kind {
     PANEL_S8S, /* signed, a scale per 16 */
 };
 
-/* What goes with the quants of each block of 32 elements; a type fills what its kind reads. */
+/* What goes with the quants of a block of 32 elements; a type fills what its kind reads. */
 struct panel_scales {
-    _Alignas(64) float d[PANEL_BLOCKS][PANEL_ROWS];
-    float m[PANEL_BLOCKS][2][PANEL_ROWS];          /* [1] only with MIN_16 */
-    int16_t scale[PANEL_BLOCKS][2][PANEL_ROWS][2]; /* each twice: both pairs of a lane */
-    int16_t offset[PANEL_BLOCKS][PANEL_ROWS][2];   /* minus offset * scale of each 16 */
-    int32_t correct[PANEL_BLOCKS][PANEL_ROWS];     /* S8: sum of scale * |w| where w < 0 */
+    _Alignas(64) float d[PANEL_ROWS];
+    float m[2][PANEL_ROWS];          /* [1] only with MIN_16 */
+    int16_t scale[2][PANEL_ROWS][2]; /* each twice: both pairs of a lane */
+    int16_t offset[PANEL_ROWS][2];   /* minus offset * scale of each 16 */
+    int32_t correct[PANEL_ROWS];     /* S8: sum of scale * |w| where w < 0 */
 };
 
 struct panel {
     _Alignas(64) uint8_t q[PANEL_K / 4][PANEL_ROWS][4];
-    struct panel_scales s;
-    _Alignas(64) uint8_t sign[PANEL_K / 4][PANEL_ROWS][4]; /* S8: the masks; q is |w| */
+    uint8_t sign[PANEL_K / 4][PANEL_ROWS][4]; /* S8: the masks; q is |w| */
+    struct panel_scales s[PANEL_BLOCKS];
 };
 
 struct panel_type {

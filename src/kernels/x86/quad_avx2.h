@@ -14,10 +14,14 @@
 #include "tensor/blocks.h"
 
 #include <immintrin.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define ALWAYS static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 8")
+
+/* A value is formed as written and stays in a register. */
+#define KEEP(v) __asm__ volatile("" : "+x"(v))
 
 /* Where a block of 32 elements comes from, and its layout (kernels/pack.h). */
 enum source {
@@ -54,8 +58,16 @@ ALWAYS __m256i table16(const int8_t *values, int plus, __m256i i)
     return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(v), i);
 }
 
-/* Rows 8h..8h + 7 of quad t of the block whose quants are at p. */
-ALWAYS __m256i quad_of(enum source source, const uint8_t *p, int t, int h)
+/* The bytes whose low nibbles are quad t < 4 and whose high ones are quad t + 4. */
+struct raw {
+    __m256i half[2];
+};
+
+/*
+ * Rows 8h..8h + 7 of quad t of the block whose quants are at p. raw: NULL, or where quad t leaves
+ * its bytes for quad t + 4, which then comes before any other (two registers for a load).
+ */
+ALWAYS __m256i quad_of(enum source source, const uint8_t *p, int t, int h, struct raw *raw)
 {
     p += 32 * h;
     if (source == SOURCE_BYTES)
@@ -68,7 +80,12 @@ ALWAYS __m256i quad_of(enum source source, const uint8_t *p, int t, int h)
             return two;
         return _mm256_or_si256(two, move_bits(load256(p + 128), t, 2, 4));
     }
-    const __m256i nib = move_bits(load256(p + 64 * (t % 4)), t / 4 * 4, 0, 15);
+    __m256i nib = raw != NULL && t >= 4 ? raw->half[h] : load256(p + 64 * (t % 4));
+    if (raw != NULL && t < 4) {
+        KEEP(nib);
+        raw->half[h] = nib;
+    }
+    nib = move_bits(nib, t / 4 * 4, 0, 15);
     if (source == SOURCE_NIB_ONE)
         return _mm256_or_si256(nib, move_bits(load256(p + 256), t, 4, 16));
     if (source == SOURCE_NIB_TWO)
@@ -110,7 +127,7 @@ ALWAYS void next_quad(__m256i sum[2], __m256i w0, __m256i w1, const int8_t *a)
 }
 
 /* |w| * (a ^ mask) */
-ALWAYS void masked_quad(__m256i sum[2], __m256i w0, __m256i w1, const uint8_t *mask,
+ALWAYS void masked_quad(__m256i sum[2], __m256i abs0, __m256i abs1, __m256i mask0, __m256i mask1,
                         const int8_t *a)
 {
     __asm__ volatile("vpbroadcastd %6, %1\n\t"
@@ -119,8 +136,7 @@ ALWAYS void masked_quad(__m256i sum[2], __m256i w0, __m256i w1, const uint8_t *m
                      "vpmaddubsw %0, %2, %0\n\t"
                      "vpmaddubsw %1, %3, %1"
                      : "=&x"(sum[0]), "=&x"(sum[1])
-                     : "x"(w0), "x"(w1), "m"(*(const __m256i *)mask),
-                       "m"(*(const __m256i *)(mask + 32)), "m"(FOUR(a)));
+                     : "x"(abs0), "x"(abs1), "x"(mask0), "x"(mask1), "m"(FOUR(a)));
 }
 
 /* |w| * (a with the sign of w) */

@@ -13,11 +13,11 @@
 
 #define TILE_COLS 4
 
+/* Sixteen int16 of 1. */
+static const _Alignas(32) int16_t k_ones[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+
 /* The two halves (rows 0..7, 8..15) of a tile of nc columns. */
 #define EACH(i) UNROLL for (int i = 0; i < 2 * nc; i++)
-
-/* An exact sum is formed as written. */
-#define KEEP(v) __asm__ volatile("" : "+x"(v))
 
 /* What is read through the pointer is read where it is written to be, not kept for later. */
 #define FORGET(p) __asm__ volatile("" : "+r"(p))
@@ -77,113 +77,122 @@ ALWAYS bool is_scaled(enum panel_kind kind)
     return kind == PANEL_U5S || kind == PANEL_U6S || kind == PANEL_S8S;
 }
 
-/* The i-th quad to be read: both nibbles of a byte in turn; with scales per 16 in order. */
+/* The i-th quad to be read: both nibbles of a byte in turn, but in order where several quads of the
+ * same 16 are gathered for their scale. */
 ALWAYS int quad_order(enum panel_kind kind, int i)
 {
-    return is_scaled(kind) ? i : i % 2 * 4 + i / 2;
+    return kind == PANEL_U5S || kind == PANEL_U6S ? i : i % 2 * 4 + i / 2;
 }
 
-/* What the int16 sums are multiplied by on their way to int32: rows 8h.. of quad t. */
-ALWAYS __m256i widener(enum panel_kind kind, const struct panel_scales *s, int b, int t, int h)
-{
-    return is_scaled(kind) ? _mm256_load_si256((const __m256i *)s->scale[b][t / 4][8 * h])
-                           : _mm256_set1_epi16(1);
-}
-
-/* Widens the sums of a column and adds them to its exact ones. */
+/* Widens int16 sums and adds them to the exact ones; t: the quad that they begin with. */
 ALWAYS void widen(__m256i dot[2], __m256i sum[2], enum panel_kind kind,
-                  const struct panel_scales *s, int b, int t, bool first)
+                  const struct panel_scales *s, int t, bool first)
 {
     UNROLL for (int h = 0; h < 2; h++)
     {
-        const __m256i v = _mm256_madd_epi16(sum[h], widener(kind, s, b, t, h));
-        dot[h] = first ? v : _mm256_add_epi32(dot[h], v);
+        const int16_t *by = is_scaled(kind) ? s->scale[t / 4][8 * h] : k_ones;
+        __asm__ volatile("vpmaddwd %1, %0, %0" : "+x"(sum[h]) : "m"(*(const __m256i *)by));
+        dot[h] = first ? sum[h] : _mm256_add_epi32(dot[h], sum[h]);
         KEEP(dot[h]);
     }
 }
 
-/* Quads gathered in int16, `depth` at a time. */
+/* Quads gathered in int16, `depth` at a time. q: the columns' elements. */
 ALWAYS void dot_gathered(__m256i *dot, struct shape sh, int depth, const uint8_t *w,
-                         const struct panel_scales *s, int b, const int8_t *const *q, int nc)
+                         const struct panel_scales *s, const int8_t *const *q, int nc)
 {
+    struct raw raw, *share = depth == 4 && is_scaled(sh.kind) ? NULL : nc <= 2 ? &raw : NULL;
     UNROLL for (int i0 = 0; i0 < 8; i0 += depth)
     {
         __m256i sum[2 * TILE_COLS];
         UNROLL for (int i = i0; i < i0 + depth; i++)
         {
             const int t = quad_order(sh.kind, i);
-            const __m256i w0 = quad_of(sh.source, w, t, 0), w1 = quad_of(sh.source, w, t, 1);
+            const __m256i w0 = quad_of(sh.source, w, t, 0, share);
+            const __m256i w1 = quad_of(sh.source, w, t, 1, share);
             UNROLL for (int c = 0; c < nc; c++)
             {
-                const int8_t *a = q[c] + 4 * t;
                 if (i == i0)
-                    first_quad(&sum[2 * c], w0, w1, a);
+                    first_quad(&sum[2 * c], w0, w1, q[c] + 4 * t);
                 else
-                    next_quad(&sum[2 * c], w0, w1, a);
+                    next_quad(&sum[2 * c], w0, w1, q[c] + 4 * t);
             }
         }
         UNROLL for (int c = 0; c < nc; c++)
-            widen(&dot[2 * c], &sum[2 * c], sh.kind, s, b, i0, i0 == 0);
+            widen(&dot[2 * c], &sum[2 * c], sh.kind, s, i0, i0 == 0);
     }
 }
 
 /* Pairs of quads, one column after the other: few sums are live at a time. */
 ALWAYS void dot_pairs(__m256i *dot, struct shape sh, const uint8_t *w, const struct panel_scales *s,
-                      int b, const int8_t *const *q, int nc)
+                      const int8_t *const *q, int nc)
 {
     UNROLL for (int t = 0; t < 8; t += 2)
     {
-        const __m256i w0 = quad_of(sh.source, w, t, 0), w1 = quad_of(sh.source, w, t, 1);
-        const __m256i v0 = quad_of(sh.source, w, t + 1, 0), v1 = quad_of(sh.source, w, t + 1, 1);
+        const __m256i w0 = quad_of(sh.source, w, t, 0, NULL);
+        const __m256i w1 = quad_of(sh.source, w, t, 1, NULL);
+        const __m256i v0 = quad_of(sh.source, w, t + 1, 0, NULL);
+        const __m256i v1 = quad_of(sh.source, w, t + 1, 1, NULL);
         UNROLL for (int c = 0; c < nc; c++)
         {
             __m256i sum[2];
-            const int8_t *a = q[c] + 4 * t;
-            first_quad(sum, w0, w1, a);
-            next_quad(sum, v0, v1, a + 4);
-            widen(&dot[2 * c], sum, sh.kind, s, b, t, t == 0);
+            first_quad(sum, w0, w1, q[c] + 4 * t);
+            next_quad(sum, v0, v1, q[c] + 4 * t + 4);
+            widen(&dot[2 * c], sum, sh.kind, s, t, t == 0);
         }
     }
 }
 
-ALWAYS void dot_signed(__m256i *dot, struct shape sh, const uint8_t *w, const uint8_t *mask,
-                       const struct panel_scales *s, int b, const int8_t *const *q, int nc)
+/* Each quad is widened at once. */
+ALWAYS void dot_signed(__m256i *dot, struct shape sh, const uint8_t *w,
+                       const struct panel_scales *s, const int8_t *const *q, int nc)
 {
-    UNROLL for (int i = 0; i < 8; i++)
+    const uint8_t *mask = w + offsetof(struct panel, sign); /* of bytes */
+    __m256i by[2] = {_mm256_set1_epi16(1), _mm256_set1_epi16(1)};
+    UNROLL for (int t = 0; t < 8; t++)
     {
-        const int t = quad_order(sh.kind, i);
-        const __m256i w0 = quad_of(sh.source, w, t, 0), w1 = quad_of(sh.source, w, t, 1);
+        const __m256i w0 = quad_of(sh.source, w, t, 0, NULL);
+        const __m256i w1 = quad_of(sh.source, w, t, 1, NULL);
+        const bool split = sh.source == SOURCE_BYTES;
+        const __m256i v0 = split ? load256(mask + 64 * t) : _mm256_abs_epi8(w0);
+        const __m256i v1 = split ? load256(mask + 64 * t + 32) : _mm256_abs_epi8(w1);
+        if (is_scaled(sh.kind) && t % 4 == 0) {
+            by[0] = load256(s->scale[t / 4][0]);
+            by[1] = load256(s->scale[t / 4][8]);
+        }
         UNROLL for (int c = 0; c < nc; c++)
         {
             __m256i sum[2];
-            const int8_t *a = q[c] + 4 * t;
-            if (sh.source == SOURCE_BYTES)
-                masked_quad(sum, w0, w1, mask + 64 * t, a);
+            if (split)
+                masked_quad(sum, w0, w1, v0, v1, q[c] + 4 * t);
             else
-                signed_quad(sum, w0, w1, _mm256_abs_epi8(w0), _mm256_abs_epi8(w1), a);
-            widen(&dot[2 * c], sum, sh.kind, s, b, t, i == 0);
+                signed_quad(sum, w0, w1, v0, v1, q[c] + 4 * t);
+            UNROLL for (int h = 0; h < 2; h++)
+            {
+                sum[h] = _mm256_madd_epi16(sum[h], by[h]);
+                dot[2 * c + h] = t == 0 ? sum[h] : _mm256_add_epi32(dot[2 * c + h], sum[h]);
+                KEEP(dot[2 * c + h]);
+            }
         }
     }
     if (sh.source == SOURCE_BYTES)
         EACH(i)
-    dot[i] =
-        _mm256_add_epi32(dot[i], _mm256_load_si256((const __m256i *)&s->correct[b][i % 2 * 8]));
+    dot[i] = _mm256_add_epi32(dot[i], _mm256_load_si256((const __m256i *)&s->correct[i % 2 * 8]));
 }
 
 /* Takes the offset of unsigned weights off the exact sums. h: the sums of the two 16 quants. */
-ALWAYS void subtract_offset(__m256i *dot, struct shape sh, const struct panel_scales *s, int b,
-                            const int16_t *h, size_t stride, int nc)
+ALWAYS void subtract_offset(__m256i *dot, struct shape sh, const struct panel_scales *s,
+                            const uint8_t *h, size_t stride, int nc)
 {
     if (sh.offset == 0)
         return;
     UNROLL for (int c = 0; c < nc; c++)
     {
-        const __m256i sums =
-            _mm256_set1_epi32(*(const int32_t *)((const uint8_t *)h + (size_t)c * stride));
+        const __m256i sums = _mm256_set1_epi32(*(const int32_t *)(h + (size_t)c * stride));
         if (is_scaled(sh.kind)) {
             UNROLL for (int i = 0; i < 2; i++)
             {
-                const __m256i o = _mm256_load_si256((const __m256i *)s->offset[b][8 * i]);
+                const __m256i o = _mm256_load_si256((const __m256i *)s->offset[8 * i]);
                 dot[2 * c + i] = _mm256_add_epi32(dot[2 * c + i], _mm256_madd_epi16(sums, o));
             }
         } else {
@@ -196,35 +205,27 @@ ALWAYS void subtract_offset(__m256i *dot, struct shape sh, const struct panel_sc
 
 /* ---- a tile ---- */
 
-ALWAYS __m256 bcast(const float *p, size_t stride, int c)
+ALWAYS __m256 bcast(const uint8_t *p, size_t stride, int c)
 {
-    return _mm256_broadcast_ss((const float *)((const uint8_t *)p + (size_t)c * stride));
+    return _mm256_broadcast_ss((const float *)(p + (size_t)c * stride));
 }
 
-/* The products of block b with one plane of the columns. */
-ALWAYS void add_plane(__m256 *acc, struct shape sh, const uint8_t *w, const uint8_t *mask,
-                      const struct panel_scales *s, int b, const int8_t *q, const float *d,
-                      const int16_t *h, size_t stride, int nc)
+/* The products of a block with one plane of the columns: elements q, scales d, sums h. */
+ALWAYS void add_plane(__m256 *acc, struct shape sh, const uint8_t *w, const struct panel_scales *s,
+                      const int8_t *const *q, const uint8_t *d, const uint8_t *h, size_t stride,
+                      int nc)
 {
     __m256i dot[2 * TILE_COLS];
-    const int8_t *a[TILE_COLS];
-    FORGET(w);
-    FORGET(s);
-    UNROLL for (int c = 0; c < nc; c++)
-    {
-        a[c] = q + (size_t)c * stride;
-        FORGET(a[c]);
-    }
     if (sh.kind == PANEL_U4)
-        dot_gathered(dot, sh, 8, w, s, b, a, nc);
+        dot_gathered(dot, sh, 8, w, s, q, nc);
     else if (sh.kind == PANEL_U5 || sh.kind == PANEL_U5S)
-        dot_gathered(dot, sh, 4, w, s, b, a, nc);
+        dot_gathered(dot, sh, 4, w, s, q, nc);
     else if (sh.kind == PANEL_U6S)
-        dot_pairs(dot, sh, w, s, b, a, nc);
+        dot_pairs(dot, sh, w, s, q, nc);
     else
-        dot_signed(dot, sh, w, mask, s, b, a, nc);
-    subtract_offset(dot, sh, s, b, h, stride, nc);
-    const __m256 d0 = _mm256_load_ps(s->d[b]), d1 = _mm256_load_ps(s->d[b] + 8);
+        dot_signed(dot, sh, w, s, q, nc);
+    subtract_offset(dot, sh, s, h, stride, nc);
+    const __m256 d0 = _mm256_load_ps(s->d), d1 = _mm256_load_ps(s->d + 8);
     UNROLL for (int c = 0; c < nc; c++)
     {
         const __m256 dx = bcast(d, stride, c);
@@ -236,7 +237,7 @@ ALWAYS void add_plane(__m256 *acc, struct shape sh, const uint8_t *w, const uint
 }
 
 /* m: 16 minima; x: what they are multiplied with. */
-ALWAYS void add_minimum(__m256 *acc, const float *m, const float *x, size_t stride, int nc)
+ALWAYS void add_minimum(__m256 *acc, const float *m, const uint8_t *x, size_t stride, int nc)
 {
     const __m256 m0 = _mm256_load_ps(m), m1 = _mm256_load_ps(m + 8);
     UNROLL for (int c = 0; c < nc; c++)
@@ -247,40 +248,58 @@ ALWAYS void add_minimum(__m256 *acc, const float *m, const float *x, size_t stri
     }
 }
 
-/* y[c][0..15] += blocks [0, n_blocks), whose quants are at w, with nc columns; mask: of S8 bytes.
+/*
+ * y[c][0..15] += blocks [0, n_blocks), whose quants are at w, with nc columns. n_blocks >= 1.
+ *
+ * A block in which one of the columns has a second plane is passed a second time, with all pointers
+ * moved to that plane: a loop of its own would cost registers in every block.
  */
-ALWAYS void tile(struct shape sh, int nc, const uint8_t *w, const uint8_t *mask,
-                 const struct panel_scales *s, int n_blocks, const struct columns *cols, bool first,
-                 float *y, size_t y_stride)
+ALWAYS void tile(struct shape sh, int nc, const uint8_t *w, const struct panel_scales *s,
+                 int n_blocks, const struct columns *x, bool first, float *y, size_t y_stride)
 {
-    const struct columns x = *cols;
     __m256 acc[2 * TILE_COLS];
+    const int8_t *q[TILE_COLS];
+    const size_t stride = x->stride, step = sh.min == MIN_16 ? 8 : 4;
+    const uint8_t *d = (const uint8_t *)x->d, *h = (const uint8_t *)x->h;
+    const uint8_t *sums = (const uint8_t *)(sh.min == MIN_16 ? x->s16 : x->s);
+    const struct panel_scales *end = s + n_blocks;
+    uint32_t has = x->has;
+    bool second = false;
     UNROLL for (int c = 0; c < nc; c++)
     {
         const float *from = y + (size_t)c * y_stride;
         acc[2 * c] = first ? _mm256_setzero_ps() : _mm256_loadu_ps(from);
         acc[2 * c + 1] = first ? _mm256_setzero_ps() : _mm256_loadu_ps(from + 8);
+        q[c] = x->q + (size_t)c * stride;
     }
-    for (int b = 0; b < n_blocks; b++, w += sh.step, mask += sh.step) {
-        const int8_t *q = x.q + 32 * b;
-        const float *d = x.d + b;
-        const int16_t *h = x.h + 2 * b;
+    for (;;) {
+        FORGET(w);
+        FORGET(s);
+        UNROLL for (int c = 0; c < nc; c++) FORGET(q[c]);
+        add_plane(acc, sh, w, s, q, d, h, stride, nc);
+        if (__builtin_expect(has & 1, 0)) {
+            const size_t r_at = second ? -x->r_at : x->r_at, e_at = second ? -x->e_at : x->e_at;
+            UNROLL for (int c = 0; c < nc; c++) q[c] += r_at;
+            d += e_at;
+            h += e_at;
+            second = !second;
+            if (second)
+                continue;
+        }
+        if (sh.min != MIN_NONE)
+            add_minimum(acc, s->m[0], sums, stride, nc);
+        if (sh.min == MIN_16)
+            add_minimum(acc, s->m[1], sums + 4, stride, nc);
         for (int i = 0; i < sh.ahead && i < sh.step; i += 64)
             _mm_prefetch((const char *)w + sh.ahead + i, _MM_HINT_T0);
-        for (uint32_t more = x.has >> b & 1;; more = 0) {
-            add_plane(acc, sh, w, mask, s, b, q, d, h, x.stride, nc);
-            if (__builtin_expect(!more, 1))
-                break;
-            q += x.r_at;
-            d = (const float *)((const uint8_t *)d + x.e_at);
-            h = (const int16_t *)((const uint8_t *)h + x.e_at);
-        }
-        if (sh.min == MIN_32)
-            add_minimum(acc, s->m[b][0], x.s + b, x.stride, nc);
-        if (sh.min == MIN_16) {
-            add_minimum(acc, s->m[b][0], x.s16 + 2 * b, x.stride, nc);
-            add_minimum(acc, s->m[b][1], x.s16 + 2 * b + 1, x.stride, nc);
-        }
+        if (++s == end)
+            break;
+        w += sh.step;
+        d += 4;
+        h += 4;
+        sums += step;
+        has >>= 1;
+        UNROLL for (int c = 0; c < nc; c++) q[c] += 32;
     }
     UNROLL for (int c = 0; c < nc; c++)
     {
