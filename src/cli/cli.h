@@ -19,6 +19,7 @@ int cli_fail(const struct err *err);
 int cli_done(void);
 
 int cmd_bench(int argc, char **argv);
+int cmd_cache(int argc, char **argv);
 int cmd_cp(int argc, char **argv);
 int cmd_eval(int argc, char **argv);
 int cmd_list(int argc, char **argv);

@@ -4,7 +4,6 @@
 #include "cli/cli.h"
 #include "cli/progress.h"
 
-#include "base/clock.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "store/store.h"
@@ -12,20 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-static void age(int64_t modified_ms, char ret[40])
-{
-    int64_t s = (clock_wall_ms() - modified_ms) / 1000;
-    if (s < 60)
-        snprintf(ret, 40, "just now");
-    else if (s < 2 * 3600)
-        snprintf(ret, 40, "%lld minutes ago", (long long)(s / 60));
-    else if (s < 2 * 86400)
-        snprintf(ret, 40, "%lld hours ago", (long long)(s / 3600));
-    else
-        snprintf(ret, 40, "%lld days ago", (long long)(s / 86400));
-}
 
 static void print_table(const struct store_model *list, int n)
 {
@@ -37,7 +22,7 @@ static void print_table(const struct store_model *list, int n)
     for (int i = 0; i < n; i++) {
         char size[24], when[40];
         progress_size(list[i].bytes, size);
-        age(list[i].modified_ms, when);
+        progress_age(list[i].modified_ms, when);
         printf("%-*s  %.12s  %10s  %s\n", width, list[i].name, list[i].digest + strlen("sha256:"),
                size, when);
     }

@@ -3,16 +3,38 @@
  */
 #include "cli/cli.h"
 
+#include "base/fs.h"
 #include "base/mem.h"
+#include "kernels/pack.h"
+#include "store/pack_cache.h"
 #include "store/store.h"
 
 #include <stdio.h>
 
+/* The packed weights go with the model's last name. */
+static int remove_one(struct store *s, const struct pack_cache *c, const char *name,
+                      struct err *err)
+{
+    struct store_model found = {0};
+    char key[PACK_CACHE_KEY_LEN + 1] = "";
+    /* A damaged model is removed all the same. */
+    if (c == NULL || model_source_of(name) != SOURCE_NAME ||
+        store_find(s, name, &found, NULL) != 0 ||
+        pack_cache_key(found.path, found.n_path, key, NULL) != 0)
+        key[0] = '\0';
+    int rc = store_remove(s, name, err);
+    if (rc == 0 && key[0] != '\0' && !fs_exists(found.path[0]))
+        pack_cache_remove(c, key);
+    store_model_release(&found);
+    return rc;
+}
+
 int cmd_rm(int argc, char **argv)
 {
-    const char *models = NULL;
+    const char *models = NULL, *cache_dir = NULL;
     const struct arg_option option[] = {
         {"models", 0, ARG_STR, "DIR", "the library's folder", &models},
+        {"cache-dir", 0, ARG_STR, "DIR", "the cache's folder", &cache_dir},
     };
     const struct args_spec spec = {
         .command = "rm",
@@ -28,14 +50,18 @@ int cmd_rm(int argc, char **argv)
     if (!args_take(&spec, argc, argv, &args, &code))
         return code;
     struct store *s;
+    struct pack_cache *cache = NULL;
     struct err err = {0};
     int rc = store_open(models, &s, &err);
     if (rc == 0) {
+        if (pack_cache_open(cache_dir, 0, PACK_VERSION, &cache, NULL) != 0)
+            cache = NULL; /* no home: no cache either */
         for (int i = 0; rc == 0 && i < args.n_word; i++) {
-            rc = store_remove(s, args.word[i], &err);
+            rc = remove_one(s, cache, args.word[i], &err);
             if (rc == 0)
                 printf("removed %s\n", args.word[i]);
         }
+        pack_cache_close(cache);
         store_close(s);
     }
     args_release(&args);

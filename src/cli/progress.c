@@ -34,6 +34,19 @@ void progress_size(int64_t bytes, char ret[24])
     snprintf(ret, 24, i == 0 ? "%.0f %s" : "%.1f %s", v, unit[i]);
 }
 
+void progress_age(int64_t since_ms, char ret[40])
+{
+    int64_t s = (clock_wall_ms() - since_ms) / 1000;
+    if (s < 60)
+        snprintf(ret, 40, "just now");
+    else if (s < 2 * 3600)
+        snprintf(ret, 40, "%lld minutes ago", (long long)(s / 60));
+    else if (s < 2 * 86400)
+        snprintf(ret, 40, "%lld hours ago", (long long)(s / 3600));
+    else
+        snprintf(ret, 40, "%lld days ago", (long long)(s / 86400));
+}
+
 static void add_point(struct progress *p, int64_t now)
 {
     int last = (p->n_points - 1) % PROGRESS_RATE_POINTS;

@@ -27,5 +27,7 @@ void progress_end(struct progress *p); /* finishes the line */
 
 /* "93.8 MB", in powers of 1000 as downloads are counted. */
 void progress_size(int64_t bytes, char ret[24]);
+/* "3 hours ago", from milliseconds since 1970. */
+void progress_age(int64_t since_ms, char ret[40]);
 
 #endif

@@ -25,7 +25,7 @@ def env(tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
     keep = {k: v for k, v in os.environ.items() if not k.startswith("HEARTH_")}
     return keep | {"HOME": str(home), "HEARTH_MODELS": str(home / "models"), "HEARTH_CALIBRATE": "off", "LC_ALL": "C.UTF-8",
-                   "TERM": "xterm", "HEARTH_PORT": str(free_port()), "XDG_CONFIG_HOME": str(home / "config")}
+                   "TERM": "xterm", "HEARTH_PORT": str(free_port()), "XDG_CONFIG_HOME": str(home / "config"), "HEARTH_CACHE_DIR": str(home / "cache")}
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ def registry():
 def cli(hearth_bin, tmp_path):
     """Runs hearth with a library of its own; returns the finished process."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("HEARTH_") and k not in ("HF_TOKEN", "HF_ENDPOINT")}
-    env |= {"HEARTH_MODELS": str(tmp_path / "models"), "HOME": str(tmp_path), "LC_ALL": "C.UTF-8"}
+    env |= {"HEARTH_MODELS": str(tmp_path / "models"), "HOME": str(tmp_path), "HEARTH_CACHE_DIR": str(tmp_path / "cache"), "LC_ALL": "C.UTF-8"}
 
     def run(*args, timeout=180, **more):
         return subprocess.run([str(hearth_bin), *args], env=env | more, capture_output=True, text=True,
