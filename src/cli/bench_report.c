@@ -186,7 +186,8 @@ int bench_write_json(const struct bench *b, const char *model, bool interrupted,
     const char *text[][2] = {{"path", model},
                              {"name", b->info.name},
                              {"arch", b->info.arch},
-                             {"type", b->info.file_type}};
+                             {"type", b->info.file_type},
+                             {"kv_type", kv_type_name(b->o.kv_type)}};
     for (size_t i = 0; i < ARRAY_LEN(text); i++) {
         json_t *s = json_string(text[i][1]); /* NULL when it is not UTF-8 */
         json_object_set_new(about, text[i][0], s != NULL ? s : json_string("?"));

@@ -259,6 +259,7 @@ int cmd_bench(int argc, char **argv)
     struct words w = {"128,512,2048", "0,4096,16384", "1,2,4,8,16,32", NULL};
     struct bench_opts o = {.n_reps = 5, .n_chunk = 256};
     struct outputs to = {0};
+    int kv_type = KV_F16;
     const struct arg_option option[] = {
         {"prompt", 'p', ARG_STR, "N,N...", "lengths of a prefill, or none (128,512,2048)",
          &w.prompt, .flag_only = true},
@@ -274,6 +275,8 @@ int cmd_bench(int argc, char **argv)
          &o.n_steps, 1, 4096, .flag_only = true},
         {"chunk", 0, ARG_INT, "N", "tokens of a prefill in one forward call (256)", &o.n_chunk, 1,
          8192, .flag_only = true},
+        {"kv-type", 0, ARG_WORD, KV_TYPE_WORDS, "of keys and values (f16)", &kv_type,
+         .flag_only = true},
         {"json", 0, ARG_STR, "FILE", "write all figures as JSON; - for standard output", &to.json,
          .flag_only = true},
         {"svg", 0, ARG_STR, "FILE", "draw them; - for standard output", &to.svg, .flag_only = true},
@@ -299,6 +302,7 @@ int cmd_bench(int argc, char **argv)
     int code;
     if (!args_take(&spec, argc, argv, &args, &code))
         return code;
+    o.kv_type = (enum kv_type)kv_type;
     if (read_options(&w, &o, &err) == 0 && to.json != NULL && to.svg != NULL &&
         strcmp(to.json, "-") == 0 && strcmp(to.svg, "-") == 0)
         err_set(&err, ERR_INVALID, "--json - and --svg - would write into each other");

@@ -118,6 +118,7 @@ static int eval_logits(int argc, char **argv)
     int n_chunk = 64;
     int n_ctx = 0;
     int activations = ACTIVATIONS_AUTO;
+    int kv_type = KV_F16;
     const struct arg_option option[] = {
         {"tokens", 't', ARG_STR, "IDS", "token ids: \"1 2 3\"; several sequences: \"1 2; 3 4\"",
          &tokens, .flag_only = true},
@@ -125,6 +126,8 @@ static int eval_logits(int argc, char **argv)
          .flag_only = true},
         {"ctx", 0, ARG_INT, "N", "context the model is opened with (the longest sequence)", &n_ctx,
          0, INT32_MAX, .flag_only = true},
+        {"kv-type", 0, ARG_WORD, KV_TYPE_WORDS, "of keys and values (f16)", &kv_type,
+         .flag_only = true},
         {"threads", 0, ARG_INT, "N", "threads (one per physical core)", &n_threads, 0,
          POOL_THREADS_MAX, .flag_only = true},
         {"activations", 0, ARG_WORD, ACTIVATIONS_WORDS, "precision of products' inputs",
@@ -149,8 +152,11 @@ static int eval_logits(int argc, char **argv)
     struct eval_model m = {0};
     struct gguf *g = NULL;
     int rc = id_list_parse(tokens == NULL ? "" : tokens, &l, &err);
-    struct eval_opts o = {
-        .n_seq = l.n_seq, .n_chunk = n_chunk, .n_threads = n_threads, .activations = activations};
+    struct eval_opts o = {.n_seq = l.n_seq,
+                          .n_chunk = n_chunk,
+                          .n_threads = n_threads,
+                          .activations = activations,
+                          .kv_type = kv_type};
     size_t longest = (size_t)n_ctx;
     for (int i = 0; i < l.n_seq; i++)
         if (l.begin[i + 1] - l.begin[i] > longest)
@@ -287,7 +293,7 @@ static int read_tokens(struct perplexity *p, const char *path, struct err *err)
 }
 
 static int perplexity_open(struct perplexity *p, char **word, int n_threads, int activations,
-                           struct err *err)
+                           int kv_type, struct err *err)
 {
     struct gguf *g;
     int rc = cli_gguf_open(word[0], &g, NULL, err);
@@ -297,7 +303,8 @@ static int perplexity_open(struct perplexity *p, char **word, int n_threads, int
                           .n_seq = 1,
                           .n_chunk = 128,
                           .n_threads = n_threads,
-                          .activations = activations};
+                          .activations = activations,
+                          .kv_type = kv_type};
     if ((rc = eval_model_open(&p->m, g, &o, err)) != 0 ||
         (rc = tokenizer_new(g, &p->tokenizer, err)) != 0)
         return rc;
@@ -312,6 +319,7 @@ static int perplexity_open(struct perplexity *p, char **word, int n_threads, int
 static int eval_perplexity(int argc, char **argv)
 {
     struct perplexity p = {.n_ctx = 512};
+    int kv_type = KV_F16;
     int n_threads = 0;
     int activations = ACTIVATIONS_AUTO;
     const struct arg_option option[] = {
@@ -319,6 +327,8 @@ static int eval_perplexity(int argc, char **argv)
          .flag_only = true},
         {"json", 0, ARG_BOOL, NULL, "one JSON object with every scored token's log probability",
          &p.json, .flag_only = true},
+        {"kv-type", 0, ARG_WORD, KV_TYPE_WORDS, "of keys and values (f16)", &kv_type,
+         .flag_only = true},
         {"threads", 0, ARG_INT, "N", "threads (one per physical core)", &n_threads, 0,
          POOL_THREADS_MAX, .flag_only = true},
         {"activations", 0, ARG_WORD, ACTIVATIONS_WORDS, "precision of products' inputs",
@@ -341,7 +351,7 @@ static int eval_perplexity(int argc, char **argv)
     if (!args_take(&spec, argc, argv, &args, &code))
         return code;
     struct err err = {0};
-    int rc = perplexity_open(&p, args.word, n_threads, activations, &err);
+    int rc = perplexity_open(&p, args.word, n_threads, activations, kv_type, &err);
     code = rc == 0 ? perplexity_run(&p) : cli_fail(&err);
     tokens_release(&p.ids);
     tokenizer_free(p.tokenizer);

@@ -44,7 +44,7 @@ static void catch_interrupt(void)
 struct options {
     struct session session;
     const char *system;
-    int ctx, threads, activations;
+    int ctx, threads, activations, kv_type;
     bool verbose;
 };
 
@@ -383,6 +383,8 @@ static int with_server(struct options *o, struct args *args, struct err *err)
                               threads,
                               "--activations",
                               activations_name((enum activations)o->activations),
+                              "--kv-type",
+                              kv_type_name((enum kv_type)o->kv_type),
                               NULL};
         if (isatty(STDERR_FILENO))
             fprintf(stderr, "loading %s ...\r", s->model);
@@ -403,7 +405,7 @@ static int with_server(struct options *o, struct args *args, struct err *err)
 
 int cmd_run(int argc, char **argv)
 {
-    struct options o = {0};
+    struct options o = {.kv_type = KV_F16};
     const char *temperature = NULL, *seed = NULL, *max_tokens = NULL;
     session_init(&o.session, NULL);
     struct client *client = &o.session.client;
@@ -417,6 +419,8 @@ int cmd_run(int argc, char **argv)
         {"port", 'p', ARG_INT, "N", "the server's port", &client->port, 1, 65535},
         {"api-key", 0, ARG_STR, "KEY", "the key that the server wants", &client->api_key},
         {"ctx", 'c', ARG_INT, "N", "tokens of context, where run starts the server", &o.ctx},
+        {"kv-type", 0, ARG_WORD, KV_TYPE_WORDS, "of keys and values, where run starts the server",
+         &o.kv_type},
         {"threads", 't', ARG_INT, "N", "threads, where run starts the server", &o.threads, 0, 1024},
         {"activations", 0, ARG_WORD, ACTIVATIONS_WORDS, "precision, where run starts the server",
          &o.activations},

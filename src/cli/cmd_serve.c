@@ -6,6 +6,7 @@
 #include "cli/cli.h"
 #include "cli/thread_plan.h"
 #include "gateway/gateway.h"
+#include "kernels/attend.h"
 #include "kernels/pack.h"
 #include "model/model.h"
 
@@ -46,6 +47,8 @@ static int parse(struct gateway_opts *o, bool *calibrate, int argc, char **argv,
         {"activations", 0, ARG_WORD, ACTIVATIONS_WORDS,
          "precision of products' inputs; auto: fast for models that are not small",
          &o->activations},
+        {"kv-type", 0, ARG_WORD, KV_TYPE_WORDS, "of keys and values; q8_0: in half the memory",
+         &o->kv_type},
         {"memory-max", 0, ARG_BYTES, "SIZE", "memory for all models; 0: what the machine has",
          &o->memory_max_bytes, 0, INT64_MAX},
         {"queue", 0, ARG_INT, "N", "requests that may wait per model; more are refused",

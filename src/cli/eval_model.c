@@ -42,6 +42,7 @@ int eval_model_open(struct eval_model *m, struct gguf *g, const struct eval_opts
         return rc;
     struct model_opts opts = {.kernels = kernels_get(level),
                               .pool = m->pool,
+                              .kv_type = (enum kv_type)o->kv_type,
                               .n_batch_max = o->n_seq * o->n_chunk,
                               .n_out_max = o->n_seq * o->n_chunk,
                               .n_ctx_max = o->n_ctx,

@@ -23,6 +23,7 @@ struct eval_opts {
     int n_ctx, n_seq, n_chunk;
     int n_threads;   /* 0: one per physical core */
     int activations; /* enum activations */
+    int kv_type;     /* enum kv_type */
 };
 
 /* Takes g over, whatever comes back. Release after failure, too; zero it before. */

@@ -53,8 +53,8 @@ void banner_ready(struct server *s, const struct slot *slot)
         write_bytes(sum, r->weight_bytes + r->kv_bytes + r->scratch_bytes);
         printf("  model   %s (%s, %.1f M parameters, %s)\n", slot->name, r->arch,
                (double)r->n_params / 1e6, r->file_type);
-        printf("  memory  weights %s + keys and values %s + scratch %s = %s\n", weights, kv,
-               scratch, sum);
+        printf("  memory  weights %s + keys and values (%s) %s + scratch %s = %s\n", weights,
+               r->kv_type, kv, scratch, sum);
         printf("  room    %" PRId64 " tokens of context, %" PRId64 " requests at once, %" PRId64
                " threads (%s)\n",
                r->n_ctx, r->n_seq_max, r->n_threads, r->kernel);

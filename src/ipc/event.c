@@ -45,6 +45,7 @@ static const struct field ready_fields[] = {
     FIELD(worker_ready, name, FIELD_CHARS, 0, 0),
     FIELD(worker_ready, file_type, FIELD_CHARS, 0, 0),
     FIELD(worker_ready, kernel, FIELD_CHARS, 0, 0),
+    FIELD(worker_ready, kv_type, FIELD_CHARS, 0, 0),
     FIELD(worker_ready, fingerprint, FIELD_CHARS, 0, 0),
     FIELD_COUNT(worker_ready, n_params),
     FIELD_COUNT(worker_ready, n_ctx_train),

@@ -175,6 +175,7 @@ struct worker_ready {
     char name[128];
     char file_type[32];
     char kernel[32];      /* "avx2" */
+    char kv_type[16];     /* of keys and values: "f16" */
     char fingerprint[64]; /* system_fingerprint: names the kernel path and the version */
     int64_t n_params, n_ctx_train, n_ctx, n_vocab, n_threads, n_seq_max;
     int64_t weight_bytes, kv_bytes, scratch_bytes; /* the plan */

@@ -16,16 +16,6 @@ const char *kv_type_name(enum kv_type t)
     return names[t];
 }
 
-bool kv_type_parse(const char *name, enum kv_type *ret)
-{
-    for (int t = 0; t < KV_TYPES; t++)
-        if (strcmp(name, names[t]) == 0) {
-            *ret = (enum kv_type)t;
-            return true;
-        }
-    return false;
-}
-
 static size_t pad(size_t n, size_t to)
 {
     return (n + to - 1) / to * to;

@@ -35,8 +35,8 @@ enum kv_type {
     KV_TYPES, /* how many */
 };
 
-const char *kv_type_name(enum kv_type t); /* "f16", "q8_0" */
-bool kv_type_parse(const char *name, enum kv_type *ret);
+#define KV_TYPE_WORDS "f16|q8_0" /* their names, in order */
+const char *kv_type_name(enum kv_type t);
 
 /* Bytes of the keys, and of the values, of one head in one block; multiples of 64. */
 size_t kv_key_bytes(enum kv_type t, int head_dim);

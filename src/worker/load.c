@@ -145,8 +145,10 @@ static void describe(const struct load_opts *o, struct loaded *l, const struct m
     snprintf(r->name, sizeof(r->name), "%s", info->name);
     snprintf(r->file_type, sizeof(r->file_type), "%s", info->file_type);
     snprintf(r->kernel, sizeof(r->kernel), "%s", cpu_level_name(o->kernels->level));
-    snprintf(r->fingerprint, sizeof(r->fingerprint), "hearth-%s-%s-%s", HEARTH_VERSION, r->kernel,
-             activations_name(info->activations));
+    snprintf(r->kv_type, sizeof(r->kv_type), "%s", kv_type_name(o->kv_type));
+    snprintf(r->fingerprint, sizeof(r->fingerprint), "hearth-%s-%s-%s%s%s", HEARTH_VERSION,
+             r->kernel, activations_name(info->activations), o->kv_type == KV_F16 ? "" : "-kv-",
+             o->kv_type == KV_F16 ? "" : kv_type_name(o->kv_type));
     r->n_params = (int64_t)info->n_params;
     r->n_ctx_train = info->n_ctx_train;
     r->n_ctx = l->plan.n_ctx;

@@ -26,7 +26,7 @@
 
 struct options {
     int64_t n_fds, n_ctx, n_parallel, n_threads, n_threads_decode, kv_bytes, memory_max;
-    int64_t pack_in, pack_out, pack_max, activations;
+    int64_t pack_in, pack_out, pack_max, activations, kv_type;
     struct pack_files pack; /* the key; the descriptors follow from the counts */
 };
 
@@ -55,6 +55,7 @@ static bool parse_options(int argc, char **argv, struct options *o)
         {"--threads-decode", &o->n_threads_decode, 0, POOL_THREADS_MAX},
         {"--kv-bytes", &o->kv_bytes, 0, INT64_MAX},
         {"--activations", &o->activations, 0, ACTIVATIONS_FAST},
+        {"--kv-type", &o->kv_type, 0, KV_TYPES - 1},
         {"--memory-max", &o->memory_max, 0, INT64_MAX},
     };
     for (int i = 1; i < argc; i += 2) {
@@ -190,6 +191,7 @@ int worker_main(int argc, char **argv)
         .n_ctx = o.n_ctx,
         .n_seq = o.n_parallel,
         .kv_bytes = o.kv_bytes,
+        .kv_type = (enum kv_type)o.kv_type,
         .pack = &o.pack,
         .n_threads_decode = o.n_threads_decode,
         .activations = (enum activations)o.activations,

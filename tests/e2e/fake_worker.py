@@ -72,7 +72,7 @@ class Worker:
             self.send("failed", **c["fail"])
             self.flush()
             sys.exit(1)
-        self.send("ready", arch="fake", name="Fake", file_type="F32", kernel="none",
+        self.send("ready", arch="fake", name="Fake", file_type="F32", kernel="none", kv_type="f16",
                   fingerprint="fp_fake", n_params=1000000, n_ctx_train=c.get("n_ctx", 64),
                   n_ctx=c.get("n_ctx", 64), n_vocab=1000, n_threads=1,
                   n_seq_max=c.get("n_seq_max", 4), weight_bytes=c.get("weight_bytes", 1 << 20),

@@ -44,6 +44,18 @@ def test_distance_fast(hearth_bin, case):
     assert abs(figures["ppl"] / figures["reference_ppl"] - 1) < 0.005, figures
 
 
+def test_distance_q8_0(hearth_bin, case):
+    """Keys and values of 8 bits: farther from the reference than of 16, but not by much, and still
+    nearer than llama.cpp with 16."""
+    name, path, golden = case
+    rows = hearth_rows(hearth_bin, path, [golden["ids"]], N_VOCAB[name], "--kv-type", "q8_0")
+    figures = top_distances(golden, rows)
+    print(name, figures)
+    assert 1e-6 < figures["kl"] < 0.002 and figures["kl"] <= golden["llama_kl"], figures
+    assert figures["top1"] > 0.97 and figures["top1"] >= golden["llama_top1"] - 0.01, figures
+    assert abs(figures["ppl"] / figures["reference_ppl"] - 1) < 0.01, figures
+
+
 def test_greedy(hearth_bin, case):
     """The likeliest token after each of the reference's own: the whole answer in one pass."""
     name, path, golden = case

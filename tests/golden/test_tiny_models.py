@@ -68,9 +68,10 @@ def test_same_bits(hearth_bin, folder, name):
         assert got.tobytes() == alone.tobytes()
 
 
+@pytest.mark.parametrize("kv_type", ["f16", "q8_0"])
 @pytest.mark.parametrize("name, window", [("llama-tied-q8", None), ("gemma3", 270),
                                           ("phi3-window", 24)])
-def test_pieces(hearth_bin, tmp_path, name, window):
+def test_pieces(hearth_bin, tmp_path, name, window, kv_type):
     """Several pieces of attention (256 positions each): read in chunks of any size or token by
     token, as when text is written, by one thread or by more than there are heads."""
     maker = Maker(name, tmp_path / f"{name}.gguf")
@@ -82,12 +83,14 @@ def test_pieces(hearth_bin, tmp_path, name, window):
 
     def run(sequences, chunk, threads):
         return hearth_logits(hearth_bin, tmp_path / f"{name}.gguf", sequences, N_VOCAB, chunk,
-                             "--ctx", maker.n_ctx, "--threads", threads)
+                             "--ctx", maker.n_ctx, "--threads", threads, "--kv-type", kv_type)
 
     whole, = run([ids], 600, 1)
     reference = Reference(tmp_path / f"{name}.gguf", n_ctx=maker.n_ctx, kv_f16=True)
     # The worst of 600 positions; what is left is the rounding of keys and values.
-    assert relative_error(reference.logits(ids), whole) < 4e-3
+    error = relative_error(reference.logits(ids), whole)
+    print(name, error)
+    assert error < (4e-3 if kv_type == "f16" else 0.1), error
     for chunk, threads in ((1, 1), (1, 7), (100, 2), (256, 3), (600, 5)):
         got, = run([ids], chunk, threads)
         assert got.tobytes() == whole.tobytes(), (chunk, threads)
