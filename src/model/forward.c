@@ -18,20 +18,15 @@
 #include "kernels/pack.h"
 #include "model/attention.h"
 #include "model/model_state.h"
+#include "model/product.h"
 
 #include <math.h>
 #include <string.h>
 
-#define PRODUCTS_MAX 3
 /* About where arithmetic takes longer than reading the weights. */
 #define FEW_TOKENS 4
-
-/* y = x * w^T (+ bias), soft-capped if cap > 0: [n, w.n_out]. */
-struct product {
-    const struct matrix *w;
-    float *y;
-    float cap;
-};
+/* A few microseconds of work; a thread is awake sooner than that only while it spins. */
+#define SERIAL_ELEMS 16384
 
 /* What the phases of one step share. */
 struct step {
@@ -44,22 +39,19 @@ struct step {
     int i_layer;
     const struct layer *l;
     struct attention attention;
-    int n;          /* rows at hand: all tokens, then those whose logits are wanted */
-    const float *x; /* input of the products below as float, [n, n_in] */
-    struct product product[PRODUCTS_MAX];
-    int n_product;
-    int n_row_item; /* row items of all products together */
+    struct product_phase product;
+    int n; /* rows at hand: all tokens, then those whose logits are wanted */
 };
 
-static int min_int(int a, int b)
+/* Calls fn for each row. n_elems: floats of a row that it goes through; small steps are not worth
+ * waking threads for. */
+static void each_row(struct step *s, pool_fn fn, int n_elems)
 {
-    return a < b ? a : b;
-}
-
-static void each(struct step *s, pool_fn fn, int n_items)
-{
-    if (n_items > 0)
-        pool_run(s->m->opts.pool, fn, s, n_items);
+    if ((int64_t)s->n * n_elems <= SERIAL_ELEMS)
+        for (int t = 0; t < s->n; t++)
+            fn(s, t, 0);
+    else
+        pool_run(s->m->opts.pool, fn, s, s->n);
 }
 
 /* The input of the next products, quantized; some of them may take floats. */
@@ -69,49 +61,11 @@ static void set_input(struct step *s, const float *x, int n, int t)
         s->k->quantize_a8(x, s->s->act + (size_t)t * act_bytes(n), n, s->m->residual_above);
 }
 
-static void multiply_item(void *ctx, int i_item, int i_thread)
-{
-    struct step *s = ctx;
-    int c0 = i_item / s->n_row_item * COLS_PER_ITEM;
-    int i_row = i_item % s->n_row_item;
-    const struct product *p = s->product;
-    for (int n; i_row >= (n = (p->w->n_out + ROWS_PER_ITEM - 1) / ROWS_PER_ITEM); p++)
-        i_row -= n;
-    const struct matrix *w = p->w;
-    int r0 = i_row * ROWS_PER_ITEM;
-    int n_row = min_int(ROWS_PER_ITEM, w->n_out - r0);
-    int n_col = min_int(COLS_PER_ITEM, s->n - c0);
-    size_t y_stride = (size_t)w->n_out;
-    float *y = p->y + c0 * y_stride + r0;
-    const uint8_t *data = w->data + (size_t)r0 * w->stride;
-    const float *bias = w->bias == NULL ? NULL : w->bias + r0;
-    bool a8 = s->k->mul_takes_a8[w->type];
-    size_t x_stride = a8 ? act_bytes(w->n_in) : (size_t)w->n_in * sizeof(float);
-    const uint8_t *x = a8 ? s->s->act : (const uint8_t *)s->x;
-    (void)i_thread;
-    x += (size_t)c0 * x_stride;
-    if (w->panels != NULL)
-        s->k->mul_packed[w->type](y, y_stride, w->panels + r0 / PACK_ROWS * w->panel_bytes, n_row,
-                                  x, x_stride, n_col, w->n_in);
-    else
-        s->k->mul[w->type](y, y_stride, data, w->stride, n_row, x, x_stride, n_col, w->n_in);
-    for (int c = 0; bias != NULL && c < n_col; c++)
-        s->k->add(y + c * y_stride, bias, n_row);
-    for (int c = 0; p->cap > 0.0f && c < n_col; c++)
-        s->k->softcap(y + c * y_stride, p->cap, n_row);
-}
-
 /* All products take the same input: x, and the same quantized in s->act. */
 static void multiply(struct step *s, const float *x, int n_product, const struct product *product)
 {
-    s->x = x;
-    s->n_product = n_product;
-    s->n_row_item = 0;
-    for (int i = 0; i < n_product; i++) {
-        s->product[i] = product[i];
-        s->n_row_item += (product[i].w->n_out + ROWS_PER_ITEM - 1) / ROWS_PER_ITEM;
-    }
-    each(s, multiply_item, s->n_row_item * ((s->n + COLS_PER_ITEM - 1) / COLS_PER_ITEM));
+    product_run(&s->product, s->m->opts.pool, (struct product_input){x, s->s->act, s->n}, product,
+                n_product);
 }
 
 /* x = embedding of the token; the angles of its position. */
@@ -203,17 +157,12 @@ static void ffn_in(void *ctx, int t, int i_thread)
     normalize(s, t, s->l->ffn_norm);
 }
 
-/* xn = act(gate) * up */
-static void ffn_gate(void *ctx, int t, int i_thread)
+static void ffn_out(void *ctx, int t, int i_thread)
 {
     struct step *s = ctx;
     (void)i_thread;
     int n = s->h->n_ff;
-    size_t at = (size_t)t * n;
-    void (*gate)(float *, const float *, const float *, int) =
-        s->h->arch->gelu ? s->k->gelu_mul : s->k->silu_mul;
-    gate(s->s->xn + at, s->s->gate + at, s->s->up + at, n);
-    set_input(s, s->s->xn + at, n, t);
+    set_input(s, s->s->ff + (size_t)t * n, n, t);
 }
 
 static void output_in(void *ctx, int t, int i_thread)
@@ -282,31 +231,34 @@ void model_forward(struct model *m, const struct kv_slab *kv, const struct batch
     struct step step = {
         .m = m, .k = m->opts.kernels, .h = &m->h, .s = sc, .kv = kv, .b = b, .n = b->n_tokens};
     struct step *s = &step;
+    int n_embd = m->h.n_embd, n_q = m->h.n_head * m->h.head_dim;
     check_batch(s);
     limit_threads(s);
     lay_out(s);
-    each(s, embed, s->n); /* x: [n, n_embd] */
+    s->product = (struct product_phase){s->k, m->h.arch->gelu, sc->product_tile};
+    each_row(s, embed, n_embd); /* x: [n, n_embd] */
     for (s->i_layer = 0; s->i_layer < m->h.n_layer; s->i_layer++) {
         const struct layer *l = s->l = &w->layer[s->i_layer];
 
         /* attention: q [n, n_head, head_dim]; k, v [n, n_head_kv, head_dim] */
-        each(s, attn_in, s->n);
+        each_row(s, attn_in, n_embd);
         multiply(s, sc->xn, 3,
-                 (struct product[]){{&l->q, sc->q, 0}, {&l->k, sc->k, 0}, {&l->v, sc->v, 0}});
+                 (struct product[]){
+                     {.w = &l->q, .y = sc->q}, {.w = &l->k, .y = sc->k}, {.w = &l->v, .y = sc->v}});
         attention_begin(&s->attention, s->i_layer);
-        each(s, qkv_out, s->n);
+        each_row(s, qkv_out, n_q);
         pool_run(m->opts.pool, attention_item, &s->attention, s->attention.n_items);
         if (s->i_layer == m->h.n_layer - 1)
             keep_out_rows(s);
-        each(s, attn_out, s->n);
-        multiply(s, sc->att, 1, (struct product[]){{&l->attn_output, sc->y, 0}});
+        each_row(s, attn_out, n_q);
+        multiply(s, sc->att, 1, &(struct product){.w = &l->attn_output, .y = sc->y});
 
-        /* feed-forward: gate, up [n, n_ff] */
-        each(s, ffn_in, s->n);
-        multiply(s, sc->xn, 2, (struct product[]){{&l->gate, sc->gate, 0}, {&l->up, sc->up, 0}});
-        each(s, ffn_gate, s->n);
-        multiply(s, sc->xn, 1, (struct product[]){{&l->down, sc->y, 0}});
+        /* feed-forward: xn = act(gate) * up, [n, n_ff] */
+        each_row(s, ffn_in, n_embd);
+        multiply(s, sc->xn, 1, &(struct product){.w = &l->up, .gate = &l->gate, .y = sc->ff});
+        each_row(s, ffn_out, m->h.n_ff);
+        multiply(s, sc->ff, 1, &(struct product){.w = &l->down, .y = sc->y});
     }
-    each(s, output_in, s->n);
-    multiply(s, sc->xn, 1, (struct product[]){{&w->output, logits, m->h.final_cap}});
+    each_row(s, output_in, n_embd);
+    multiply(s, sc->xn, 1, &(struct product){.w = &w->output, .y = logits, .cap = m->h.final_cap});
 }

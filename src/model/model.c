@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "kernels/pack.h"
 #include "model/model_state.h"
+#include "model/product.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -212,15 +213,14 @@ static void carve_all(struct carver *c, const struct hparams *h, const struct mo
     int n_q = h->n_head * h->head_dim;
     int n_kv = h->n_head_kv * h->head_dim;
     s->x = carve(c, n * (size_t)h->n_embd, sizeof(float));
-    s->xn = carve(c, n * (size_t)max_int(h->n_embd, h->n_ff), sizeof(float));
+    s->xn = carve(c, n * (size_t)h->n_embd, sizeof(float));
     s->act = carve(c, n, act_bytes_max(h));
     s->q = carve(c, n * (size_t)n_q, sizeof(float));
     s->k = carve(c, n * (size_t)n_kv, sizeof(float));
     s->v = carve(c, n * (size_t)n_kv, sizeof(float));
     s->att = carve(c, n * (size_t)n_q, sizeof(float));
     s->y = carve(c, n * (size_t)h->n_embd, sizeof(float));
-    s->gate = carve(c, n * (size_t)h->n_ff, sizeof(float));
-    s->up = carve(c, n * (size_t)h->n_ff, sizeof(float));
+    s->ff = carve(c, n * (size_t)h->n_ff, sizeof(float));
     s->angle[0] = carve(c, n * (size_t)h->n_rot, sizeof(float));
     s->angle[1] = carve(c, n * (size_t)h->n_rot, sizeof(float));
     s->position = carve(c, n, sizeof(*s->position));
@@ -230,6 +230,7 @@ static void carve_all(struct carver *c, const struct hparams *h, const struct mo
     for (int kind = 0; kind < 2; kind++)
         s->stretch[kind] = carve(c, (size_t)n_stretch_max(o), sizeof(struct stretch));
     s->part = carve(c, n_slot(h, o), attend_part_len(h->head_dim) * sizeof(float));
+    s->product_tile = carve(c, (size_t)n_threads * PRODUCT_TILE, sizeof(float));
     s->thread = carve(c, (size_t)n_threads, sizeof(*s->thread));
     for (int i = 0; i < n_threads; i++) {
         struct thread_scratch unused;

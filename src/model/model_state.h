@@ -11,10 +11,6 @@
 #include "model/rope.h"
 #include "model/weights.h"
 
-/* A product is cut into items of ROWS x COLS: 64 KiB of results and the columns' activations stay
- * in a second-level cache while the weights stream by. */
-#define ROWS_PER_ITEM 64
-#define COLS_PER_ITEM 128
 /* Query rows (positions times the heads that share a key head) of one attention item. */
 #define QUERY_ROWS 64
 
@@ -44,13 +40,13 @@ struct stretch {
 
 struct scratch {
     float *x;                /* [n, n_embd] the residual stream */
-    float *xn;               /* [n, max(n_embd, n_ff)] input of the next product */
+    float *xn;               /* [n, n_embd] input of the next product */
     uint8_t *act;            /* [n, act_bytes(n_in)] the same, quantized */
     float *q;                /* [n, n_head * head_dim] */
     float *k, *v;            /* [n, n_head_kv * head_dim] */
     float *att;              /* [n, n_head * head_dim] */
     float *y;                /* [n, n_embd] a branch's output, before it joins the stream */
-    float *gate, *up;        /* [n, n_ff] */
+    float *ff;               /* [n, n_ff] act(gate) * up */
     float *angle[2];         /* [n, n_rot / 2][2] cosine and sine; of global and of local layers */
     int *position;           /* [n] */
     int *i_seq;              /* [n] */
@@ -58,6 +54,7 @@ struct scratch {
     int *i_tile;             /* [n] */
     struct stretch *stretch[2];    /* [n_stretch_max] of global and of local layers */
     float *part;                   /* [n_slot, attend_part_len(head_dim)] */
+    float *product_tile;           /* [n_threads, PRODUCT_TILE] */
     struct thread_scratch *thread; /* [n_threads] */
 };
 
