@@ -2,7 +2,7 @@
  * mul_packed_avx2: products of packed weights: the order in which panels, elements and columns are
  * visited (packed_avx2.h has what is done with them).
  *
- * Up to TILE_COLS columns: a panel is read from its first byte to its last and multiplied as it
+ * Few columns: a panel is read from its first byte to its last and multiplied as it
  * comes. More: elements in chunks outermost, then the panels of a group, then the columns, so that
  * the columns' chunk stays in the caches while every panel's chunk, unpacked in the first level,
  * sweeps over it; weights are read once.
@@ -16,33 +16,35 @@
 #define GROUP_PANELS 8  /* 128 rows: their results stay in the second level */
 #define TAIL_COLS    24 /* columns at a time of rows that end within a panel */
 
-/* The columns `blocks` further on. has_of: the words of the first column, the tile's n of them. */
-static void move_on(struct columns *x, const void *first, int n, int n_k, int b0, int blocks)
+/* The columns `blocks` < 32 further on. */
+static void move_on(struct columns *x, int blocks)
 {
-    const uint32_t was = x->has;
     x->q += 32 * blocks;
     x->d += blocks;
     x->h += 2 * blocks;
     x->s += blocks;
     x->s16 += 2 * blocks;
-    x->has = blocks < 32 ? was >> blocks : 0;
-    if (b0 % 32 == 0)
-        x->has = columns_at(first, x->stride, n, n_k, b0).has;
+    x->has >>= blocks;
 }
 
-/* One panel, n_cols <= TILE_COLS. */
+/* One panel, n_cols <= fused_cols: groups of columns take turns at a few blocks. */
 static void mul_fused(const struct packed_type *t, float *y, size_t y_stride, const uint8_t *w,
-                      const void *x, size_t x_stride, int n_cols, int n_k)
+                      const uint8_t *x, size_t x_stride, int n_cols, int n_k)
 {
     const int n_b = n_k / 32, step = t->unit_blocks == 8 ? 8 : PANEL_BLOCKS;
     struct panel_scales s[PANEL_BLOCKS];
-    struct columns cols = columns_at(x, x_stride, n_cols, n_k, 0);
+    struct columns cols[PACKED_FUSED / TILE_COLS + 1];
     for (int b0 = 0; b0 < n_b; b0 += step) {
         const int n = n_b - b0 < step ? n_b - b0 : step;
-        if (b0 > 0)
-            move_on(&cols, x, n_cols, n_k, b0, step);
         t->scales(s, w, n);
-        t->tile[n_cols](w, s, n, &cols, b0 == 0, y, y_stride);
+        for (int c = 0, g = 0, nc; c < n_cols; c += nc, g++) {
+            const uint8_t *from = x + (size_t)c * x_stride;
+            nc = tile_cols(n_cols - c, TILE_COLS);
+            if (b0 % 32 == 0)
+                cols[g] = columns_at(from, x_stride, nc, n_k, b0);
+            t->tile[nc](w, s, n, &cols[g], b0 == 0, y + (size_t)c * y_stride, y_stride);
+            move_on(&cols[g], step);
+        }
         w += (size_t)(n / t->unit_blocks) * t->unit_bytes;
     }
 }
@@ -55,8 +57,6 @@ static void mul_chunk(const struct packed_type *t, struct panel *p, float *y, si
     const int left = n_k / 32 - b0, n = left < PANEL_BLOCKS ? left : PANEL_BLOCKS;
     t->scales(p->s, w, n);
     t->bytes(p, w, n, panel_bytes);
-    if (t->panel.kind == PANEL_S8 || t->panel.kind == PANEL_S8S)
-        panel_split_signs(p, &t->panel, n);
     panel_mul(&t->panel, p, n, b0, b0 == 0, y, y_stride, x, x_stride, n_cols, n_k);
 }
 
@@ -64,7 +64,7 @@ static void mul_panels(const struct packed_type *t, size_t panel_bytes, float *y
                        const uint8_t *w, int n_panels, const void *x, size_t x_stride, int n_cols,
                        int n_k)
 {
-    if (n_cols <= TILE_COLS) {
+    if (n_cols <= t->fused_cols) {
         for (int i = 0; i < n_panels; i++)
             mul_fused(t, y + PANEL_ROWS * i, y_stride, w + (size_t)i * panel_bytes, x, x_stride,
                       n_cols, n_k);

@@ -1,8 +1,8 @@
 /*
  * packed: how the AVX2 level reads panels of packed weights (kernels/pack.h).
  *
- * For one to four columns the quants become bytes in registers (`fused`), for more they are
- * unpacked once into a panel of bytes (panel_avx2.h). Scales are always unpacked first, a few
+ * For few columns the quants become bytes in registers (`tile`), for more they are unpacked once
+ * into a panel of bytes (panel_avx2.h). Scales are always unpacked first, a few
  * blocks at a time.
  */
 #ifndef HEARTH_KERNELS_PACKED_AVX2_H
@@ -23,10 +23,14 @@ typedef void (*packed_bytes_fn)(struct panel *p, const uint8_t *unit, int n_bloc
 typedef void (*packed_tile_fn)(const uint8_t *unit, const struct panel_scales *s, int n_blocks,
                                const struct columns *x, bool first, float *y, size_t y_stride);
 
+/* The most that fused_cols may be. */
+#define PACKED_FUSED 8
+
 struct packed_type {
     struct panel_type panel;
     size_t unit_bytes;
     int unit_blocks; /* 1 or 8 */
+    int fused_cols;  /* the most columns that are multiplied without a panel of bytes */
     packed_scales_fn scales;
     packed_bytes_fn bytes;
     packed_tile_fn tile[TILE_COLS + 1]; /* [number of columns] */

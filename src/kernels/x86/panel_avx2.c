@@ -5,26 +5,15 @@
 
 #include "kernels/x86/tile_avx2.h"
 
-/* Splits 8 rows of a quad; sum: gets their negative weights times the scale. */
-ALWAYS void split_quad(__m256i *sum, uint8_t *q, uint8_t *sign, const int16_t *scale)
-{
-    const __m256i w = _mm256_load_si256((const __m256i *)q), abs = _mm256_abs_epi8(w);
-    const __m256i mask = _mm256_cmpgt_epi8(_mm256_setzero_si256(), w);
-    _mm256_store_si256((__m256i *)q, abs);
-    _mm256_store_si256((__m256i *)sign, mask);
-    const __m256i pairs = _mm256_maddubs_epi16(_mm256_and_si256(abs, mask), _mm256_set1_epi8(1));
-    const __m256i by = _mm256_load_si256((const __m256i *)scale);
-    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, by));
-}
-
 void panel_split_signs(struct panel *p, const struct panel_type *t, int n_blocks)
 {
     for (int b = 0; b < n_blocks; b++)
         for (int h = 0; h < 2; h++) {
             __m256i sum = _mm256_setzero_si256();
             for (int i = 0; i < 8; i++) {
+                uint8_t *q = p->q[8 * b + i][8 * h];
                 const int16_t *scale = is_scaled(t->kind) ? p->s[b].scale[i / 4][8 * h] : k_ones;
-                split_quad(&sum, p->q[8 * b + i][8 * h], p->sign[8 * b + i][8 * h], scale);
+                split_quad(&sum, q, p->sign[8 * b + i][8 * h], load256(q), scale);
             }
             _mm256_store_si256((__m256i *)&p->s[b].correct[8 * h], sum);
         }

@@ -23,6 +23,9 @@
 /* A value is formed as written and stays in a register. */
 #define KEEP(v) __asm__ volatile("" : "+x"(v))
 
+/* Sixteen int16 of 1. */
+static const _Alignas(32) int16_t k_ones[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+
 /* Where a block of 32 elements comes from, and its layout (kernels/pack.h). */
 enum source {
     SOURCE_BYTES, /* of a panel */
@@ -95,6 +98,19 @@ ALWAYS __m256i quad_of(enum source source, const uint8_t *p, int t, int h, struc
     if (source == SOURCE_MXFP4)
         return table16(mxfp4_value, 12, nib);
     return nib;
+}
+
+/* ---- signed weights as magnitudes and masks (panel_avx2.h) ---- */
+
+/* Stores 8 rows of a quad; sum: gets their negative weights times the scale. */
+ALWAYS void split_quad(__m256i *sum, uint8_t *q, uint8_t *mask, __m256i w, const int16_t *scale)
+{
+    const __m256i abs = _mm256_abs_epi8(w), minus = _mm256_cmpgt_epi8(_mm256_setzero_si256(), w);
+    _mm256_store_si256((__m256i *)q, abs);
+    _mm256_store_si256((__m256i *)mask, minus);
+    const __m256i pairs = _mm256_maddubs_epi16(_mm256_and_si256(abs, minus), _mm256_set1_epi8(1));
+    const __m256i by = _mm256_load_si256((const __m256i *)scale);
+    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, by));
 }
 
 /* ---- products, in int16 ---- */
