@@ -29,6 +29,7 @@ enum bench_kind { BENCH_PREFILL, BENCH_DECODE };
 struct bench_opts {
     struct numbers prompt, depth, batch, threads;
     enum kv_type kv_type; /* how keys and values are stored */
+    enum activations activations;
     int n_reps;
     int n_chunk; /* tokens of a prefill in one forward call */
     int n_steps; /* steps in a sample of decode; 0: as many as take about a second */

@@ -101,10 +101,12 @@ static int name_width(const struct bench *b)
 void bench_print(const struct bench *b, const char *model)
 {
     int width = name_width(b);
-    printf("%s: %s %s, %.2f GB of weights; %s; %d round%s, interleaved: median (min..max)\n", model,
+    printf("%s: %s %s, %.2f GB of weights\n", model,
            b->info.name[0] != '\0' ? b->info.name : b->info.arch, b->info.file_type,
-           (double)b->info.weight_bytes * 1e-9, cpu_level_name(b->level), b->n_round,
-           b->n_round == 1 ? "" : "s");
+           (double)b->info.weight_bytes * 1e-9);
+    printf("%s, %s activations, %s keys and values; medians of %d round%s\n",
+           cpu_level_name(b->level), activations_name(b->info.activations),
+           kv_type_name(b->o.kv_type), b->n_round, b->n_round == 1 ? "" : "s");
     print_limits(b);
     printf("%-*s %9s  %-17s %9s %8s %9s %8s\n", width, "", "tokens/s", "(min..max)", "GB/s", "% of",
            "G mult-", "% of");
@@ -192,6 +194,8 @@ int bench_write_json(const struct bench *b, const char *model, bool interrupted,
         json_t *s = json_string(text[i][1]); /* NULL when it is not UTF-8 */
         json_object_set_new(about, text[i][0], s != NULL ? s : json_string("?"));
     }
+    json_object_set_new(about, "activations", json_string(activations_name(b->info.activations)));
+    json_object_set_new(about, "kv_type", json_string(kv_type_name(b->o.kv_type)));
     json_object_set_new(about, "parameters", json_integer((json_int_t)b->info.n_params));
     json_object_set_new(about, "weight_bytes", json_integer((json_int_t)b->info.weight_bytes));
     json_t *o =

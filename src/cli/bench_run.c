@@ -45,6 +45,7 @@ static struct model_opts opts_of(const struct bench *b, int i_threads, int n_ctx
         .kernels = kernels_get(b->level),
         .pool = b->pool[i_threads],
         .kv_type = b->o.kv_type,
+        .activations = b->o.activations,
         .n_batch_max = max_int(b->o.n_chunk, batch),
         .n_out_max = max_int(batch, 1),
         .n_ctx_max = n_ctx,
@@ -186,6 +187,7 @@ static int open_planned(struct bench *b, char *const *path, int n_path, struct e
     if ((rc = open_slab(b, n_block, err)) != 0 || (rc = open_batch(b, batch, err)) != 0 ||
         (rc = open_models(b, path, n_path, n_ctx, batch, err)) != 0)
         return rc;
+    b->info = *model_info(b->model[0]);
     fill_depths(b, n_ctx);
     return stopped(b) ? err_set(err, ERR_CANCELLED, "interrupted before anything was measured") : 0;
 }

@@ -132,7 +132,10 @@ static void answer_script(struct bench *b)
         printf("{\"cell\": %d, \"name\": \"%s\", \"left_out\": \"%s\"}\n", i, name,
                b->cell[i].skipped);
     }
-    printf("{\"ready\": true, \"level\": \"%s\"}\n", cpu_level_name(b->level));
+    printf(
+        "{\"ready\": true, \"level\": \"%s\", \"activations\": \"%s\", \"weight_bytes\": %llu}\n",
+        cpu_level_name(b->level), activations_name(b->info.activations),
+        (unsigned long long)b->info.weight_bytes);
     fflush(stdout);
     while (!stop && fgets(line, sizeof(line), stdin) != NULL) {
         char *end;
@@ -276,6 +279,9 @@ int cmd_bench(int argc, char **argv)
         {"chunk", 0, ARG_INT, "N", "tokens of a prefill in one forward call (256)", &o.n_chunk, 1,
          8192, .flag_only = true},
         {"kv-type", 0, ARG_WORD, KV_TYPE_WORDS, "of keys and values (f16)", &kv_type,
+         .flag_only = true},
+        {"activations", 0, ARG_WORD, ACTIVATIONS_WORDS,
+         "precision of products' inputs; auto: fast for models that are not small", &o.activations,
          .flag_only = true},
         {"json", 0, ARG_STR, "FILE", "write all figures as JSON; - for standard output", &to.json,
          .flag_only = true},

@@ -76,6 +76,16 @@ def test_json_to_standard_output_is_alone(bench):
     assert [r["test"] for r in json.loads(done.stdout)["results"]] == ["prefill"]
 
 
+def test_options_of_the_model_reach_it(bench):
+    done = bench("--prompt", "8", "--batch", "1", "--depth", "64", "--reps", "1", "--steps", "1", "--json", "-",
+                 "--kv-type", "q8_0", "--activations", "fast", "--threads", "1,2")
+    assert done.returncode == 0, done.stderr
+    got = json.loads(done.stdout)
+    assert got["model"]["kv_type"] == "q8_0" and got["model"]["activations"] == "fast"
+    assert [(r["test"], r["threads"]) for r in got["results"]] == [("prefill", 1), ("decode", 1), ("prefill", 2),
+                                                                    ("decode", 2)]
+
+
 def test_what_the_context_is_too_small_for_is_left_out(bench):
     done = bench("--prompt", "8", "--batch", "none", "--depth", "0,100k", "--reps", "1")
     assert done.returncode == 0, done.stderr
