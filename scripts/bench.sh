@@ -1,8 +1,10 @@
 #!/bin/sh
-# The kernels' own timings, then Hearth beside llama.cpp on the default model.
+# Hearth beside its peers: rows or tables of bench/compare.py, all of them when none is given.
+#   ONLY="prefill-1b types"  which; `bench/compare.py --list` shows them and how long they take
+#   ROUNDS=7                 samples of each side
+#   IK=folder                of ik_llama.cpp's programs
 set -eu
 cd "$(dirname "$0")/.."
-build/tests/kernel/check_kernels --bench
-sh scripts/test-setup.sh
-models=${HEARTH_TEST_MODELS:-${XDG_CACHE_HOME:-$HOME/.cache}/hearth/test-models}
-exec python3 bench/compare.py "$models/SmolLM2-135M-Instruct.Q4_1.gguf"
+command -v npm >/dev/null || [ -n "${LLAMA_CPP_LIB:-}" ] ||
+    sh scripts/install-deps.sh scripts/packages-test.txt
+exec python3 bench/compare.py ${ONLY:-} --rounds "${ROUNDS:-7}" ${IK:+--ik "$IK"}
