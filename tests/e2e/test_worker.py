@@ -67,7 +67,7 @@ def test_ready_tells_the_plan(worker):
 
 def test_q8_0_keys_and_values(hearth_bin, smollm2_path):
     """A byte for each number and a 16-bit scale for each 32: 17 bytes where f16 takes 32."""
-    with Worker(hearth_bin, [smollm2_path], ctx=1024, parallel=1, kv_type="q8_0") as w:
+    with Worker(hearth_bin, [smollm2_path], ctx=1024, parallel=1, kv_type=1) as w:
         info = w.ready()
         assert info["kv_type"] == "q8_0" and info["fingerprint"].endswith("-kv-q8_0")
         assert info["kv_bytes"] == 1024 * 30 * 2 * 192 * 34 // 32
