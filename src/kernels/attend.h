@@ -27,7 +27,7 @@
 #define ATTEND_SPLIT 256
 /* Query rows that share a pass over the keys, and at most so many share registers. */
 #define ATTEND_ROWS      64
-#define ATTEND_TILE_ROWS 8
+#define ATTEND_TILE_ROWS 12
 
 enum kv_type {
     KV_F16,

@@ -22,7 +22,7 @@
 #include <math.h>
 #include <string.h>
 
-#define UNROLL     _Pragma("GCC unroll 8")
+#define UNROLL     _Pragma("GCC unroll 12")
 #define S_STRIDE   (ATTEND_SPLIT + 16) /* not a multiple of a page: rows fall into several sets */
 #define N_BLOCK_OF (ATTEND_SPLIT / KV_BLOCK_LEN)
 
@@ -106,34 +106,28 @@ ALWAYS void do_lanes(enum kv_type type, bool scaled, int nr, const struct tile *
         do_tile(type, scaled, nr, 1, t, lane);
 }
 
+#define ROWS_CASE(n)                                                                               \
+    case n:                                                                                        \
+        do_lanes(type, scaled, n, t);                                                              \
+        break
+
+/* Each number of rows has code of its own. */
 ALWAYS void do_rows(enum kv_type type, bool scaled, int nr, const struct tile *t)
 {
     switch (nr) {
-    case 1:
-        do_lanes(type, scaled, 1, t);
-        break;
-    case 2:
-        do_lanes(type, scaled, 2, t);
-        break;
-    case 3:
-        do_lanes(type, scaled, 3, t);
-        break;
-    case 4:
-        do_lanes(type, scaled, 4, t);
-        break;
-    case 5:
-        do_lanes(type, scaled, 5, t);
-        break;
-    case 6:
-        do_lanes(type, scaled, 6, t);
-        break;
+        ROWS_CASE(1);
+        ROWS_CASE(2);
+        ROWS_CASE(3);
+        ROWS_CASE(4);
+        ROWS_CASE(5);
+        ROWS_CASE(6);
 #if TILE_ROWS > 6
-    case 7:
-        do_lanes(type, scaled, 7, t);
-        break;
-    case 8:
-        do_lanes(type, scaled, 8, t);
-        break;
+        ROWS_CASE(7);
+        ROWS_CASE(8);
+        ROWS_CASE(9);
+        ROWS_CASE(10);
+        ROWS_CASE(11);
+        ROWS_CASE(12);
 #endif
     default:
         __builtin_unreachable();
@@ -220,51 +214,34 @@ static void score_block(const struct pass *p, int i, int r0, int nr)
     }
 }
 
-/* In the order of a tree, whatever the instruction set. */
-static float sum_of(v16 v)
+/* Scaled and capped; -infinity outside [j0, j1). */
+ALWAYS v16 scaled_score(const struct attend_args *a, const float *s, int j0, int j1)
 {
-    float x[16];
-    v16_store(x, v);
-    for (int n = 8; n > 0; n /= 2)
-        for (int i = 0; i < n; i++)
-            x[i] += x[i + n];
-    return x[0];
-}
-
-static float max_of(v16 v)
-{
-    float x[16];
-    v16_store(x, v);
-    for (int n = 8; n > 0; n /= 2)
-        for (int i = 0; i < n; i++)
-            x[i] = x[i] > x[i + n] ? x[i] : x[i + n];
-    return x[0];
+    v16 v = v16_mul(v16_load(s), v16_set1(a->scale));
+    if (a->cap > 0)
+        v = v16_mul(v16_set1(a->cap), v16_tanh(v16_div(v, v16_set1(a->cap))));
+    return j0 > 0 || j1 < 16 ? v16_lanes(v, j0, j1) : v;
 }
 
 /* Scores of row r to weights; what lies outside of its range, in its vectors, gets 0. */
 static void soften(const struct pass *p, int r)
 {
-    const struct attend_args *a = p->a;
     float *s = p->s + (size_t)r * S_STRIDE, *end = p->mine + (size_t)r * p->len + p->dim_v;
-    const v16 scale = v16_set1(a->scale), cap = v16_set1(a->cap);
     const int from = p->j0[r] / 16 * 16, to = p->j1[r];
     v16 most = v16_set1(-INFINITY), sum = v16_zero();
     for (int j = from; j < to; j += 16) {
-        v16 v = v16_mul(v16_load(s + j), scale);
-        if (a->cap > 0)
-            v = v16_mul(cap, v16_tanh(v16_div(v, cap)));
-        v = v16_lanes(v, p->j0[r] - j, to - j);
+        const v16 v = scaled_score(p->a, s + j, p->j0[r] - j, to - j);
         v16_store(s + j, v);
         most = v16_max(most, v);
     }
-    const float max = max_of(most);
+    const float max = v16_max_of(most);
     for (int j = from; j < to; j += 16) {
         const v16 v = v16_exp(v16_sub(v16_load(s + j), v16_set1(max)));
         v16_store(s + j, v);
         sum = v16_add(sum, v);
     }
     end[0] = max;
-    end[1] = sum_of(sum);
+    end[1] = v16_sum_of(sum);
 }
 
 /* Weights of rows [r0, r0 + nr) times the scales of the values of block i. */
@@ -282,17 +259,16 @@ static void weigh(const struct pass *p, int i, int r0, int nr, const uint16_t *s
         }
 }
 
-/* The values of block i, positions [from, to), into rows [r0 + r, r0 + r + nr) of the tile t. */
-static void add_rows(const struct pass *p, const struct tile *t, int r, int nr, int from, int to)
+/* The values of positions [from, to) of a block into rows [r, r + nr) of the tile t. */
+static __attribute__((noinline)) void add_rows(enum kv_type type, const struct tile *t, int r,
+                                               int nr, int from, int to)
 {
     struct tile mine = *t;
     mine.c += (size_t)r * t->c_stride;
     mine.a += (size_t)r * t->a_stride;
     mine.i0 = from;
     mine.i1 = to;
-    if (from >= to)
-        return;
-    if (p->a->type == KV_F16)
+    if (type == KV_F16)
         rows_f16(nr, &mine);
     else
         rows_q8_0(nr, &mine);
@@ -328,16 +304,16 @@ static void add_block(const struct pass *p, int i, int r0, int nr)
         t.a_stride = KV_BLOCK_LEN;
         t.a_group = (size_t)ATTEND_TILE_ROWS * KV_BLOCK_LEN;
     }
-    if (common >= end) {
-        for (int r = 0; r < nr; r++)
-            add_rows(p, &t, r, 1, from[r], to[r]);
-        return;
-    }
+    if (common >= end)
+        common = end = KV_BLOCK_LEN; /* every row alone */
     for (int r = 0; r < nr; r++)
-        add_rows(p, &t, r, 1, from[r], common);
-    add_rows(p, &t, 0, nr, common, end);
+        if (from[r] < min_i(to[r], common))
+            add_rows(p->a->type, &t, r, 1, from[r], min_i(to[r], common));
+    if (common < end)
+        add_rows(p->a->type, &t, 0, nr, common, end);
     for (int r = 0; r < nr; r++)
-        add_rows(p, &t, r, 1, end, to[r]);
+        if (max_i(from[r], end) < to[r])
+            add_rows(p->a->type, &t, r, 1, max_i(from[r], end), to[r]);
 }
 
 /* One more partial result into the whole so far. n: values, padded to 16. */
@@ -347,11 +323,8 @@ static void join(float *whole, const float *part, int n)
     const v16 f = v16_exp(v16_set1(whole[n] - max)), g = v16_exp(v16_set1(part[n] - max));
     for (int i = 0; i < n; i += 16)
         v16_store(whole + i, v16_fma(v16_load(part + i), g, v16_mul(v16_load(whole + i), f)));
-    const v16 sum = v16_fma(v16_set1(part[n + 1]), g, v16_mul(v16_set1(whole[n + 1]), f));
-    float x[16];
-    v16_store(x, sum);
+    v16_store(whole + n, v16_fma(v16_load(part + n), g, v16_mul(v16_load(whole + n), f)));
     whole[n] = max;
-    whole[n + 1] = x[0];
 }
 
 static void finish(float *out, const float *whole, int head_dim_v)

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -246,6 +247,7 @@ static void bench_attend_kind(const struct kernels *k, enum kv_type type, int di
     size_t block = (kv_key_bytes(type, dim) + kv_value_bytes(type, dim)) * (size_t)n_head;
     size_t n_block = (size_t)len / KV_BLOCK_LEN;
     b.kv = check_buf_new(block * n_block);
+    madvise(b.kv.map, b.kv.map_size, MADV_HUGEPAGE); /* as the worker does */
     b.scratch = check_buf_new((attend_scratch_bytes(dim, dim) + 63) / 64 * 64);
     memset(b.kv.ptr, 0, b.kv.size);
     for (size_t i = 0; i < n_block; i++)

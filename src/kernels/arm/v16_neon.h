@@ -105,6 +105,21 @@ ALWAYS v16 v16_tanh(v16 x)
     return EACH(tanh_neon(x.val[i]));
 }
 
+/* Lane i with lane i + 8, of those i with i + 4, and so on. */
+ALWAYS float v16_sum_of(v16 v)
+{
+    const float32x4_t x = vaddq_f32(vaddq_f32(v.val[0], v.val[2]), vaddq_f32(v.val[1], v.val[3]));
+    const float32x2_t y = vadd_f32(vget_low_f32(x), vget_high_f32(x));
+    return vget_lane_f32(y, 0) + vget_lane_f32(y, 1);
+}
+
+ALWAYS float v16_max_of(v16 v)
+{
+    const float32x4_t x = vmaxq_f32(vmaxq_f32(v.val[0], v.val[2]), vmaxq_f32(v.val[1], v.val[3]));
+    const float32x2_t y = vmax_f32(vget_low_f32(x), vget_high_f32(x));
+    return vget_lane_f32(vpmax_f32(y, y), 0);
+}
+
 /* Lanes first..first + 3 that lie in [j0, j1); -infinity elsewhere. */
 ALWAYS float32x4_t lanes4(float32x4_t v, int first, int j0, int j1)
 {

@@ -33,7 +33,7 @@ const struct kernels kernels_avxvnni = {
     .rms_norm = k_rms_norm_avx512, .layer_norm = k_layer_norm_generic, .add = k_add_avx2,          \
     .scale = k_scale_avx2, .silu_mul = k_silu_mul_avx2, .gelu_mul = k_gelu_mul_avx2,               \
     .softcap = k_softcap_avx2, .rope = k_rope_avx2, .f32_to_f16 = k_f32_to_f16_avx2,               \
-    .attend = k_attend_avx2, .attend_join = k_attend_join_avx2
+    .attend = k_attend_avx512, .attend_join = k_attend_join_avx512
 
 const struct kernels kernels_avx512 = {
     .level = CPU_AVX512,

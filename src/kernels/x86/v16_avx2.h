@@ -1,13 +1,14 @@
 /*
  * v16: sixteen floats as a pair of 256-bit vectors, for attend_vec.c.
  *
- * Six rows of one pair fill twelve of the sixteen registers; up to three rows take two pairs, so
+ * Six rows of one pair fill twelve of the sixteen registers; up to two rows take two pairs, so
  * that enough sums run side by side.
  *
  * What every level's header offers, all static, on v16: v16_zero(), v16_set1(x), v16_load(p),
  * v16_store(p, v), v16_load_f16(const uint16_t *), v16_load_i8(const int8_t *), v16_fma(a, b, c) =
  * a * b + c, v16_mul, v16_add, v16_sub, v16_div, v16_max, v16_exp (0 below -87.33), v16_tanh,
- * v16_lanes(v, j0, j1): -infinity in lanes outside [j0, j1); no pointer need be aligned. TILE_ROWS
+ * v16_lanes(v, j0, j1): -infinity in lanes outside [j0, j1); v16_sum_of, v16_max_of: of all lanes,
+ * in the order of a tree; no pointer need be aligned. TILE_ROWS
  * (at most ATTEND_TILE_ROWS) rows share registers; up to WIDE_ROWS take two v16 each.
  */
 #ifndef HEARTH_KERNELS_V16_AVX2_H
@@ -20,7 +21,7 @@
 
 #define ALWAYS    static inline __attribute__((always_inline))
 #define TILE_ROWS 6
-#define WIDE_ROWS 3
+#define WIDE_ROWS 2
 
 typedef struct {
     __m256 a, b;
@@ -102,6 +103,23 @@ ALWAYS v16 v16_exp(v16 x)
 ALWAYS v16 v16_tanh(v16 x)
 {
     return (v16){tanh_avx2(x.a), tanh_avx2(x.b)};
+}
+
+/* Lane i with lane i + 8, of those i with i + 4, and so on. */
+ALWAYS float v16_sum_of(v16 v)
+{
+    const __m256 x = _mm256_add_ps(v.a, v.b);
+    __m128 y = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    y = _mm_add_ps(y, _mm_movehl_ps(y, y));
+    return _mm_cvtss_f32(_mm_add_ss(y, _mm_movehdup_ps(y)));
+}
+
+ALWAYS float v16_max_of(v16 v)
+{
+    const __m256 x = _mm256_max_ps(v.a, v.b);
+    __m128 y = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    y = _mm_max_ps(y, _mm_movehl_ps(y, y));
+    return _mm_cvtss_f32(_mm_max_ss(y, _mm_movehdup_ps(y)));
 }
 
 /* Lanes first..first + 7 that lie in [j0, j1); -infinity elsewhere. */
