@@ -5,6 +5,10 @@
 
 #include "kernels/pack.h"
 
+/* Bytes of float columns that stay in a second-level cache while an item's rows sweep over them;
+ * the kernels of packed weights see to that themselves. */
+#define FLOAT_BYTES (256 << 10)
+#define FLOAT_COLS  12 /* a multiple of the kernels' tiles */
 /* The last item of a thread is this part of its time, if others have none left. */
 #define ITEMS_PER_THREAD 8
 
@@ -13,15 +17,26 @@ static int min_int(int a, int b)
     return a < b ? a : b;
 }
 
+static void multiply_floats(const struct product_phase *p, const struct matrix *w, int r0,
+                            int n_row, int c0, int n_col, float *y, size_t y_stride)
+{
+    size_t x_stride = (size_t)w->n_in * sizeof(float);
+    int step = FLOAT_COLS * (int)(FLOAT_BYTES / (x_stride * FLOAT_COLS) + 1);
+    for (int c = 0; c < n_col; c += step)
+        p->k->mul[w->type](y + (size_t)c * y_stride, y_stride, w->data + (size_t)r0 * w->stride,
+                           w->stride, n_row, p->in.x + (size_t)(c0 + c) * (size_t)w->n_in, x_stride,
+                           min_int(step, n_col - c), w->n_in);
+}
+
 /* Rows [r0, r0 + n_row) of w times columns [c0, c0 + n_col). */
 static void multiply(const struct product_phase *p, const struct matrix *w, int r0, int n_row,
                      int c0, int n_col, float *y, size_t y_stride)
 {
-    bool a8 = p->k->mul_takes_a8[w->type];
-    size_t x_stride = a8 ? act_bytes(w->n_in) : (size_t)w->n_in * sizeof(float);
-    const uint8_t *x = a8 ? p->in.act : (const uint8_t *)p->in.x;
-    x += (size_t)c0 * x_stride;
-    if (w->panels != NULL)
+    size_t x_stride = act_bytes(w->n_in / 32 * 32);
+    const uint8_t *x = p->in.act + (size_t)c0 * x_stride;
+    if (!p->k->mul_takes_a8[w->type])
+        multiply_floats(p, w, r0, n_row, c0, n_col, y, y_stride);
+    else if (w->panels != NULL)
         p->k->mul_packed[w->type](y, y_stride,
                                   w->panels + (size_t)(r0 / PACK_ROWS) * w->panel_bytes, n_row, x,
                                   x_stride, n_col, w->n_in);

@@ -2,6 +2,8 @@
 float32 reference; and that logits do not depend on threads, chunks or neighbours."""
 
 import pathlib
+import random
+import subprocess
 import sys
 
 import numpy as np
@@ -97,3 +99,33 @@ def test_pieces(hearth_bin, tmp_path, name, window, kv_type):
     together = run([ids[:290], ids, ids[::-1]], 37, 3)
     assert together[1].tobytes() == whole.tobytes()
     assert together[0].tobytes() == whole[:290].tobytes()
+
+
+def levels(hearth_bin, folder, monkeypatch):
+    """The kernel levels of this build that this machine runs."""
+    for level in ("generic", "avx2", "avxvnni", "avx512", "avx512vnni", "neon"):
+        monkeypatch.setenv("HEARTH_CPU", level)
+        if subprocess.run([str(hearth_bin), "eval", "logits", str(folder / "qwen2.gguf"), "--tokens", "1"],
+                          capture_output=True).returncode == 0:
+            yield level
+
+
+@pytest.mark.parametrize("kv_type", ["f16", "q8_0"])
+@pytest.mark.parametrize("name", ["llama-tied-q8", "gemma3", "phi3-window"])
+def test_random_mixes(hearth_bin, folder, monkeypatch, name, kv_type):
+    """Random sequences in random company, chunks and threads, at every level: the bits that each has
+    alone. Residuals in some blocks (fast) make a column's work depend on its neighbours; its bits
+    must not."""
+    rng = random.Random(f"{name} {kv_type}")
+    for level in levels(hearth_bin, folder, monkeypatch):
+        for activations in ("full", "fast"):
+            more = ("--kv-type", kv_type, "--activations", activations)
+            sequences = [[rng.randrange(N_VOCAB) for _ in range(rng.choice((1, 2, 5, 17, 33, 80)))]
+                         for _ in range(rng.randint(5, 9))]
+            alone = [hearth(hearth_bin, folder, name, [s], 80, "--threads", 1, *more)[0] for s in sequences]
+            for _ in range(3):
+                pick = rng.sample(range(len(sequences)), rng.randint(1, len(sequences)))
+                chunk, threads = rng.choice((1, 2, 3, 5, 16, 31, 80)), rng.randint(1, 3)
+                got = hearth(hearth_bin, folder, name, [sequences[i] for i in pick], chunk, "--threads", threads, *more)
+                for i, rows in zip(pick, got):
+                    assert rows.tobytes() == alone[i].tobytes(), (level, activations, pick, i, chunk, threads)
