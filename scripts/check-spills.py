@@ -28,8 +28,8 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BASELINE = ROOT / "scripts" / "spill-baseline.txt"
 HEAD = """# Vector moves to and from the stack in the loops of kernels: compiler, library, function, in innermost
-# loops, in loops around others. Written by scripts/check-spills.py --update; a line that grows needs a
-# reason in the commit that changes it.
+# loops, in loops around others ("-": the library was looked at). Written by scripts/check-spills.py
+# --update; a line that grows needs a reason in the commit that changes it.
 """
 SKIPPED = 77
 
@@ -50,10 +50,11 @@ class Machine:
 
 MACHINES = {
     "elf64-x86-64": Machine(
-        r"^j|^loop", r"^(?:jmp|ret|ud2|notrack)", r"%[xyz]mm\d", r"\(%rsp[,)]", r"\(%rbp[,)]", r"^mov\s+%rsp,%rbp$"),
+        jump=r"^j|^loop", end=r"^(?:jmp|ret|ud2|notrack)", vector=r"%[xyz]mm\d",
+        stack=r"\(%rsp[,)]", frame=r"\(%rbp[,)]", frame_made=r"^mov\s+%rsp,%rbp$"),
     "elf64-littleaarch64": Machine(
-        r"^(?:b(?:\.\w+)?|cbn?z|tbn?z)$", r"^(?:b|br|ret|udf|brk)$", r"\b(?:[qvz]\d+)\b", r"\[sp\b", r"\[x29\b",
-        r"^(?:mov|add)\s+x29, sp"),
+        jump=r"^(?:b(?:\.\w+)?|cbn?z|tbn?z)$", end=r"^(?:b|br|ret|udf|brk)$", vector=r"\b[qvz]\d+\b",
+        stack=r"\[sp\b", frame=r"\[x29\b", frame_made=r"^(?:mov|add)\s+x29, sp"),
 }
 
 
@@ -170,8 +171,11 @@ def count(code, machine):
 
 def disassemble(objdump, library):
     """Yields (function, [(address, mnemonic, operands)], machine)."""
-    text = subprocess.run([objdump, "-d", "--no-show-raw-insn", library], capture_output=True, text=True,
-                          check=True).stdout
+    done = subprocess.run([objdump, "-d", "--no-show-raw-insn", library], capture_output=True, text=True,
+                          check=False)
+    if done.returncode != 0:
+        raise Skip(f"{objdump} cannot read {library.name}: {done.stderr.strip().splitlines()[-1][-80:]}")
+    text = done.stdout
     name, code, machine = None, [], None
     for line in text.splitlines():
         if "file format" in line:
@@ -206,7 +210,7 @@ def spills(objdump, libraries):
 
 
 def compiler_of(objdump, library):
-    """"gcc-12", as the objects themselves say."""
+    """"gcc-12" or the like, as the objects themselves say."""
     text = subprocess.run([objdump, "-s", "-j", ".comment", library], capture_output=True, text=True,
                           check=False).stdout
     said = "".join(line[-16:] for line in text.splitlines() if re.match(r"^ [0-9a-f]{4} ", line))
@@ -243,10 +247,11 @@ def read_baseline():
 def update(baseline, compiler, now):
     built = {library for library, _ in now}
     kept = {k: v for k, v in baseline.items() if k[0] != compiler or k[1] not in built}
+    kept |= {(compiler, library, "-"): [0, 0] for library in built}
     kept |= {(compiler, *k): v for k, v in now.items() if any(v)}
     lines = [f"{' '.join(k)} {v[0]} {v[1]}" for k, v in sorted(kept.items())]
     BASELINE.write_text(HEAD + "".join(line + "\n" for line in lines), encoding="utf-8")
-    print(f"spills: {BASELINE.name} has {len(lines)} functions")
+    print(f"spills: {BASELINE.name} has {len(lines)} lines")
 
 
 def compare(baseline, compiler, now):

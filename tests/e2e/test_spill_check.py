@@ -98,6 +98,7 @@ def test_more_than_before_fails(check, capsys):
     check.update(check.read_baseline(), "gcc-13", {("k", "fresh"): [7, 7]})
     baseline = check.read_baseline()
     assert baseline["gcc-13", "k", "fresh"] == [7, 7] and ("gcc-12", "k", "fresh") not in baseline
+    assert ("gcc-12", "k", "-") in baseline
     assert check.compare(baseline, "gcc-12", now) == 1
     said = capsys.readouterr().out
     assert "worse moves" in said and "1 with more than the baseline, 1 with fewer" in said

@@ -158,8 +158,8 @@ def test_the_bytes_depend_on_the_seed_alone(synth):
 
 
 def test_fewer_layers_have_the_same_weights(synth):
-    a = {t.name: t.data for t in gguf.GGUFReader(synth("qwen2.5-0.5b", "Q8_0", "--resize-vocab")).tensors}
-    b = {t.name: t.data for t in gguf.GGUFReader(synth("qwen2.5-0.5b", "Q8_0", "--resize-vocab", layers=2)).tensors}
+    a, b = ({t.name: t.data for t in gguf.GGUFReader(synth("qwen2.5-0.5b", "Q8_0", "--resize-vocab", layers=n)).tensors}
+            for n in (1, 2))
     assert set(a) < set(b) and all((a[name] == b[name]).all() for name in a)
 
 
@@ -254,8 +254,8 @@ def test_a_file_without_a_tokenizer(hearth, tmp_path):
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_it_leaves_nothing(sign, hearth_bin, env, tmp_path):
-    p = subprocess.Popen([hearth_bin, "synth", "llama-3.2-1b", "-t", "F32", "-o", tmp_path / "m.gguf"], env=env,
-                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    p = subprocess.Popen([hearth_bin, "synth", "llama-3.2-1b", "-t", "F32", "-o", tmp_path / "m.gguf"],
+                         env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     end = time.monotonic() + 60
     while not list(tmp_path.iterdir()) and time.monotonic() < end:
         time.sleep(0.002)
