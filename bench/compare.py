@@ -107,9 +107,10 @@ def measure_start(args, path, row, results):
 
     def ours():
         server = sides.Server(args, path, 1024)
-        seconds = server.complete(tokens, 1)
-        server.close()
-        return seconds
+        try:
+            return server.complete(tokens, 1)
+        finally:
+            server.close()
 
     def peer():
         side = sides.LlamaCpp(args, path, [{"test": "prefill", "prompt": 8}], "f16")
@@ -134,9 +135,11 @@ def measure_memory(args, path, row, results):
     and values (for llama.cpp: the file and the same keys and values)."""
     rng = random.Random(3)
     server = sides.Server(args, path, row.cell["ctx"])
-    server.complete([rng.randrange(300, 20000) for _ in range(row.cell["ctx"] - 64)], 32)
-    peak, planned = server.peak(), server.planned_bytes()
-    server.close()
+    try:
+        server.complete([rng.randrange(300, 20000) for _ in range(row.cell["ctx"] - 64)], 32)
+        peak, planned = server.peak(), server.planned_bytes()
+    finally:
+        server.close()
     side = sides.LlamaCpp(args, path, [{"test": "prefill", "prompt": row.cell["ctx"] - 64}], "f16")
     side.sample(0)
     theirs = side.peak()

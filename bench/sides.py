@@ -214,9 +214,11 @@ class Server:
         """Weights, and keys and values, as the banner says."""
         unit = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
         for line in self.process.stdout:
-            found = re.findall(r"(weights|keys and values) ([\d.]+) ([KMG]iB)", line)
+            found = re.findall(r"(?:weights|keys and values)(?: \(\w+\))? ([\d.]+) ([KMG]iB)", line)
             if len(found) == 2:
-                return sum(float(number) * unit[u] for _, number, u in found)
+                return sum(float(number) * unit[u] for number, u in found)
+            if line.startswith("  stop"):
+                break
         return fail("hearth serve says nothing of memory")
 
     def peak(self):
