@@ -31,6 +31,7 @@ struct pass {
     const struct attend_args *a;
     int row0, n; /* rows [row0, row0 + n) of the call */
     int piece;
+    int last;     /* no row sees more positions */
     float *q;     /* [n][q_stride] */
     float *s;     /* [n][S_STRIDE] scores, then weights of the piece */
     float *mine;  /* [n][len] partial results of the piece */
@@ -52,6 +53,8 @@ struct tile {
     size_t c_stride, a_stride, b_stride;
     size_t a_group; /* from the a of 32 lanes to those of the next 32; 0: the same for all */
     int lane0, lane1, i0, i1;
+    const uint8_t *ahead; /* what is read later: fetched into the second-level cache meanwhile, */
+    size_t ahead_step;    /* so many bytes for every i of every vector of lanes */
 };
 
 ALWAYS v16 load_b(enum kv_type type, const struct tile *t, int i, int lane)
@@ -63,15 +66,18 @@ ALWAYS v16 load_b(enum kv_type type, const struct tile *t, int i, int lane)
 }
 
 /* nr rows, nv vectors of lanes from `lane` on. */
-ALWAYS void do_tile(enum kv_type type, bool scaled, int nr, int nv, const struct tile *t, int lane)
+ALWAYS void do_tile(enum kv_type type, bool scaled, int nr, int nv, const struct tile *t, int lane,
+                    const uint8_t *ahead)
 {
     v16 acc[ATTEND_TILE_ROWS][2];
     float *c = t->c + lane;
     const float *a = t->a + (size_t)(lane / 32) * t->a_group;
     UNROLL for (int r = 0; r < nr; r++) UNROLL for (int v = 0; v < nv; v++) acc[r][v] =
         scaled ? v16_zero() : v16_load(c + (size_t)r * t->c_stride + 16 * v);
-    for (int i = t->i0; i < t->i1; i++) {
+    const size_t step = t->ahead_step * nv;
+    for (int i = t->i0; i < t->i1; i++, ahead += step) {
         v16 b[2];
+        __builtin_prefetch(ahead, 0, 2);
         UNROLL for (int v = 0; v < nv; v++) b[v] = load_b(type, t, i, lane + 16 * v);
         UNROLL for (int r = 0; r < nr; r++)
         {
@@ -93,17 +99,21 @@ ALWAYS void do_tile(enum kv_type type, bool scaled, int nr, int nv, const struct
 ALWAYS void do_lanes(enum kv_type type, bool scaled, int nr, const struct tile *t)
 {
     int lane = t->lane0;
+    const uint8_t *ahead = t->ahead;
+    const size_t n = (size_t)(t->i1 - t->i0);
     if (nr <= WIDE_ROWS) {
         /* In pairs that begin at multiples of 32: one scale group. */
         if (lane % 32 != 0 && lane < t->lane1) {
-            do_tile(type, scaled, nr, 1, t, lane);
+            do_tile(type, scaled, nr, 1, t, lane, ahead);
             lane += 16;
         }
-        for (; lane + 32 <= t->lane1; lane += 32)
-            do_tile(type, scaled, nr, 2, t, lane);
+        for (; lane + 32 <= t->lane1; lane += 32, ahead += n * 2 * t->ahead_step) {
+            do_tile(type, scaled, nr, 2, t, lane, ahead);
+        }
     }
-    for (; lane < t->lane1; lane += 16)
-        do_tile(type, scaled, nr, 1, t, lane);
+    for (; lane < t->lane1; lane += 16, ahead += n * t->ahead_step) {
+        do_tile(type, scaled, nr, 1, t, lane, ahead);
+    }
 }
 
 #define ROWS_CASE(n)                                                                               \
@@ -159,10 +169,10 @@ ALWAYS int max_i(int a, int b)
     return a > b ? a : b;
 }
 
-/* Block i of the piece. */
-static const uint8_t *keys_at(const struct pass *p, int i)
+/* Block i of a piece. */
+static const uint8_t *keys_at(const struct pass *p, int piece, int i)
 {
-    return p->a->kv + p->a->block[p->piece * N_BLOCK_OF + i] * p->a->block_bytes;
+    return p->a->kv + p->a->block[piece * N_BLOCK_OF + i] * p->a->block_bytes;
 }
 
 /* The positions of block i that row r sees, counted from the block's start: [*from, *to). */
@@ -187,7 +197,7 @@ static void score_block(const struct pass *p, int i, int r0, int nr)
     }
     if (least >= most)
         return;
-    const uint8_t *k = keys_at(p, i);
+    const uint8_t *k = keys_at(p, p->piece, i);
     struct tile t = {
         .c = p->s + (size_t)r0 * S_STRIDE + i * KV_BLOCK_LEN,
         .a = p->q + (size_t)r0 * p->q_stride,
@@ -202,15 +212,21 @@ static void score_block(const struct pass *p, int i, int r0, int nr)
     for (int r = 0; r < nr; r++)
         for (int lane = t.lane0; lane < t.lane1; lane += 16)
             v16_store(t.c + (size_t)r * S_STRIDE + lane, v16_zero());
+    /* Its values are read when the scores of the whole piece are there. */
+    const size_t n_ahead = r0 == 0 ? kv_value_bytes(p->a->type, p->a->head_dim_v) : 0;
+    t.ahead = k + kv_key_bytes(p->a->type, dim);
     if (p->a->type == KV_F16) {
+        t.ahead_step = n_ahead / 2 / (size_t)dim;
         rows_f16(nr, &t);
         return;
     }
     const size_t n = ((size_t)dim * KV_BLOCK_LEN + 63) / 64 * 64;
+    t.ahead_step = n_ahead / 2 / (size_t)dim;
     t.scale = (const uint16_t *)(const void *)(k + n);
     for (t.i0 = 0; t.i0 < dim; t.i0 += 32, t.scale += KV_BLOCK_LEN) {
         t.i1 = min_i(t.i0 + 32, dim);
         rows_q8_0_scaled(nr, &t);
+        t.ahead += 2 * 32 * t.ahead_step;
     }
 }
 
@@ -288,7 +304,7 @@ static void add_block(const struct pass *p, int i, int r0, int nr)
     }
     if (!any)
         return;
-    const uint8_t *v = keys_at(p, i) + kv_key_bytes(p->a->type, p->a->head_dim);
+    const uint8_t *v = keys_at(p, p->piece, i) + kv_key_bytes(p->a->type, p->a->head_dim);
     struct tile t = {
         .c = p->mine + (size_t)r0 * p->len,
         .a = p->s + (size_t)r0 * S_STRIDE + i * KV_BLOCK_LEN,
@@ -309,8 +325,14 @@ static void add_block(const struct pass *p, int i, int r0, int nr)
     for (int r = 0; r < nr; r++)
         if (from[r] < min_i(to[r], common))
             add_rows(p->a->type, &t, r, 1, from[r], min_i(to[r], common));
+    if (r0 == 0 && (p->piece + 1) * ATTEND_SPLIT + i * KV_BLOCK_LEN < p->last) {
+        /* Meanwhile the keys of the next piece. */
+        t.ahead = keys_at(p, p->piece + 1, i);
+        t.ahead_step = kv_key_bytes(p->a->type, p->a->head_dim) / (size_t)p->dim_v * 16 / 32;
+    }
     if (common < end)
         add_rows(p->a->type, &t, 0, nr, common, end);
+    t.ahead_step = 0;
     for (int r = 0; r < nr; r++)
         if (max_i(from[r], end) < to[r])
             add_rows(p->a->type, &t, r, 1, max_i(from[r], end), to[r]);
@@ -394,7 +416,8 @@ static void do_piece(struct pass *p)
 static void do_pass(struct pass *p)
 {
     const struct attend_args *a = p->a;
-    int first = INT32_MAX, last = 0;
+    int first = INT32_MAX;
+    p->last = 0;
     for (int r = 0; r < p->n; r++) {
         const int row = p->row0 + r;
         memcpy(p->q + (size_t)r * p->q_stride, a->q + a->q_at[row],
@@ -403,9 +426,9 @@ static void do_pass(struct pass *p)
         if (a->from[row] >= a->to[row])
             continue;
         first = min_i(first, a->from[row]);
-        last = max_i(last, a->to[row]);
+        p->last = max_i(p->last, a->to[row]);
     }
-    for (p->piece = first / ATTEND_SPLIT; p->piece * ATTEND_SPLIT < last; p->piece++)
+    for (p->piece = first / ATTEND_SPLIT; p->piece * ATTEND_SPLIT < p->last; p->piece++)
         do_piece(p);
     for (int r = 0; r < p->n && a->part == NULL; r++)
         finish(a->out + a->out_at[p->row0 + r], p->whole + (size_t)r * p->len, a->head_dim_v);
