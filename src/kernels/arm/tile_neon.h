@@ -1,44 +1,20 @@
 /*
  * tile: products of one group of 32 elements of 16 rows with a few columns (arm64).
  *
- * Weights are signed bytes, exactly the q of unpack.h, in one of the orders of enum quants; bits
- * are taken apart in registers. A quad is 4 consecutive elements of 4 rows: one vector. quads(j)
- * gives quad j (of the first 16 elements) and quad j + 4 (of the second), so that sums of the two
- * halves stay apart until the scales are known. Exact integers, then floats by fused multiply-add
- * in the order that unpack.h states: generic's bits.
+ * Sums of the group's two halves stay apart until the scales are known. Exact integers, then floats
+ * by fused multiply-add in the order that unpack.h states: generic's bits.
  */
 #ifndef HEARTH_KERNELS_TILE_NEON_H
 #define HEARTH_KERNELS_TILE_NEON_H
 
 #include "kernels/act.h"
+#include "kernels/arm/quads_neon.h"
 #include "kernels/unpack.h"
-
-#include <arm_neon.h>
-
-#define ALWAYS static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 16")
-#define ROLL   _Pragma("GCC unroll 1")
 
 #define CHUNK      512 /* elements of a row that are unpacked at a time: 8 KiB for 16 rows */
 #define GROUPS     (CHUNK / 32)
 #define TILE_COLS  4
 #define SPLIT_SIZE 512 /* bytes of an unpacked group */
-
-/* How the quants of a group lie; all but SPLIT as in pack.h. */
-enum quants {
-    NIB,       /* 0..15 */
-    NIB_8,     /* less 8 */
-    NIB_IQ4,   /* an index into iq4_value */
-    NIB_MXFP4, /* into mxfp4_value */
-    NIB_ONE,   /* 0..31 */
-    NIB_ONE_16,
-    NIB_TWO_32,
-    TWO,
-    TWO_1,
-    TWO_ONE_4,
-    BYTES,
-    SPLIT, /* bytes, see SPLIT_AT */
-};
 
 /* A chunk of 16 rows, unpacked (q only where a kernel needs it), and its scales. */
 struct chunk {
@@ -48,105 +24,9 @@ struct chunk {
     int32_t s[GROUPS][2][16];
 };
 
-/*
- * Where quad t of rows 4 i .. 4 i + 3 stands in an unpacked group, and what is from a row to the
- * next. With products of matrices: elements 8 e .. 8 e + 7 of two rows in a vector, else a quad.
- */
-#ifdef __ARM_FEATURE_MATMUL_INT8
-#define SPLIT_AT(t, i) ((t) / 2 * 128 + (i)*32 + (t) % 2 * 4)
-#define SPLIT_ROW      8
-#else
-#define SPLIT_AT(t, i) ((t) % 4 * 128 + (i)*32 + (t) / 4 * 16)
-#define SPLIT_ROW      4
-#endif
-
-extern const int8_t iq4_value[16];
-extern const int8_t mxfp4_value[16];
-
-ALWAYS int8x16x2_t both(uint8x16_t low, uint8x16_t high)
-{
-    return (int8x16x2_t){{vreinterpretq_s8_u8(low), vreinterpretq_s8_u8(high)}};
-}
-
-ALWAYS int8x16x2_t less(int8x16x2_t v, int offset)
-{
-    const int8x16_t o = vdupq_n_s8((int8_t)offset);
-    return (int8x16x2_t){{vsubq_s8(v.val[0], o), vsubq_s8(v.val[1], o)}};
-}
-
-/* Bits j and j + 4 of each byte, moved to bit `to`. */
-ALWAYS int8x16x2_t one_bits(const uint8_t *p, int j, int to)
-{
-    const uint8x16_t v = vld1q_u8(p), bit = vdupq_n_u8((uint8_t)(1 << to));
-    const uint8x16_t low = vshlq_u8(v, vdupq_n_s8((int8_t)(to - j)));
-    const uint8x16_t high = vshlq_u8(v, vdupq_n_s8((int8_t)(to - j - 4)));
-    return both(vandq_u8(low, bit), vandq_u8(high, bit));
-}
-
-/* Quads j and j + 4 of `two`. */
-ALWAYS int8x16x2_t two_bits(const uint8_t *p, int j)
-{
-    const uint8x16_t v = vld1q_u8(p + 64 * (j % 2)), three = vdupq_n_u8(3);
-    const uint8x16_t low = j / 2 ? vshrq_n_u8(v, 2) : v;
-    const uint8x16_t high = j / 2 ? vshrq_n_u8(v, 6) : vshrq_n_u8(v, 4);
-    return both(vandq_u8(low, three), j / 2 ? high : vandq_u8(high, three));
-}
-
-ALWAYS int8x16x2_t nibbles(const uint8_t *p, int j)
-{
-    const uint8x16_t v = vld1q_u8(p + 64 * j);
-    return both(vandq_u8(v, vdupq_n_u8(15)), vshrq_n_u8(v, 4));
-}
-
-ALWAYS int8x16x2_t either(int8x16x2_t a, int8x16x2_t b)
-{
-    return (int8x16x2_t){{vorrq_s8(a.val[0], b.val[0]), vorrq_s8(a.val[1], b.val[1])}};
-}
-
-ALWAYS int8x16x2_t looked_up(const int8_t table[16], int8x16x2_t i)
-{
-    const int8x16_t t = vld1q_s8(table);
-    return (int8x16x2_t){{vqtbl1q_s8(t, vreinterpretq_u8_s8(i.val[0])),
-                          vqtbl1q_s8(t, vreinterpretq_u8_s8(i.val[1]))}};
-}
-
-ALWAYS int8x16x2_t times16(int8x16x2_t v)
-{
-    return (int8x16x2_t){{vshlq_n_s8(v.val[0], 4), vshlq_n_s8(v.val[1], 4)}};
-}
-
-/* Quads j and j + 4 of rows 4 i .. 4 i + 3. */
-ALWAYS int8x16x2_t quads(enum quants kind, const uint8_t *group, int j, int i)
-{
-    const uint8_t *p = group + 16 * i;
-    switch (kind) {
-    case NIB:
-        return nibbles(p, j);
-    case NIB_8:
-        return less(nibbles(p, j), 8);
-    case NIB_IQ4:
-        return looked_up(iq4_value, nibbles(p, j));
-    case NIB_MXFP4:
-        return looked_up(mxfp4_value, nibbles(p, j));
-    case NIB_ONE:
-        return either(nibbles(p, j), one_bits(p + 256, j, 4));
-    case NIB_ONE_16:
-        return less(either(nibbles(p, j), one_bits(p + 256, j, 4)), 16);
-    case NIB_TWO_32:
-        return less(either(nibbles(p, j), times16(two_bits(p + 256, j))), 32);
-    case TWO:
-        return two_bits(p, j);
-    case TWO_1:
-        return less(two_bits(p, j), 1);
-    case TWO_ONE_4:
-        return less(either(two_bits(p, j), one_bits(p + 128, j, 2)), 4);
-    case BYTES:
-        return both(vld1q_u8(p + 64 * j), vld1q_u8(p + 64 * (j + 4)));
-    case SPLIT:
-        break;
-    }
-    return both(vld1q_u8(group + SPLIT_AT(j, i)), vld1q_u8(group + SPLIT_AT(j + 4, i)));
-}
+/* Nothing is read ahead of here: else the compiler takes apart all quads of a group before their
+ * products, or before the loop, and spills them. */
+#define READ_HERE __asm__ volatile("" ::: "memory")
 
 /* acc[c][row] += sum of a group * its scales * x's scale, for 4 rows from `row`. */
 ALWAYS void add_sums(float *acc, int32x4_t first, int32x4_t second, bool scaled,
@@ -165,6 +45,7 @@ ALWAYS void add_sums(float *acc, int32x4_t first, int32x4_t second, bool scaled,
 #define STEP(j)                                                                                    \
     UNROLL for (int i = 0; i < n_quad; i++)                                                        \
     {                                                                                              \
+        READ_HERE;                                                                                 \
         const int8x16x2_t w = quads(kind, group, j, row / 4 + i);                                  \
         UNROLL for (int c = 0; c < n_cols; c++)                                                    \
         {                                                                                          \
@@ -223,6 +104,7 @@ ALWAYS void add_plane_split(bool scaled, const uint8_t *group, const struct chun
         int32x4_t sum[2][2][2][TILE_COLS / 2] = {0}; /* [half][4 rows][2 rows][pair of columns] */
         UNROLL for (int e = 0; e < 4; e++) UNROLL for (int i = 0; i < 4; i++)
         {
+            READ_HERE;
             const uint8_t *at = group + SPLIT_AT(2 * e, row / 4 + i / 2) + 16 * (i % 2);
             const int8x16_t w = vreinterpretq_s8_u8(vld1q_u8(at));
             UNROLL for (int p = 0; p < n_pair; p++)
