@@ -2,14 +2,15 @@
  * check_packed: products of panels against generic's products of the file's layout, bit for bit.
  *
  * Any number of rows and of columns (1 to 40), lengths that are no multiple of a kernel's chunk,
- * columns with all, few and no residuals alone and side by side. Then random cuts: a column's bits
- * are the same alone and among others, a row's the same in any call.
+ * columns with all, few and no residuals alone and side by side; 300 columns. Then random cuts: a
+ * column's bits are the same alone and among others, a row's the same in any call.
  */
 #include "check.h"
 
 #include "kernels/pack.h"
 
 #include <math.h>
+#include <string.h>
 
 #define ROWS_MAX 51 /* three panels and three rows */
 #define COLS_MAX 40
@@ -158,6 +159,39 @@ static void check_type(const struct kernels *k, enum dtype t)
     }
 }
 
+/* More columns than any kernel takes at once, with every residual. */
+static void check_wide(const struct kernels *k, enum dtype t)
+{
+    enum { N_COLS = 300, N_ROWS = 19, N_K = 1280 };
+    const size_t w_stride =
+        (size_t)(N_K / pack_unit_elems(t) * dtype_info((uint32_t)t)->block_bytes);
+    const size_t panel = pack_panel_bytes(t, N_K), x_stride = act_bytes(N_K);
+    struct check_buf w = check_buf_new(w_stride * N_ROWS), panels = check_buf_new(2 * panel);
+    struct check_buf x = check_buf_new((x_stride * N_COLS + 63) / 64 * 64);
+    struct check_buf y = check_buf_new(N_ROWS * N_COLS * 4), want = check_buf_new(y.size);
+    fill_blocks(t, w.ptr, (size_t)(N_K / pack_unit_elems(t)) * N_ROWS, FILL_SANE);
+    pack_panel(t, panels.ptr, w.ptr, w_stride, 16, N_K);
+    pack_panel(t, (char *)panels.ptr + panel, (char *)w.ptr + 16 * w_stride, w_stride, N_ROWS - 16,
+               N_K);
+    for (int c = 0; c < N_COLS; c++) {
+        float column[N_K];
+        fill_floats(column, N_K, FILL_SANE);
+        k->quantize_a8(column, (char *)x.ptr + (size_t)c * x_stride, N_K, residual[c % 3]);
+    }
+    kernels_get(CPU_GENERIC)
+        ->mul[t](want.ptr, N_ROWS, w.ptr, w_stride, N_ROWS, x.ptr, x_stride, N_COLS, N_K);
+    k->mul_packed[t](y.ptr, N_ROWS, panels.ptr, N_ROWS, x.ptr, x_stride, N_COLS, N_K);
+    check_n_done++;
+    if (memcmp(y.ptr, want.ptr, y.size) != 0)
+        check_fail("%s packed %s: %d columns differ", cpu_level_name(k->level), dtype_name(t),
+                   N_COLS);
+    check_buf_free(&w);
+    check_buf_free(&panels);
+    check_buf_free(&x);
+    check_buf_free(&y);
+    check_buf_free(&want);
+}
+
 void check_packed(const struct kernels *k)
 {
     for (int i = 0; i < DTYPE_END; i++) {
@@ -165,7 +199,9 @@ void check_packed(const struct kernels *k)
         if (pack_has(t) != (k->mul_packed[t] != NULL))
             check_fail("%s packed %s: %s", cpu_level_name(k->level), dtype_name(t),
                        pack_has(t) ? "missing" : "a kernel without a layout");
-        else if (pack_has(t))
+        else if (pack_has(t)) {
             check_type(k, t);
+            check_wide(k, t);
+        }
     }
 }

@@ -42,11 +42,13 @@
     X(__VA_ARGS__, 6)
 #endif
 
-#define DIRECT_TILE 4    /* columns of the widest tile that unpacks in registers */
-#define DIRECT_COLS 12   /* up to so many columns, unpacking again for each tile is cheaper */
-#define SPAN        16   /* chunks begin at multiples of so many blocks of 32 */
-#define STARTS_MAX  3072 /* of one plane */
-#define AHEAD       2048 /* bytes from what is multiplied to what is fetched */
+#define DIRECT_COLS 24 /* up to so many columns, unpacking again for each tile is cheaper */
+#define SPAN        32 /* blocks of 32 whose residuals are looked up at once */
+#define CHUNK_MAX   64 /* blocks of 32 of the longest chunk */
+/* Blocks between the starts of one column and of the next. */
+#define START_STEP(type) ((type) == SHEET ? SHEET_BLOCKS : CHUNK_MAX)
+#define STARTS_MAX       4096 /* of one plane */
+#define AHEAD            2048 /* bytes from what is multiplied to what is fetched */
 
 /* Columns of activations from the chunk's first block on. */
 struct strip {
@@ -54,7 +56,7 @@ struct strip {
     size_t stride;           /* bytes from a column to the next */
     size_t r, d, e, s, has;  /* where the other arrays are, from q */
     int b0;                  /* the chunk's first block */
-    const int32_t *start[2]; /* q's and r's: [column][chunk_blocks][half, for KIND_S16] */
+    const int32_t *start[2]; /* q's and r's: [column][START_STEP][half, for KIND_S16] */
 };
 
 typedef void (*tile_fn)(const uint8_t *w, int n_blocks, const struct strip *p, int h, bool first,
@@ -67,34 +69,35 @@ ALWAYS float at_float(const uint8_t *p)
     return v;
 }
 
-/* Blocks between the starts of one column and of the next. */
-ALWAYS int chunk_blocks(int type)
-{
-    return type == SHEET ? SHEET_BLOCKS : 128;
-}
-
 /* ---- integer products ---- */
 
 /* Adds the products of quads [t0, t0 + n) to sum[column]; at: where the group is in the column. */
 #ifdef LANES_VNNI
-ALWAYS void dots(int type, int wide, int nc, const uint8_t *g, const struct rows *s, int t0, int n,
+ALWAYS void dots(int type, int wide, int nc, const uint8_t *g, int t0, int n,
                  const uint8_t *const *x, size_t at, vi *sum)
 {
     (void)wide;
+    const bool split = nc <= 2; /* two chains a column: one is the latency of n steps */
+    vi odd[2] = {v_zero(), v_zero()};
     UNROLL for (int i = 0; i < n; i++)
     {
         const int t = n == 8 ? i / 2 + i % 2 * 4 : t0 + i; /* both nibbles of a vector in turn */
-        const vi w = quad(type, g, s, t);
-        UNROLL for (int c = 0; c < nc; c++) sum[c] =
-            v_dot4(sum[c], w, v_set32(dword(x[c] + at + 4 * (size_t)t)));
+        const vi w = quad(type, g, t);
+        UNROLL for (int c = 0; c < nc; c++)
+        {
+            vi *to = split && i % 2 ? &odd[c] : &sum[c];
+            *to = v_dot4(*to, w, x[c] + at + 4 * (size_t)t);
+        }
     }
+    if (split)
+        UNROLL for (int c = 0; c < nc; c++) sum[c] = v_add32(sum[c], odd[c]);
 }
 #else
 /*
  * A pair of products is at most 2 * 127 * u, so 8 pairs of 4-bit weights fit into 16 bits (30480),
  * 4 of 5-bit ones (31496), 2 of 6-bit ones (32004). Bytes go as two 4-bit weights.
  */
-ALWAYS void dots(int type, int wide, int nc, const uint8_t *g, const struct rows *s, int t0, int n,
+ALWAYS void dots(int type, int wide, int nc, const uint8_t *g, int t0, int n,
                  const uint8_t *const *x, size_t at, vi *sum)
 {
     const int fit = wide == WIDE5 ? 4 : wide == WIDE6 ? 2 : n;
@@ -102,7 +105,7 @@ ALWAYS void dots(int type, int wide, int nc, const uint8_t *g, const struct rows
     UNROLL for (int i = 0; i < n; i++)
     {
         const int t = n == 8 ? i / 2 + i % 2 * 4 : t0 + i;
-        const vi all = quad(type, g, s, t);
+        const vi all = quad(type, g, t);
         const vi w = wide == WIDE8 ? v_and(all, v_set8(15)) : all;
         const vi upper = v_and(v_shr16(all, 4), v_set8(15));
         UNROLL for (int c = 0; c < nc; c++)
@@ -131,19 +134,19 @@ ALWAYS void add_plane(int type, int kind, bool offset, int wide, int nc, const u
 {
     vi sum[TILE_COLS];
     vf dot[TILE_COLS];
-    const int halves = kind == KIND_S16 ? 2 : 1;
+    const int halves = kind & KIND_S16 ? 2 : 1;
     UNROLL for (int half = 0; half < halves; half++)
     {
         UNROLL for (int c = 0; c < nc; c++) sum[c] =
-            offset ? v_set32(start[halves * chunk_blocks(type) * c + half]) : v_zero();
-        dots(type, wide, nc, g, s, 4 * half, 8 / halves, x, q_at, sum);
+            offset ? v_set32(start[halves * START_STEP(type) * c + half]) : v_zero();
+        dots(type, wide, nc, g, 4 * half, 8 / halves, x, q_at, sum);
         UNROLL for (int c = 0; c < nc; c++)
         {
             const vf v = v_float(sum[c]);
             if (half == 1) /* both products and their sum stay below 2^24 */
                 dot[c] = f_fma(v, s->f[1], dot[c]);
             else
-                dot[c] = kind == KIND_S16 || kind == KIND_S32 ? f_mul(v, s->f[0]) : v;
+                dot[c] = kind & (KIND_S16 | KIND_S32) ? f_mul(v, s->f[0]) : v;
         }
     }
     UNROLL for (int c = 0; c < nc; c++) acc[c] =
@@ -176,7 +179,7 @@ ALWAYS void add_residuals(int type, int kind, bool offset, int wide, int nc, con
                           int b, const struct residuals *has, vf *acc)
 {
     const size_t r_at = p->r + 32 * (size_t)b, e_at = p->e + 4 * (size_t)b;
-    const int halves = kind == KIND_S16 ? 2 : 1;
+    const int halves = kind & KIND_S16 ? 2 : 1;
     const int32_t *start = p->start[1] + halves * b;
     /* So that the quants of the first plane are not kept in registers for this rare case. */
     __asm__("" : "+r"(g));
@@ -189,7 +192,7 @@ ALWAYS void add_residuals(int type, int kind, bool offset, int wide, int nc, con
         if (has->of[c] >> b % SPAN & 1) {
             __asm__("" : "+r"(g));
             add_plane(type, kind, offset, wide, 1, g, s, x + c, r_at, e_at,
-                      start + halves * chunk_blocks(type) * c, acc + c);
+                      start + halves * START_STEP(type) * c, acc + c);
         }
     }
 }
@@ -204,11 +207,12 @@ ALWAYS void tile(int type, int kind, bool offset, int wide, int nc, const uint8_
                  const struct strip *p, int h, bool first, float *y, size_t y_stride)
 {
     const int groups = type == SHEET ? SHEET_BLOCKS : unit_groups(type);
-    const size_t s_step = kind == KIND_MIN16 ? 8 : 4;
+    const size_t s_step = kind & KIND_MIN16 ? 8 : 4;
     const uint8_t *x[TILE_COLS];
     vf acc[TILE_COLS];
     struct residuals has;
     struct unit_scales u;
+    struct unit_floats f = {f_zero(), f_zero()};
     UNROLL for (int c = 0; c < nc; c++)
     {
         x[c] = p->x + (size_t)c * p->stride;
@@ -223,20 +227,20 @@ ALWAYS void tile(int type, int kind, bool offset, int wide, int nc, const uint8_
             w += unit_bytes(type);
             i = 0;
         }
-        if (type != SHEET && i == 0)
-            unit_scales(type, &u, w);
+        if (type != SHEET && groups > 1 && i == 0)
+            read_unit(type, &u, &f, w, h);
         const uint8_t *g = w + group_first(type) + (size_t)i * group_bytes(type) + 4 * (size_t)h;
         if (type != SHEET && h == 0)
             UNROLL for (size_t at = 0; at < group_bytes(type); at += 64)
                 __builtin_prefetch(g + AHEAD + at);
-        scales(type, &s, w, &u, i, h);
+        scales(type, &s, w, &u, &f, i, h);
         add_plane(type, kind, offset, wide, nc, g, &s, x, 32 * (size_t)b, p->d + 4 * (size_t)b,
-                  p->start[0] + (kind == KIND_S16 ? 2 : 1) * b, acc);
+                  p->start[0] + (kind & KIND_S16 ? 2 : 1) * b, acc);
         if (has.any >> b % SPAN & 1)
             add_residuals(type, kind, offset, wide, nc, g, &s, x, p, b, &has, acc);
-        if (kind == KIND_MIN32 || kind == KIND_MIN16)
+        if (kind & (KIND_MIN32 | KIND_MIN16))
             add_minimum(nc, s.m[0], x, p->s + s_step * (size_t)b, acc);
-        if (kind == KIND_MIN16)
+        if (kind & KIND_MIN16)
             add_minimum(nc, s.m[1], x, p->s + s_step * (size_t)b + 4, acc);
     }
     UNROLL for (int c = 0; c < nc; c++) f_store(y + (size_t)c * y_stride, acc[c]);
@@ -257,22 +261,18 @@ ALWAYS void tile(int type, int kind, bool offset, int wide, int nc, const uint8_
     X(plain, KIND_PLAIN, true, WIDE8)                                                              \
     X(min32, KIND_MIN32, false, WIDE8)                                                             \
     X(min16, KIND_MIN16, false, WIDE8)                                                             \
-    X(s16, KIND_S16, true, WIDE8)                                                                  \
-    X(s32, KIND_S32, true, WIDE8)
-#define sheet_plain_4 sheet_plain
+    X(s16, KIND_S16, true, WIDE8)
 #define sheet_plain_5 sheet_plain
 #define sheet_min32_4 sheet_min32
 #define sheet_min32_5 sheet_min32
 #else
 #define SHEETS(X)                                                                                  \
-    X(plain_4, KIND_PLAIN, true, WIDE4)                                                            \
     X(plain_5, KIND_PLAIN, true, WIDE5)                                                            \
     X(plain, KIND_PLAIN, true, WIDE8)                                                              \
     X(min32_4, KIND_MIN32, false, WIDE4)                                                           \
     X(min32_5, KIND_MIN32, false, WIDE5)                                                           \
     X(min16, KIND_MIN16, false, WIDE6)                                                             \
-    X(s16, KIND_S16, true, WIDE6)                                                                  \
-    X(s32, KIND_S32, true, WIDE8)
+    X(s16, KIND_S16, true, WIDE6)
 #endif
 
 #define SHEET_TILE(name, kind, offset, wide, nc) TILE(sheet_##name, SHEET, kind, offset, wide, nc)
@@ -283,30 +283,35 @@ ALWAYS void tile(int type, int kind, bool offset, int wide, int nc, const uint8_
 SHEETS(X)
 #undef X
 
-/* X(name, dtype, kind, wide, tiles over its sheets) */
+/*
+ * X(name, dtype, kind and greatest weight in registers; kind, tiles and fill of sheets). No sheet:
+ * the bits are so easily read that every tile may read them again.
+ */
+#define TYPES_DIRECT(X)                                                                            \
+    X(q4_0, DTYPE_Q4_0, KIND_PLAIN, WIDE4, KIND_PLAIN, NULL, NULL)                                 \
+    X(q4_1, DTYPE_Q4_1, KIND_MIN32, WIDE4, KIND_MIN32, NULL, NULL)                                 \
+    X(q8_0, DTYPE_Q8_0, KIND_PLAIN, WIDE8, KIND_PLAIN, NULL, NULL)                                 \
+    X(iq4_nl, DTYPE_IQ4_NL, KIND_PLAIN, WIDE8, KIND_PLAIN, NULL, NULL)                             \
+    X(iq4_xs, DTYPE_IQ4_XS, KIND_S32, WIDE8, KIND_S32, NULL, NULL)                                 \
+    X(tq2_0, DTYPE_TQ2_0, KIND_PLAIN, WIDE4, KIND_PLAIN, NULL, NULL)
+#define TYPES_SHEET(X)                                                                             \
+    X(q5_0, DTYPE_Q5_0, KIND_PLAIN, WIDE5, KIND_PLAIN, sheet_plain_5, fill_q5_0)                   \
+    X(q5_1, DTYPE_Q5_1, KIND_MIN32, WIDE5, KIND_MIN32, sheet_min32_5, fill_q5_1)                   \
+    X(q2_k, DTYPE_Q2_K, KIND_S16 | KIND_MIN16, WIDE4, KIND_MIN16, sheet_min16, fill_q2_k)          \
+    X(q3_k, DTYPE_Q3_K, KIND_S16, WIDE4, KIND_PLAIN, sheet_plain, fill_q3_k)                       \
+    X(q4_k, DTYPE_Q4_K, KIND_MIN32, WIDE4, KIND_MIN32, sheet_min32_4, fill_q4_k)                   \
+    X(q5_k, DTYPE_Q5_K, KIND_MIN32, WIDE5, KIND_MIN32, sheet_min32_5, fill_q5_k)                   \
+    X(q6_k, DTYPE_Q6_K, KIND_S16, WIDE6, KIND_S16, sheet_s16, fill_q6_k)                           \
+    X(mxfp4, DTYPE_MXFP4, KIND_PLAIN, WIDE5, KIND_PLAIN, sheet_plain_5, fill_mxfp4)
 #define TYPES(X)                                                                                   \
-    X(q4_0, DTYPE_Q4_0, KIND_PLAIN, WIDE4, sheet_plain_4)                                          \
-    X(q4_1, DTYPE_Q4_1, KIND_MIN32, WIDE4, sheet_min32_4)                                          \
-    X(q5_0, DTYPE_Q5_0, KIND_PLAIN, WIDE5, sheet_plain_5)                                          \
-    X(q5_1, DTYPE_Q5_1, KIND_MIN32, WIDE5, sheet_min32_5)                                          \
-    X(q8_0, DTYPE_Q8_0, KIND_PLAIN, WIDE8, sheet_plain)                                            \
-    X(q2_k, DTYPE_Q2_K, KIND_MIN16, WIDE6, sheet_min16)                                            \
-    X(q3_k, DTYPE_Q3_K, KIND_PLAIN, WIDE8, sheet_plain)                                            \
-    X(q4_k, DTYPE_Q4_K, KIND_MIN32, WIDE4, sheet_min32_4)                                          \
-    X(q5_k, DTYPE_Q5_K, KIND_MIN32, WIDE5, sheet_min32_5)                                          \
-    X(q6_k, DTYPE_Q6_K, KIND_S16, WIDE6, sheet_s16)                                                \
-    X(iq4_nl, DTYPE_IQ4_NL, KIND_PLAIN, WIDE8, sheet_plain)                                        \
-    X(iq4_xs, DTYPE_IQ4_XS, KIND_S32, WIDE8, sheet_s32)                                            \
-    X(tq2_0, DTYPE_TQ2_0, KIND_PLAIN, WIDE4, sheet_plain_4)                                        \
-    X(mxfp4, DTYPE_MXFP4, KIND_PLAIN, WIDE5, sheet_plain_5)
+    TYPES_DIRECT(X)                                                                                \
+    TYPES_SHEET(X)
 
 #define DIRECT(name, type, kind, wide, nc)                                                         \
     TILE(name, type, kind, packed_offset(type) != 0, wide, nc)
-#define X(name, type, kind, wide, sheets)                                                          \
-    DIRECT(name, type, kind, wide, 1)                                                              \
-    DIRECT(name, type, kind, wide, 2)                                                              \
-    DIRECT(name, type, kind, wide, 3)                                                              \
-    DIRECT(name, type, kind, wide, 4)
+#define X(name, type, kind, wide, sheet_kind, sheets, fills)                                       \
+    TILE_ALL(DIRECT, name, type, kind, wide)                                                       \
+    static const tile_fn direct_##name[] = {TILE_ALL(NAME_TILE, name)};
 TYPES(X)
 #undef X
 
@@ -314,62 +319,56 @@ TYPES(X)
 
 typedef void (*fill_fn)(struct sheet *sheet, const uint8_t *unit, int n_blocks);
 
-ALWAYS void fill(int type, int kind, struct sheet *sheet, const uint8_t *unit, int n_blocks)
+/* Rows [h, h + LANES). */
+ALWAYS void fill(int type, int kind, struct sheet *sheet, const uint8_t *unit, int n_blocks, int h)
 {
     const int groups = unit_groups(type);
     struct unit_scales u;
+    struct unit_floats f = {f_zero(), f_zero()};
     for (int b = 0, i = 0; b < n_blocks; b++, i++) {
+        struct rows s;
         if (i == groups) {
             unit += unit_bytes(type);
             i = 0;
         }
-        if (i == 0)
-            unit_scales(type, &u, unit);
-        UNROLL for (int h = 0; h < PACK_ROWS; h += LANES)
-        {
-            struct rows s;
-            const uint8_t *g = unit + group_first(type) + (size_t)i * group_bytes(type) + 4 * h;
-            scales(type, &s, unit, &u, i, h);
-            UNROLL for (int t = 0; t < 8; t++) v_store(sheet->q[b][t][h], quad(type, g, &s, t));
-            f_store(sheet->d[b] + h, s.d);
-            if (kind == KIND_MIN32 || kind == KIND_MIN16)
-                f_store(sheet->m[b][0] + h, s.m[0]);
-            if (kind == KIND_MIN16)
-                f_store(sheet->m[b][1] + h, s.m[1]);
-            if (kind == KIND_S32 || kind == KIND_S16)
-                f_store(sheet->f[b][0] + h, s.f[0]);
-            if (kind == KIND_S16)
-                f_store(sheet->f[b][1] + h, s.f[1]);
-        }
+        if (groups > 1 && i == 0)
+            read_unit(type, &u, &f, unit, h);
+        const uint8_t *g = unit + group_first(type) + (size_t)i * group_bytes(type) + 4 * (size_t)h;
+        scales(type, &s, unit, &u, &f, i, h);
+        UNROLL for (int t = 0; t < 8; t++) v_store(sheet->q[b][t][h], sheet_quad(type, g, &s, t));
+        f_store(sheet->d[b] + h, s.d);
+        if (kind & (KIND_MIN32 | KIND_MIN16))
+            f_store(sheet->m[b][0] + h, s.m[0]);
+        if (kind & KIND_MIN16)
+            f_store(sheet->m[b][1] + h, s.m[1]);
+        if (kind & (KIND_S32 | KIND_S16))
+            f_store(sheet->f[b][0] + h, s.f[0]);
+        if (kind & KIND_S16)
+            f_store(sheet->f[b][1] + h, s.f[1]);
     }
 }
 
-#define X(name, type, kind, wide, sheets)                                                          \
+#define X(name, type, kind, wide, sheet_kind, sheets, fills)                                       \
     static __attribute__((noinline)) void fill_##name(struct sheet *sheet, const uint8_t *unit,    \
                                                       int n_blocks)                                \
     {                                                                                              \
-        fill(type, kind, sheet, unit, n_blocks);                                                   \
+        for (int h = 0; h < PACK_ROWS; h += LANES)                                                 \
+            fill(type, sheet_kind, sheet, unit, n_blocks, LANES == 16 ? 0 : h);                    \
     }
-TYPES(X)
+TYPES_SHEET(X)
 #undef X
 
 /* ---- the order of work ---- */
 
 struct packed_type {
-    tile_fn direct[DIRECT_TILE];
+    const tile_fn *direct;
     const tile_fn *sheet;
     fill_fn fill;
     enum dtype type;
-    enum packed_kind kind;
-    int offset, groups;
+    int groups;
     size_t unit_bytes;
+    int kind[2], offset[2]; /* of sheets, in registers */
 };
-
-/* Starts of one block in one column. */
-static size_t starts_of(const struct packed_type *t)
-{
-    return t->offset == 0 ? 0 : t->kind == KIND_S16 ? 2 : 1;
-}
 
 struct job {
     const struct packed_type *t;
@@ -381,22 +380,25 @@ struct job {
     const uint8_t *x;
     size_t x_stride;
     int n_k;
-    bool direct;
+    bool direct; /* no sheets */
+    int kind, offset;
+    int starts;     /* starts of one block in one column: 0, 1 or 2 */
+    int start_step; /* starts from a column to the next */
 };
 
 /* -offset * (sum of each block's, or half block's, activations) */
-static void fill_start(const struct packed_type *t, int32_t *ret, const int16_t *h, int n_blocks)
+static void fill_start(const struct job *j, int32_t *ret, const int16_t *h, int n_blocks)
 {
     int b = 0;
-    if (t->kind == KIND_S16) {
+    if (j->starts == 2) {
         for (int i = 0; i < 2 * n_blocks; i++)
-            ret[i] = -t->offset * h[i];
+            ret[i] = -j->offset * h[i];
         return;
     }
     for (; b + LANES <= n_blocks; b += LANES)
-        v_store(ret + b, v_madd16(v_load(h + 2 * b), v_set16(-t->offset)));
+        v_store(ret + b, v_madd16(v_load(h + 2 * b), v_set16(-j->offset)));
     for (; b < n_blocks; b++)
-        ret[b] = -t->offset * (h[2 * b] + h[2 * b + 1]);
+        ret[b] = -j->offset * (h[2 * b] + h[2 * b + 1]);
 }
 
 /* Whether any of the blocks has a residual. */
@@ -412,12 +414,11 @@ static bool any_residual(const struct act *a, int b0, int n_blocks)
 static void fill_starts(const struct job *j, int32_t ret[2][STARTS_MAX], int b0, int n_blocks,
                         int c0, int n_cols)
 {
-    const size_t step = starts_of(j->t) * (j->direct ? 128 : SHEET_BLOCKS);
     for (int c = 0; c < n_cols; c++) {
         const struct act a = act_at(j->x + (size_t)(c0 + c) * j->x_stride, j->n_k);
-        fill_start(j->t, ret[0] + (size_t)c * step, a.h + 2 * b0, n_blocks);
+        fill_start(j, ret[0] + c * j->start_step, a.h + 2 * b0, n_blocks);
         if (any_residual(&a, b0, n_blocks))
-            fill_start(j->t, ret[1] + (size_t)c * step, a.g + 2 * b0, n_blocks);
+            fill_start(j, ret[1] + c * j->start_step, a.g + 2 * b0, n_blocks);
     }
 }
 
@@ -426,9 +427,8 @@ static void mul_panel(const struct job *j, const uint8_t *w, int r, struct strip
                       int n_cols, float *y)
 {
     const tile_fn *fn = j->direct ? j->t->direct : j->t->sheet;
-    const int cols_max = j->direct ? DIRECT_TILE : TILE_COLS;
+    const int cols_max = j->direct ? TILE_COLS : TILE_COLS;
     const int n_rows = j->n_rows - r < PACK_ROWS ? j->n_rows - r : PACK_ROWS;
-    const size_t start_step = starts_of(j->t) * (j->direct ? 128 : SHEET_BLOCKS);
     int n_tiles = (n_cols + cols_max - 1) / cols_max;
     for (; n_tiles > 0; n_tiles--) {
         const int nc = (n_cols + n_tiles - 1) / n_tiles;
@@ -445,8 +445,8 @@ static void mul_panel(const struct job *j, const uint8_t *w, int r, struct strip
                 memcpy(y + (size_t)c * j->y_stride, part[c], (size_t)n_rows * 4);
         y += (size_t)nc * j->y_stride;
         p.x += (size_t)nc * p.stride;
-        p.start[0] += (size_t)nc * start_step;
-        p.start[1] += (size_t)nc * start_step;
+        p.start[0] += nc * j->start_step;
+        p.start[1] += nc * j->start_step;
         n_cols -= nc;
     }
 }
@@ -466,7 +466,7 @@ static void mul_chunk(const struct job *j, int b0, int n_blocks, int c0, int n_c
     const struct act a = act_at(x, j->n_k);
     const uint8_t *q = (const uint8_t *)(a.q + 32 * (size_t)b0);
     const size_t bytes = (size_t)n_blocks / (size_t)j->t->groups * j->t->unit_bytes;
-    const float *s = j->t->kind == KIND_MIN16 ? a.s16 + 2 * (size_t)b0 : a.s + b0;
+    const float *s = j->kind & KIND_MIN16 ? a.s16 + 2 * (size_t)b0 : a.s + b0;
     const struct strip p = {
         .x = q,
         .stride = j->x_stride,
@@ -478,7 +478,7 @@ static void mul_chunk(const struct job *j, int b0, int n_blocks, int c0, int n_c
         .b0 = b0,
         .start = {start[0], start[1]},
     };
-    if (j->t->offset)
+    if (j->starts)
         fill_starts(j, start, b0, n_blocks, c0, n_cols);
     for (int r = 0; r < j->n_rows; r += PACK_ROWS) {
         const uint8_t *w = j->w + (size_t)(r / PACK_ROWS) * j->panel_bytes;
@@ -503,31 +503,40 @@ static void mul(const struct packed_type *t, float *y, size_t y_stride, const vo
                     .x_stride = x_stride,
                     .n_k = n_k};
     j.panel_bytes = pack_panel_bytes(t->type, n_k);
-    j.direct = n_cols <= DIRECT_COLS;
-    const int stride = j.direct ? 128 : SHEET_BLOCKS;
-    const int chunk = !j.direct ? SHEET_BLOCKS : n_cols <= DIRECT_TILE ? 128 : 32;
-    const int cols = t->offset ? STARTS_MAX / (stride * (int)starts_of(t)) : n_cols;
+    j.direct = !t->sheet || n_cols <= DIRECT_COLS;
+    j.kind = t->kind[j.direct];
+    j.offset = t->offset[j.direct];
+    j.starts = j.offset == 0 ? 0 : j.kind & KIND_S16 ? 2 : 1;
+    /* One tile: panel after panel. Else a panel's part is read again by each tile, from a cache. */
+    const int one_tile = j.starts ? CHUNK_MAX : n_k / 32;
+    const int chunk = !j.direct ? SHEET_BLOCKS : n_cols <= TILE_COLS ? one_tile : SPAN;
+    j.start_step = j.starts * START_STEP(j.direct ? t->type : SHEET);
+    const int cols_max = j.starts ? STARTS_MAX / j.start_step : n_cols;
     for (int b0 = 0; b0 < n_k / 32; b0 += chunk) {
         const int left = n_k / 32 - b0, n_blocks = left < chunk ? left : chunk;
-        for (int c = 0; c < n_cols; c += cols)
-            mul_chunk(&j, b0, n_blocks, c, n_cols - c < cols ? n_cols - c : cols);
+        int n_parts = (n_cols + cols_max - 1) / cols_max;
+        for (int c = 0; n_parts > 0; n_parts--) {
+            const int n = (n_cols - c + n_parts - 1) / n_parts;
+            mul_chunk(&j, b0, n_blocks, c, n);
+            c += n;
+        }
         j.w += (size_t)(n_blocks / t->groups) * t->unit_bytes;
     }
 }
 
-#define X(name_, type_, kind_, wide_, sheets_)                                                     \
+#define X(name_, type_, kind_, wide_, sheet_kind_, sheets_, fill_)                                 \
     void PASTE(k_mul_packed_##name_, LEVEL)(K_MUL_PACKED_ARGS);                                    \
     void PASTE(k_mul_packed_##name_, LEVEL)(K_MUL_PACKED_ARGS)                                     \
     {                                                                                              \
         const struct packed_type t = {                                                             \
-            .direct = {tile_##name_##_1, tile_##name_##_2, tile_##name_##_3, tile_##name_##_4},    \
+            .direct = direct_##name_,                                                              \
             .sheet = sheets_,                                                                      \
-            .fill = fill_##name_,                                                                  \
+            .fill = fill_,                                                                         \
             .type = type_,                                                                         \
-            .kind = kind_,                                                                         \
-            .offset = packed_offset(type_),                                                        \
             .groups = unit_groups(type_),                                                          \
             .unit_bytes = unit_bytes(type_),                                                       \
+            .kind = {sheet_kind_, kind_},                                                          \
+            .offset = {sheet_offset(type_), packed_offset(type_)},                                 \
         };                                                                                         \
         mul(&t, y, y_stride, w, n_rows, x, x_stride, n_cols, n_k);                                 \
     }

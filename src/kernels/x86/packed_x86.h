@@ -3,9 +3,10 @@
  * registers, for every packed type. Private to mul_packed_x86.c.
  *
  * A weight comes as an unsigned byte u, one of four consecutive k per dword, one row per dword:
- *   quant * (scale of 16, where PREMULTIPLIED) = u - packed_offset(type)
- * so that u8 x s8 products serve all types; the offset is taken back exactly by the caller. Scales
- * of 16 are multiplied into the bytes where the product fits: q2_k 0..45, q3_k -124..128.
+ *   quant = u - packed_offset(type)
+ * so that u8 x s8 products serve all types; the offset is taken back exactly by the caller. Where
+ * quant * (scale of 16) fits into a byte, too (q2_k 0..45, q3_k -124..128), sheets hold that, with
+ * sheet_offset(type).
  * `h` is the first of the LANES rows (0, or 8 in the upper half of a panel).
  */
 #ifndef HEARTH_KERNELS_PACKED_X86_H
@@ -20,11 +21,11 @@
 
 /* What a group's products are multiplied with, beside the activations' scale. */
 enum packed_kind {
-    KIND_PLAIN, /* d */
-    KIND_MIN32, /* d, and a minimum */
-    KIND_MIN16, /* d, and a minimum for each half */
-    KIND_S32,   /* f[0] * d: f a whole number */
-    KIND_S16,   /* f[half] * d */
+    KIND_PLAIN = 0, /* d */
+    KIND_MIN32 = 1, /* d, and a minimum */
+    KIND_MIN16 = 2, /* d, and a minimum for each half */
+    KIND_S32 = 4,   /* f[0] * d: f a whole number */
+    KIND_S16 = 8,   /* f[half] * d */
 };
 
 /* The greatest u, for the headroom of 16-bit sums: 15, 31, 63 or 255. */
@@ -46,9 +47,14 @@ struct unit_scales {
     uint8_t min[8][PACK_ROWS];
 };
 
+/* What the groups of a unit of 256 share. */
+struct unit_floats {
+    vf d, minus; /* -dmin */
+};
+
 struct rows {
     vf d, m[2], f[2];
-    vi k[2], o[2]; /* q2_k, q3_k: what a quant of each half is multiplied with, then added */
+    vi k[2], o[2]; /* what sheet_quad multiplies a quant of each half with, and adds */
 };
 
 /* ---- layout ---- */
@@ -144,12 +150,17 @@ ALWAYS int packed_offset(int t)
     case DTYPE_MXFP4:
         return 12;
     case DTYPE_Q3_K:
-        return 124;
+        return 4;
     case DTYPE_TQ2_0:
         return 1;
     default:
         return 0;
     }
+}
+
+ALWAYS int sheet_offset(int t)
+{
+    return t == DTYPE_Q3_K ? 124 : packed_offset(t);
 }
 
 /* ---- quants ---- */
@@ -162,17 +173,17 @@ ALWAYS vi moved(vi v, int from, int to)
 
 ALWAYS vi nib(const uint8_t *g, int t)
 {
-    return moved(v_load(g + 64 * (t % 4)), t / 4 * 4, 0);
+    return moved(v_load_once(g + 64 * (t % 4)), t / 4 * 4, 0);
 }
 
 ALWAYS vi two(const uint8_t *g, int t, int to)
 {
-    return moved(v_load(g + 64 * (t % 2)), t / 2 * 2, to);
+    return moved(v_load_once(g + 64 * (t % 2)), t / 2 * 2, to);
 }
 
 ALWAYS vi one(const uint8_t *g, int t, int to)
 {
-    return moved(v_load(g), t, to);
+    return moved(v_load_once(g), t, to);
 }
 
 /* Sixteen values, the offset added, for v_bytes. */
@@ -182,7 +193,7 @@ ALWAYS vi table(const int8_t value[16], int offset)
 }
 
 /* Quad t of a group. */
-ALWAYS vi quad(int type, const uint8_t *g, const struct rows *s, int t)
+ALWAYS vi quad(int type, const uint8_t *g, int t)
 {
     const vi low4 = v_set8(15);
     switch (type) {
@@ -199,12 +210,9 @@ ALWAYS vi quad(int type, const uint8_t *g, const struct rows *s, int t)
         return v_bytes(table(iq4_value, 127), v_and(nib(g, t), low4));
     case DTYPE_MXFP4:
         return v_bytes(table(mxfp4_value, 12), v_and(nib(g, t), low4));
+    case DTYPE_Q3_K:
+        return v_and(v_select(v_set8(3), two(g, t, 0), one(g + 128, t, 2)), v_set8(7));
     case DTYPE_Q2_K:
-        return v_mul16(v_and(two(g, t, 0), v_set8(3)), s->k[t / 4]);
-    case DTYPE_Q3_K: {
-        const vi q = v_and(v_select(v_set8(3), two(g, t, 0), one(g + 128, t, 2)), v_set8(7));
-        return v_add16(v_mul16(q, s->k[t / 4]), s->o[t / 4]);
-    }
     case DTYPE_TQ2_0:
         return v_and(two(g, t, 0), v_set8(3));
     case SHEET:
@@ -212,6 +220,17 @@ ALWAYS vi quad(int type, const uint8_t *g, const struct rows *s, int t)
     default:
         return v_and(nib(g, t), low4);
     }
+}
+
+/* The same as a sheet holds it. No byte's product or sum leaves it: 16 bits hold two. */
+ALWAYS vi sheet_quad(int type, const uint8_t *g, const struct rows *s, int t)
+{
+    const vi q = quad(type, g, t);
+    if (type == DTYPE_Q2_K)
+        return v_mul16(q, s->k[t / 4]);
+    if (type == DTYPE_Q3_K)
+        return v_add16(v_mul16(q, s->k[t / 4]), s->o[t / 4]);
+    return q;
 }
 
 /* ---- scales ---- */
@@ -242,8 +261,12 @@ ALWAYS void unit_scales_six(struct unit_scales *u, const uint8_t *low, const uin
     }
 }
 
-ALWAYS void unit_scales(int type, struct unit_scales *u, const uint8_t *unit)
+ALWAYS void read_unit(int type, struct unit_scales *u, struct unit_floats *f, const uint8_t *unit,
+                      int h)
 {
+    f->d = f_half(unit + 2 * h);
+    if (type == DTYPE_Q4_K || type == DTYPE_Q5_K || type == DTYPE_Q2_K)
+        f->minus = f_neg(f_half(unit + 32 + 2 * h));
     if (type == DTYPE_Q4_K || type == DTYPE_Q5_K)
         unit_scales_k(u, unit + 64);
     if (type == DTYPE_Q3_K)
@@ -266,23 +289,24 @@ ALWAYS vf scale_mxfp4(const uint8_t *e)
 }
 
 /* Both halves of group i of q2_k. */
-ALWAYS void scales_q2_k(struct rows *s, const uint8_t *unit, int i, int h)
+ALWAYS void scales_q2_k(struct rows *s, const uint8_t *unit, vf minus, int i, int h)
 {
-    const vf minus = f_neg(f_half(unit + 32 + 2 * h));
-    s->d = f_half(unit + 2 * h);
     UNROLL for (int half = 0; half < 2; half++)
     {
         const vi v = v_u8(unit + 64 + 16 * (2 * i + half) + h);
-        s->k[half] = v_rep16(v_and(v, v_set32(15)));
+        const vi scale = v_and(v, v_set32(15));
+        s->f[half] = v_float(scale);
+        s->k[half] = v_rep16(scale);
         s->m[half] = f_mul(minus, v_float(v_shr16(v, 4)));
     }
 }
 
-/* The scales of group i; u: the unit's, where unit_scales fills it. */
+/* The scales of group i; u, f: the unit's, from read_unit (units of 256). */
 ALWAYS void scales(int type, struct rows *s, const uint8_t *unit, const struct unit_scales *u,
-                   int i, int h)
+                   const struct unit_floats *f, int i, int h)
 {
     const uint8_t *after = unit + group_bytes(type);
+    s->d = f->d;
     switch (type) {
     case DTYPE_Q4_1:
     case DTYPE_Q5_1:
@@ -294,28 +318,26 @@ ALWAYS void scales(int type, struct rows *s, const uint8_t *unit, const struct u
         return;
     case DTYPE_Q4_K:
     case DTYPE_Q5_K:
-        s->d = f_mul(f_half(unit + 2 * h), v_float(v_u8(u->scale[i] + h)));
-        s->m[0] = f_mul(f_neg(f_half(unit + 32 + 2 * h)), v_float(v_u8(u->min[i] + h)));
+        s->d = f_mul(f->d, v_float(v_u8(u->scale[i] + h)));
+        s->m[0] = f_mul(f->minus, v_float(v_u8(u->min[i] + h)));
         return;
     case DTYPE_Q6_K:
-        s->d = f_half(unit + 2 * h);
         s->f[0] = v_float(v_s8(unit + 32 + 16 * (2 * i) + h));
         s->f[1] = v_float(v_s8(unit + 32 + 16 * (2 * i + 1) + h));
         return;
     case DTYPE_Q2_K:
-        scales_q2_k(s, unit, i, h);
+        scales_q2_k(s, unit, f->minus, i, h);
         return;
     case DTYPE_Q3_K:
-        s->d = f_half(unit + 2 * h);
         UNROLL for (int half = 0; half < 2; half++)
         {
             const vi v = v_s8(u->scale[2 * i + half] + h);
+            s->f[half] = v_float(v);
             s->k[half] = v_rep16(v);
             s->o[half] = v_rep8(v_sub32(v_set32(124), v_shl32(v, 2)));
         }
         return;
     case DTYPE_IQ4_XS:
-        s->d = f_half(unit + 2 * h);
         s->f[0] = v_float(v_s8(u->scale[i] + h));
         return;
     case SHEET: {
@@ -329,7 +351,6 @@ ALWAYS void scales(int type, struct rows *s, const uint8_t *unit, const struct u
         return;
     }
     case DTYPE_TQ2_0:
-        s->d = f_half(unit + 2 * h);
         return;
     default:
         s->d = f_half(after + 2 * h);
