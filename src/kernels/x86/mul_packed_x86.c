@@ -20,26 +20,36 @@
 #define PASTE_(a, b) a##_##b
 #define PASTE(a, b)  PASTE_(a, b)
 
-#if defined(LANES_512) && defined(LANES_VNNI)
-#define TILE_COLS 8
-#define TILE_ALL(X, ...)                                                                           \
+#define TILES_4(X, ...)                                                                            \
     X(__VA_ARGS__, 1)                                                                              \
     X(__VA_ARGS__, 2)                                                                              \
     X(__VA_ARGS__, 3)                                                                              \
-    X(__VA_ARGS__, 4)                                                                              \
-    X(__VA_ARGS__, 5)                                                                              \
-    X(__VA_ARGS__, 6)                                                                              \
-    X(__VA_ARGS__, 7)                                                                              \
-    X(__VA_ARGS__, 8)
-#else /* a tile has more to keep in registers, or half as many of them */
-#define TILE_COLS 6
-#define TILE_ALL(X, ...)                                                                           \
-    X(__VA_ARGS__, 1)                                                                              \
-    X(__VA_ARGS__, 2)                                                                              \
-    X(__VA_ARGS__, 3)                                                                              \
-    X(__VA_ARGS__, 4)                                                                              \
+    X(__VA_ARGS__, 4)
+#define TILES_6(X, ...)                                                                            \
+    TILES_4(X, __VA_ARGS__)                                                                        \
     X(__VA_ARGS__, 5)                                                                              \
     X(__VA_ARGS__, 6)
+#define TILES_8(X, ...)                                                                            \
+    TILES_6(X, __VA_ARGS__)                                                                        \
+    X(__VA_ARGS__, 7)                                                                              \
+    X(__VA_ARGS__, 8)
+
+/* Columns of the widest tiles, over sheets and in registers: as many as the registers hold. */
+#if defined(LANES_512) && defined(LANES_VNNI)
+#define TILE_COLS    8
+#define DIRECT_TILE  8
+#define TILES_SHEET  TILES_8
+#define TILES_DIRECT TILES_8
+#elif defined(LANES_512)
+#define TILE_COLS    6
+#define DIRECT_TILE  6
+#define TILES_SHEET  TILES_6
+#define TILES_DIRECT TILES_6
+#else
+#define TILE_COLS    6
+#define DIRECT_TILE  4
+#define TILES_SHEET  TILES_6
+#define TILES_DIRECT TILES_4
 #endif
 
 #define DIRECT_COLS 24 /* up to so many columns, unpacking again for each tile is cheaper */
@@ -263,23 +273,24 @@ ALWAYS void tile(int type, int kind, bool offset, int wide, int nc, const uint8_
     X(min16, KIND_MIN16, false, WIDE8)                                                             \
     X(s16, KIND_S16, true, WIDE8)
 #define sheet_plain_5 sheet_plain
+#define sheet_q3_k    sheet_plain
 #define sheet_min32_4 sheet_min32
 #define sheet_min32_5 sheet_min32
 #else
 #define SHEETS(X)                                                                                  \
     X(plain_5, KIND_PLAIN, true, WIDE5)                                                            \
-    X(plain, KIND_PLAIN, true, WIDE8)                                                              \
     X(min32_4, KIND_MIN32, false, WIDE4)                                                           \
     X(min32_5, KIND_MIN32, false, WIDE5)                                                           \
     X(min16, KIND_MIN16, false, WIDE6)                                                             \
     X(s16, KIND_S16, true, WIDE6)
+#define sheet_q3_k NULL /* quants times scales are bytes, which take twice the products */
 #endif
 
 #define SHEET_TILE(name, kind, offset, wide, nc) TILE(sheet_##name, SHEET, kind, offset, wide, nc)
 #define NAME_TILE(name, nc)                      tile_##name##_##nc,
 #define X(name, kind, offset, wide)                                                                \
-    TILE_ALL(SHEET_TILE, name, kind, offset, wide)                                                 \
-    static const tile_fn sheet_##name[] = {TILE_ALL(NAME_TILE, sheet_##name)};
+    TILES_SHEET(SHEET_TILE, name, kind, offset, wide)                                              \
+    static const tile_fn sheet_##name[] = {TILES_SHEET(NAME_TILE, sheet_##name)};
 SHEETS(X)
 #undef X
 
@@ -298,7 +309,7 @@ SHEETS(X)
     X(q5_0, DTYPE_Q5_0, KIND_PLAIN, WIDE5, KIND_PLAIN, sheet_plain_5, fill_q5_0)                   \
     X(q5_1, DTYPE_Q5_1, KIND_MIN32, WIDE5, KIND_MIN32, sheet_min32_5, fill_q5_1)                   \
     X(q2_k, DTYPE_Q2_K, KIND_S16 | KIND_MIN16, WIDE4, KIND_MIN16, sheet_min16, fill_q2_k)          \
-    X(q3_k, DTYPE_Q3_K, KIND_S16, WIDE4, KIND_PLAIN, sheet_plain, fill_q3_k)                       \
+    X(q3_k, DTYPE_Q3_K, KIND_S16, WIDE4, KIND_PLAIN, sheet_q3_k, fill_q3_k)                        \
     X(q4_k, DTYPE_Q4_K, KIND_MIN32, WIDE4, KIND_MIN32, sheet_min32_4, fill_q4_k)                   \
     X(q5_k, DTYPE_Q5_K, KIND_MIN32, WIDE5, KIND_MIN32, sheet_min32_5, fill_q5_k)                   \
     X(q6_k, DTYPE_Q6_K, KIND_S16, WIDE6, KIND_S16, sheet_s16, fill_q6_k)                           \
@@ -310,8 +321,8 @@ SHEETS(X)
 #define DIRECT(name, type, kind, wide, nc)                                                         \
     TILE(name, type, kind, packed_offset(type) != 0, wide, nc)
 #define X(name, type, kind, wide, sheet_kind, sheets, fills)                                       \
-    TILE_ALL(DIRECT, name, type, kind, wide)                                                       \
-    static const tile_fn direct_##name[] = {TILE_ALL(NAME_TILE, name)};
+    TILES_DIRECT(DIRECT, name, type, kind, wide)                                                   \
+    static const tile_fn direct_##name[] = {TILES_DIRECT(NAME_TILE, name)};
 TYPES(X)
 #undef X
 
@@ -427,7 +438,7 @@ static void mul_panel(const struct job *j, const uint8_t *w, int r, struct strip
                       int n_cols, float *y)
 {
     const tile_fn *fn = j->direct ? j->t->direct : j->t->sheet;
-    const int cols_max = j->direct ? TILE_COLS : TILE_COLS;
+    const int cols_max = j->direct ? DIRECT_TILE : TILE_COLS;
     const int n_rows = j->n_rows - r < PACK_ROWS ? j->n_rows - r : PACK_ROWS;
     int n_tiles = (n_cols + cols_max - 1) / cols_max;
     for (; n_tiles > 0; n_tiles--) {
@@ -509,7 +520,7 @@ static void mul(const struct packed_type *t, float *y, size_t y_stride, const vo
     j.starts = j.offset == 0 ? 0 : j.kind & KIND_S16 ? 2 : 1;
     /* One tile: panel after panel. Else a panel's part is read again by each tile, from a cache. */
     const int one_tile = j.starts ? CHUNK_MAX : n_k / 32;
-    const int chunk = !j.direct ? SHEET_BLOCKS : n_cols <= TILE_COLS ? one_tile : SPAN;
+    const int chunk = !j.direct ? SHEET_BLOCKS : n_cols <= DIRECT_TILE ? one_tile : SPAN;
     j.start_step = j.starts * START_STEP(j.direct ? t->type : SHEET);
     const int cols_max = j.starts ? STARTS_MAX / j.start_step : n_cols;
     for (int b0 = 0; b0 < n_k / 32; b0 += chunk) {
