@@ -14,10 +14,10 @@ MODEL = "smollm2:135m"
 
 @pytest.fixture
 def env(tmp_path, hearth_bin, smollm2_path):
-    """A library with the model in it, and a level that packs everything."""
+    """A library with the model in it."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("HEARTH_")}
     env |= {"HEARTH_MODELS": str(tmp_path / "library"), "HEARTH_CACHE_DIR": str(tmp_path / "cache"),
-            "HEARTH_CONFIG": "/dev/null", "HEARTH_CPU": "generic", "HEARTH_CALIBRATE": "off"}
+            "HEARTH_CONFIG": "/dev/null", "HEARTH_CALIBRATE": "off"}
     subprocess.run([str(hearth_bin), "pull", str(smollm2_path), "--name", MODEL], env=env, check=True,
                    capture_output=True)
     return env
@@ -27,7 +27,7 @@ def env(tmp_path, hearth_bin, smollm2_path):
 def start(hearth_bin, tmp_path, env):
     """start(flags) -> (answer, log): one life of a server, from its start over an answer to its end."""
     def run(model=MODEL, env=None, **flags):
-        server = serving.Server(hearth_bin, tmp_path, model=model, env={"HEARTH_CPU": "generic"} | (env or {}),
+        server = serving.Server(hearth_bin, tmp_path, model=model, env=env,
                                 ctx=256, parallel=1, threads=2, **flags)
         try:
             status, _, answer = server.post("/v1/completions", PROMPT, timeout=120)
