@@ -86,6 +86,7 @@ void gguf_free(struct gguf *g);
  * read. Any thread. Nothing happens to a gguf that was opened from memory.
  */
 void gguf_let_go(const struct gguf *g, const uint8_t *data, size_t len, bool wholly);
+void gguf_let_go_metadata(const struct gguf *g); /* the same, for keys and descriptions */
 
 /*
  * For the library and for split files: the paths a model consists of, given its first file. Goes by

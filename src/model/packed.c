@@ -162,16 +162,14 @@ static void write_at(struct packer *p, const uint8_t *bytes, size_t len, uint64_
     }
 }
 
-/* The model file's pages of pieces [first, last], all of one matrix, are not needed any more. */
-static void let_go(struct packer *p, int first, int last)
+/* The model file's pages of n panels are not needed any more. */
+static void let_go_panels(const struct packer *p, uint32_t i_entry, int panel, int n)
 {
-    const struct piece *c = &p->piece[first];
-    const struct pack_entry *e = &p->table.entry[c->i_entry];
-    const struct matrix *m = p->matrix[c->i_entry];
-    size_t row = (size_t)c->panel * PACK_ROWS;
-    size_t end = (size_t)(p->piece[last].panel + p->piece[last].n) * PACK_ROWS;
+    const struct pack_entry *e = &p->table.entry[i_entry];
+    const struct matrix *m = p->matrix[i_entry];
+    size_t row = (size_t)panel * PACK_ROWS, end = (size_t)(panel + n) * PACK_ROWS;
     end = end < (size_t)e->n_out ? end : (size_t)e->n_out;
-    gguf_let_go(p->g, m->data + row * m->stride, (end - row) * m->stride, p->base == NULL);
+    gguf_let_go(p->g, m->data + row * m->stride, (end - row) * m->stride, p->fd >= 0);
 }
 
 /* Again, for a fault brings in pages around it, of pieces that another thread was done with. */
@@ -180,7 +178,8 @@ static void let_go_round(struct packer *p, int n)
     int first = p->base_piece, end = p->base_piece + n;
     for (int i = first + 1; i <= end; i++)
         if (i == end || p->piece[i].i_entry != p->piece[first].i_entry) {
-            let_go(p, first, i - 1);
+            const struct piece *a = &p->piece[first], *b = &p->piece[i - 1];
+            let_go_panels(p, a->i_entry, a->panel, b->panel + b->n - a->panel);
             first = i;
         }
 }
@@ -204,7 +203,7 @@ static void pack_item(void *ctx, int i_item, int i_thread)
         p->hash[i] = pack_hash(buffer, (size_t)c->n * bytes);
         write_at(p, buffer, (size_t)c->n * bytes, at);
     }
-    let_go(p, i, i);
+    let_go_panels(p, c->i_entry, c->panel, c->n);
 }
 
 static void check_item(void *ctx, int i_item, int i_thread)
@@ -233,6 +232,7 @@ static void compare_item(void *ctx, int i_item, int i_thread)
     pack_rows(e, p->matrix[i_item], panel, 1, buffer);
     if (memcmp(buffer, p->base + e->offset + (size_t)panel * bytes, bytes) != 0)
         fail_with(p, -1);
+    let_go_panels(p, (uint32_t)i_item, panel, 1);
 }
 
 static void each_piece(struct packer *p, pool_fn fn)

@@ -218,6 +218,8 @@ int load_model(const struct load_opts *opts, struct loaded *ret, struct err *err
     int rc = gguf_open_fds(opts->fd, opts->n_fds, &l.gguf, err);
     progress(opts, "check", 0);
     rc = rc != 0 ? rc : load_text(&l, err);
+    if (rc == 0)
+        gguf_let_go_metadata(l.gguf); /* tokens by the hundred thousand: read, and copied */
     rc = rc != 0 ? rc : load_weights(opts, &l, err);
     if (rc != 0) {
         loaded_release(&l);
