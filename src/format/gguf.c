@@ -224,23 +224,30 @@ int gguf_open_fds(const int *fd, int n_fds, struct gguf **ret, struct err *err)
     return finish_open(g, ret, err);
 }
 
-/* Whole pages that hold [data, data + len) of a mapped part. */
-static void let_go(const struct gguf_part *part, const uint8_t *data, size_t len, bool wholly)
+/* Advice on the whole pages that hold [data, data + len), where it is in a mapped part. */
+static void advise(const struct gguf_part *part, const uint8_t *data, size_t len, int advice)
 {
     const uintptr_t page = 4096; /* or a multiple: the call refuses then, which costs nothing */
     uintptr_t at = (uintptr_t)data, base = (uintptr_t)part->base;
     if (!part->is_mapped || at < base || at - base >= part->len || len > part->len - (at - base))
         return;
     uintptr_t from = at & ~(page - 1);
-    if (wholly)
-        madvise((void *)from, at + len - from, MADV_PAGEOUT);
-    madvise((void *)from, at + len - from, MADV_DONTNEED);
+    madvise((void *)from, at + len - from, advice);
 }
 
 void gguf_let_go(const struct gguf *g, const uint8_t *data, size_t len, bool wholly)
 {
+    for (int i = 0; i < g->n_parts; i++) {
+        if (wholly)
+            advise(&g->part[i], data, len, MADV_PAGEOUT);
+        advise(&g->part[i], data, len, MADV_DONTNEED);
+    }
+}
+
+void gguf_fetch(const struct gguf *g, const uint8_t *data, size_t len)
+{
     for (int i = 0; i < g->n_parts; i++)
-        let_go(&g->part[i], data, len, wholly);
+        advise(&g->part[i], data, len, MADV_WILLNEED);
 }
 
 void gguf_let_go_metadata(const struct gguf *g)
@@ -250,7 +257,7 @@ void gguf_let_go_metadata(const struct gguf *g)
         if (g->tensor[i].i_split == 0 && (end == NULL || g->tensor[i].data < end))
             end = g->tensor[i].data;
     if (end != NULL)
-        let_go(&g->part[0], g->part[0].base, (size_t)(end - g->part[0].base), false);
+        advise(&g->part[0], g->part[0].base, (size_t)(end - g->part[0].base), MADV_DONTNEED);
 }
 
 static int open_file(const char *path, int *ret_fd, struct err *err)

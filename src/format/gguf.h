@@ -86,6 +86,8 @@ void gguf_free(struct gguf *g);
  * read. Any thread. Nothing happens to a gguf that was opened from memory.
  */
 void gguf_let_go(const struct gguf *g, const uint8_t *data, size_t len, bool wholly);
+/* These will be needed soon: a disk may begin to read them. Any thread. */
+void gguf_fetch(const struct gguf *g, const uint8_t *data, size_t len);
 void gguf_let_go_metadata(const struct gguf *g); /* the same, for keys and descriptions */
 
 /*

@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #define ROUNDS 64 /* progress is told so many times */
+#define AHEAD  16 /* pieces: 8 MiB */
 
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22 /* Linux 5.14; before it, the pages come when they are read */
@@ -162,14 +163,34 @@ static void write_at(struct packer *p, const uint8_t *bytes, size_t len, uint64_
     }
 }
 
-/* The model file's pages of n panels are not needed any more. */
-static void let_go_panels(const struct packer *p, uint32_t i_entry, int panel, int n)
+/* Where n panels of a matrix are in the model file, and how much. */
+static const uint8_t *rows_of(const struct packer *p, uint32_t i_entry, int panel, int n,
+                              size_t *ret_len)
 {
-    const struct pack_entry *e = &p->table.entry[i_entry];
     const struct matrix *m = p->matrix[i_entry];
     size_t row = (size_t)panel * PACK_ROWS, end = (size_t)(panel + n) * PACK_ROWS;
-    end = end < (size_t)e->n_out ? end : (size_t)e->n_out;
-    gguf_let_go(p->g, m->data + row * m->stride, (end - row) * m->stride, p->fd >= 0);
+    end = end < (size_t)m->n_out ? end : (size_t)m->n_out;
+    *ret_len = (end - row) * m->stride;
+    return m->data + row * m->stride;
+}
+
+/* The model file's pages of n panels are not needed any more. */
+static void let_go(const struct packer *p, uint32_t i_entry, int panel, int n)
+{
+    size_t len;
+    const uint8_t *data = rows_of(p, i_entry, panel, n, &len);
+    gguf_let_go(p->g, data, len, p->fd >= 0);
+}
+
+/* From a cold disk: what comes so much later is read while the pieces before it are packed. */
+static void fetch_ahead(const struct packer *p, int i)
+{
+    for (int next = i + AHEAD; next < i + 2 * AHEAD && next < p->n_pieces; next++) {
+        const struct piece *c = &p->piece[next];
+        size_t len;
+        const uint8_t *data = rows_of(p, c->i_entry, c->panel, c->n, &len);
+        gguf_fetch(p->g, data, len);
+    }
 }
 
 /* Again, for a fault brings in pages around it, of pieces that another thread was done with. */
@@ -179,7 +200,7 @@ static void let_go_round(struct packer *p, int n)
     for (int i = first + 1; i <= end; i++)
         if (i == end || p->piece[i].i_entry != p->piece[first].i_entry) {
             const struct piece *a = &p->piece[first], *b = &p->piece[i - 1];
-            let_go_panels(p, a->i_entry, a->panel, b->panel + b->n - a->panel);
+            let_go(p, a->i_entry, a->panel, b->panel + b->n - a->panel);
             first = i;
         }
 }
@@ -195,6 +216,8 @@ static void pack_item(void *ctx, int i_item, int i_thread)
     uint64_t at = e->offset + (uint64_t)c->panel * bytes;
     if (atomic_load_explicit(&p->failed, memory_order_relaxed) != 0)
         return;
+    if (i % AHEAD == 0)
+        fetch_ahead(p, i);
     if (p->base != NULL) {
         pack_rows(e, m, c->panel, c->n, p->base + (at - p->table.head_bytes));
     } else {
@@ -203,7 +226,22 @@ static void pack_item(void *ctx, int i_item, int i_thread)
         p->hash[i] = pack_hash(buffer, (size_t)c->n * bytes);
         write_at(p, buffer, (size_t)c->n * bytes, at);
     }
-    let_go_panels(p, c->i_entry, c->panel, c->n);
+    let_go(p, c->i_entry, c->panel, c->n);
+}
+
+/* The same for a file that is mapped: in one go, for the pieces follow one another. */
+static void read_ahead(const struct packer *p, int i)
+{
+    int first = i + AHEAD, last = i + 2 * AHEAD - 1;
+    last = last < p->n_pieces ? last : p->n_pieces - 1;
+    if (first > last)
+        return;
+    const struct piece *a = &p->piece[first], *b = &p->piece[last];
+    const struct pack_entry *x = &p->table.entry[a->i_entry], *y = &p->table.entry[b->i_entry];
+    uint64_t from = x->offset + (uint64_t)a->panel * pack_panel_bytes(x->type, x->n_in);
+    uint64_t end = y->offset + (uint64_t)(b->panel + b->n) * pack_panel_bytes(y->type, y->n_in);
+    from -= from % PACK_FILE_ALIGN;
+    madvise(p->base + from, (size_t)(end - from), MADV_WILLNEED);
 }
 
 static void check_item(void *ctx, int i_item, int i_thread)
@@ -216,6 +254,8 @@ static void check_item(void *ctx, int i_item, int i_thread)
     uint8_t *at = p->base + e->offset + (size_t)c->panel * bytes;
     size_t len = (size_t)c->n * bytes, skew = (uintptr_t)at % PACK_FILE_ALIGN;
     (void)i_thread;
+    if (i % AHEAD == 0)
+        read_ahead(p, i);
     madvise(at - skew, len + skew, MADV_POPULATE_READ);
     p->hash[i] = pack_hash(at, len);
 }
@@ -232,7 +272,7 @@ static void compare_item(void *ctx, int i_item, int i_thread)
     pack_rows(e, p->matrix[i_item], panel, 1, buffer);
     if (memcmp(buffer, p->base + e->offset + (size_t)panel * bytes, bytes) != 0)
         fail_with(p, -1);
-    let_go_panels(p, (uint32_t)i_item, panel, 1);
+    let_go(p, (uint32_t)i_item, panel, 1);
 }
 
 static void each_piece(struct packer *p, pool_fn fn)
