@@ -8,7 +8,7 @@
 
 /* How far ahead of the multiplication a panel is prefetched: it is read in the order of addresses,
  * but faster than the hardware looks ahead. */
-#define AHEAD 1536
+#define AHEAD 4096
 
 ALWAYS void bytes_of_block(enum source source, enum panel_kind kind, struct panel *p, int b,
                            const uint8_t *w)
