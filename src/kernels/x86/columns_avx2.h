@@ -13,7 +13,8 @@ struct columns {
     const float *d;
     const int16_t *h;
     const float *s, *s16;
-    size_t stride, r_at, e_at;
+    size_t stride;
+    ptrdiff_t r_at, e_at;
     uint32_t has; /* blocks in which one of the columns has a second plane */
 };
 
@@ -28,8 +29,8 @@ static inline struct columns columns_at(const void *x, size_t stride, int nc, in
         .s = a.s + b0,
         .s16 = a.s16 + 2 * b0,
         .stride = stride,
-        .r_at = (size_t)n_k,
-        .e_at = (size_t)n_k / 8,
+        .r_at = n_k,
+        .e_at = n_k / 8,
     };
     for (int c = 0; c < nc; c++)
         cols.has |= act_at((const uint8_t *)x + (size_t)c * stride, n_k).has[b0 / 32] >> b0 % 32;

@@ -237,7 +237,7 @@ ALWAYS void tile(struct shape sh, int nc, const uint8_t *w, const struct panel_s
         UNROLL for (int c = 0; c < nc; c++) FORGET(q[c]);
         add_plane(acc, sh, w, s, q, d, h, stride, nc);
         if (__builtin_expect(has & 1, 0)) {
-            const size_t r_at = second ? -x->r_at : x->r_at, e_at = second ? -x->e_at : x->e_at;
+            const ptrdiff_t r_at = second ? -x->r_at : x->r_at, e_at = second ? -x->e_at : x->e_at;
             UNROLL for (int c = 0; c < nc; c++) q[c] += r_at;
             d += e_at;
             h += e_at;
