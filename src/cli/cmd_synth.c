@@ -205,13 +205,16 @@ static int write_file(const struct synth *y, const struct synth_plan *p,
     if (rc != 0)
         return rc;
     rc = synth_write(p, out, threads(y), &stopped, &progress, err);
-    if (rc != 0) {
-        gguf_out_abort(out);
-        return rc;
+    if (rc == 0) {
+        progress_show(&progress, "waiting for the disk", 0, 0);
+        rc = gguf_out_sync(out, err);
+        progress_end(&progress);
     }
-    progress_show(&progress, "waiting for the disk", 0, 0);
-    rc = gguf_out_commit(out, y->force, err);
-    progress_end(&progress);
+    if (rc == 0 && stopped != 0)
+        rc = err_set(err, ERR_CANCELLED, "interrupted: nothing was left behind");
+    if (rc == 0)
+        return gguf_out_commit(out, y->force, err);
+    gguf_out_abort(out);
     return rc;
 }
 

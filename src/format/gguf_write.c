@@ -463,11 +463,14 @@ static void out_free(struct gguf_out *out)
     free(out);
 }
 
+int gguf_out_sync(struct gguf_out *out, struct err *err)
+{
+    return fsync(out->fd) == 0 ? 0 : err_set_errno(err, errno, "cannot write %s", out->path);
+}
+
 int gguf_out_commit(struct gguf_out *out, bool replace, struct err *err)
 {
-    int rc = 0;
-    if (fsync(out->fd) != 0)
-        rc = err_set_errno(err, errno, "cannot write %s", out->path);
+    int rc = gguf_out_sync(out, err);
     if (rc == 0 && !replace && access(out->path, F_OK) == 0)
         rc = err_set(err, ERR_EXISTS, "%s is there already", out->path);
     if (rc == 0 && rename(out->temp, out->path) != 0)

@@ -65,6 +65,9 @@ int gguf_out_open(const struct gguf_writer *w, const char *path, struct gguf_out
 /* len bytes at offset `at` of a tensor's data; both within it. Any thread. */
 int gguf_out_write(struct gguf_out *out, size_t i_tensor, uint64_t at, const void *data, size_t len,
                    struct err *err) __attribute__((warn_unused_result));
+/* Waits until the disk has all that was written. The commit does it too; alone, it leaves the
+ * choice to give up after the wait. */
+int gguf_out_sync(struct gguf_out *out, struct err *err) __attribute__((warn_unused_result));
 /*
  * Makes the file durable and gives it its name, replacing what stood there; frees out. replace
  * false: ERR_EXISTS when something stands there by now. On any error nothing is left behind.

@@ -17,7 +17,6 @@ struct quant_mix {
     int file_type;     /* general.file_type; -1: none (tensor types without a file type) */
     enum dtype base;   /* of matrices that no rule singles out */
     const char *alias; /* another name for it ("Q4_K"), or NULL */
-    bool imatrix;      /* made with an importance matrix */
 };
 
 /* What the rules look at. */
