@@ -13,8 +13,8 @@
  *
  * How a product of quantized weights is formed, per row and column, over the blocks of 32 in
  * ascending order (act.h has the names): acc = fma(float(exact integer dot of w and q), dw * d,
- * acc); where the block has a residual, acc = fma(float(exact integer dot of w and r), dw * e, acc);
- * for weights with a minimum m, acc = fma(m, s, acc). How a product of float weights is
+ * acc); where the block has a residual, acc = fma(float(exact integer dot of w and r), dw * e,
+ * acc); for weights with a minimum m, acc = fma(m, s, acc). How a product of float weights is
  * formed: eight partial sums (k mod 8) by fma in ascending k, added as ((0+4)+(2+6))+((1+5)+(3+7)).
  *
  * All functions are pure, allocate nothing and are safe on any thread; the largest use about 48 KiB
@@ -59,13 +59,13 @@ struct kernels {
     k_mul_packed_fn mul_packed[DTYPE_END]; /* not NULL exactly for the types with pack_has */
 
     /*
-     * n is a multiple of 32; q: act_bytes(n), 4-byte aligned. Per block m = max|x|, d = m / 127, q =
-     * round-to-nearest-even of x * (127 / m); all zero -> d = 0. A block with a value that is not
+     * n is a multiple of 32; q: act_bytes(n), 4-byte aligned. Per block m = max|x|, d = m / 127, q
+     * = round-to-nearest-even of x * (127 / m); all zero -> d = 0. A block with a value that is not
      * finite gets d = NaN so that it stays visible in the result.
      * A block has a residual when m > residual_above * sqrt(mean over the column's finite blocks of
      * m^2) (in double, sums ascending; the comparison on squares); then the same is done with
-     * fma(-d, q, x). 0: all blocks that are not zero (about 15 bits, and twice the products), 2: the
-     * few blocks that carry most of the error, INFINITY: none.
+     * fma(-d, q, x). 0: all blocks that are not zero (about 15 bits, and twice the products), 2:
+     * the few blocks that carry most of the error, INFINITY: none.
      */
     void (*quantize_a8)(const float *x, void *q, int n, float residual_above);
     /* y[i] = x[i] * inv_rms * w[i]; inv_rms = 1 / sqrt(mean(x^2) + eps). y may be x. */

@@ -15,7 +15,7 @@
 #include "kernels/act.h"
 #include "kernels/generic/generic.h"
 #include "kernels/x86/avx512.h"
-#include "kernels/x86/packed_x86.h"
+#include "kernels/x86/packed_scales_x86.h"
 
 #define PASTE_(a, b) a##_##b
 #define PASTE(a, b)  PASTE_(a, b)
