@@ -351,12 +351,13 @@ static void unpack_rows(const struct source *s, int panel, int k0, int n_groups,
     const k_unpack_fn unpack = k_unpackers[s->t].fn;
     const int n_group = info->block_elems / 32;
     for (int r = 0; r < 16; r++) {
-        const int row = 16 * panel + r;
-        const uint8_t *block = (const uint8_t *)s->w + (size_t)row * s->stride +
+        const bool inside = 16 * panel + r < s->n_rows;
+        const size_t row = inside ? (size_t)(16 * panel + r) : 0;
+        const uint8_t *block = (const uint8_t *)s->w + row * s->stride +
                                (size_t)(k0 / info->block_elems) * (size_t)info->block_bytes;
         for (int g = 0; g < n_groups; g++) {
             struct unpacked u = {0};
-            if (row < s->n_rows)
+            if (inside)
                 unpack(block + (size_t)(g / n_group) * (size_t)info->block_bytes, g % n_group, &u);
             put_row(ret, g, r, &u);
         }
