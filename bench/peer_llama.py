@@ -175,13 +175,13 @@ class Library:
 class Peer:
     def __init__(self, args):
         self.args = args
-        self.library = Library(args.lib, args.level)
-        self.lib = self.library.lib
+        self.llama = Library(args.lib, args.level)
+        self.lib = self.llama.lib
         self.model = self.lib.llama_model_load_from_file(os.fsencode(args.model), self.lib.llama_model_default_params())
         if not self.model:
-            fail(f"llama.cpp does not load {args.model}: {''.join(self.library.log)[-400:]}")
+            fail(f"llama.cpp does not load {args.model}: {''.join(self.llama.log)[-400:]}")
         self.n_vocab = self.lib.llama_vocab_n_tokens(self.lib.llama_model_get_vocab(self.model))
-        self.pool = self.library.pool(args.threads)
+        self.pool = self.llama.pool(args.threads)
         self.batch = self.lib.llama_batch_init(2048, 0, 1)
         rng = random.Random(1)
         self.tokens = [rng.randrange(self.n_vocab) for _ in range(2048)]
@@ -195,9 +195,9 @@ class Peer:
         p.n_threads = p.n_threads_batch = self.args.threads
         p.flash_attn_type = FLASH[self.args.flash]
         p.type_k = p.type_v = KV_TYPES[self.args.kv_type]
-        del self.library.log[:]
+        del self.llama.log[:]
         ctx = self.lib.llama_init_from_model(self.model, p)
-        log = "".join(self.library.log)
+        log = "".join(self.llama.log)
         if not ctx:
             fail(f"llama.cpp makes no context: {log[-400:]}")
         if self.lib.llama_n_seq_max(ctx) != n_seq or self.lib.llama_n_ctx(ctx) < n_ctx:
@@ -291,11 +291,11 @@ def main():
     began = time.perf_counter()
     peer = Peer(args)
     load_s = time.perf_counter() - began
-    repacked = "CPU_REPACK" in "".join(peer.library.log)
+    repacked = "CPU_REPACK" in "".join(peer.llama.log)
     for cell in args.cells:
         peer.open(cell)
         peer.sample(cell, part=True)
-    print(json.dumps({"ready": True, "cpu": peer.library.cpu, "repacked": repacked, "load_s": load_s,
+    print(json.dumps({"ready": True, "cpu": peer.llama.cpu, "repacked": repacked, "load_s": load_s,
                       "first_s": time.perf_counter() - began,
                       "system": peer.lib.llama_print_system_info().decode()}), flush=True)
     for line in sys.stdin:
