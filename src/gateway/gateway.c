@@ -105,7 +105,11 @@ static void watch_startup(struct server *s)
     const struct slot *slot = s->models.slots;
     while (slot != NULL && strcmp(slot->name, s->startup_name) != 0)
         slot = slot->next;
-    if (slot == NULL || slot->state == SLOT_READY) { /* none: somebody unloaded it already */
+    /*
+     * None: somebody unloaded it already. One that was ready has started, whatever a request did to
+     * it since the last tick.
+     */
+    if (slot == NULL || slot->state == SLOT_READY || slot->ready.n_ctx > 0) {
         announce(s, slot);
     } else if (slot->state == SLOT_FAILED) {
         struct err err = slot->reason;
