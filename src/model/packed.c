@@ -22,8 +22,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define ROUNDS 64 /* progress is told so many times */
-#define AHEAD  16 /* pieces: 8 MiB */
+#define ROUNDS 64                  /* progress is told so many times */
+#define AHEAD  16                  /* pieces: 8 MiB */
+#define HUGE   ((uint64_t)2 << 20) /* bytes of a huge page, where the system has them */
 
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22 /* Linux 5.14; before it, the pages come when they are read */
@@ -46,9 +47,10 @@ struct packer {
     int n_pieces;
     uint8_t *buffer; /* [n_threads][buffer_bytes], 64-byte aligned */
     size_t buffer_bytes;
-    uint8_t *base;  /* of the mapping that is read or packed into; NULL while a file is written */
-    int fd;         /* the file that is written, or -1 */
-    int base_piece; /* the first of the round */
+    uint8_t *base;          /* of the mapping that is read or packed into */
+    int fd;                 /* the file that is written, or -1 */
+    uint64_t populate_from; /* of that file: it has its pages up to here */
+    int base_piece;         /* the first of the round */
     const char *stage;
     atomic_int failed; /* an errno, or -1: a panel is not the model's */
 };
@@ -218,7 +220,7 @@ static void pack_item(void *ctx, int i_item, int i_thread)
         return;
     if (i % AHEAD == 0)
         fetch_ahead(p, i);
-    if (p->base != NULL) {
+    if (p->fd < 0) {
         pack_rows(e, m, c->panel, c->n, p->base + (at - p->table.head_bytes));
     } else {
         uint8_t *buffer = p->buffer + (size_t)i_thread * p->buffer_bytes;
@@ -275,6 +277,33 @@ static void compare_item(void *ctx, int i_item, int i_thread)
     let_go(p, (uint32_t)i_item, panel, 1);
 }
 
+/*
+ * Of a file that is made, before it is written to: where a file system keeps files in huge pages, a
+ * mapping's fault makes one, while a write makes pages no larger than itself. What is multiplied
+ * from 4 KiB pages is read a third slower: the processor prefetches within a page only.
+ */
+static void populate_item(void *ctx, int i_item, int i_thread)
+{
+    struct packer *p = ctx;
+    uint64_t at = p->populate_from + (uint64_t)i_item * HUGE;
+    uint64_t left = p->table.file_bytes - at;
+    (void)i_thread;
+    madvise(p->base + at, (size_t)(left < HUGE ? left : HUGE), MADV_POPULATE_READ);
+}
+
+/* The pages of pieces up to `end`. */
+static void populate(struct packer *p, int end)
+{
+    const struct piece *c = &p->piece[end - 1];
+    const struct pack_entry *e = &p->table.entry[c->i_entry];
+    uint64_t to = e->offset + (uint64_t)(c->panel + c->n) * pack_panel_bytes(e->type, e->n_in);
+    if (to <= p->populate_from)
+        return;
+    int n = (int)((to - p->populate_from - 1) / HUGE + 1);
+    pool_run(p->o->pool, populate_item, p, n);
+    p->populate_from += (uint64_t)n * HUGE;
+}
+
 static void each_piece(struct packer *p, pool_fn fn)
 {
     int step = (p->n_pieces - 1) / ROUNDS + 1;
@@ -282,6 +311,8 @@ static void each_piece(struct packer *p, pool_fn fn)
         int left = p->n_pieces - p->base_piece;
         if (p->o->progress != NULL)
             p->o->progress(p->o->progress_ctx, p->stage, (double)p->base_piece / p->n_pieces);
+        if (p->fd >= 0)
+            populate(p, p->base_piece + (left < step ? left : step));
         pool_run(p->o->pool, fn, p, left < step ? left : step);
         if (fn == pack_item)
             let_go_round(p, left < step ? left : step);
@@ -331,19 +362,24 @@ static int map_file(struct packer *p, int fd, struct err *err)
     void *base = mmap(NULL, len, PROT_READ, MAP_SHARED, fd, 0);
     if (base == MAP_FAILED)
         return err_set_errno(err, errno, "it cannot be mapped");
+    madvise(base, len, MADV_HUGEPAGE);
     p->base = base;
     return 0;
 }
 
-static int use_file(struct packer *p, int fd, struct err *err)
+static int unmap_unless(struct packer *p, int rc)
 {
-    int rc = map_file(p, fd, err);
-    rc = rc != 0 ? rc : check_file(p, (size_t)p->table.file_bytes, err);
     if (rc != 0 && p->base != NULL) {
         munmap(p->base, (size_t)p->table.file_bytes);
         p->base = NULL;
     }
     return rc;
+}
+
+static int use_file(struct packer *p, int fd, struct err *err)
+{
+    int rc = map_file(p, fd, err);
+    return unmap_unless(p, rc != 0 ? rc : check_file(p, (size_t)p->table.file_bytes, err));
 }
 
 /* ---- a file to be ---- */
@@ -370,15 +406,18 @@ static int make_file(struct packer *p, int fd, struct err *err)
         if (errno != EINTR)
             return err_set_errno(err, errno, "%llu MiB cannot be reserved for it",
                                  (unsigned long long)(p->table.file_bytes >> 20) + 1);
+    int rc = map_file(p, fd, err);
+    if (rc != 0)
+        return rc;
     p->fd = fd;
     p->stage = "pack";
     each_piece(p, pack_item);
-    int rc = atomic_load(&p->failed) == 0 ? write_header(p, err) : 0;
+    rc = atomic_load(&p->failed) == 0 ? write_header(p, err) : 0;
     p->fd = -1;
     int failed = atomic_exchange(&p->failed, 0);
     if (rc == 0 && failed != 0)
         rc = err_set_errno(err, failed, "it cannot be written");
-    return rc != 0 ? rc : map_file(p, fd, err);
+    return unmap_unless(p, rc);
 }
 
 /* ---- memory ---- */
