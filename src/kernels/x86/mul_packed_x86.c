@@ -58,7 +58,13 @@
 /* Blocks between the starts of one column and of the next. */
 #define START_STEP(type) ((type) == SHEET ? SHEET_BLOCKS : CHUNK_MAX)
 #define STARTS_MAX       4096 /* of one plane */
-#define AHEAD            2048 /* bytes from what is multiplied to what is fetched */
+/*
+ * Bytes from what is multiplied to what is fetched. One column goes as fast as the memory, whose
+ * own looking ahead is then the best; what more columns take their time over is fetched meanwhile,
+ * to the second level: their activations need the first.
+ */
+#define AHEAD_ONE  128
+#define AHEAD_MORE 8192
 
 /* Columns of activations from the chunk's first block on. */
 struct strip {
@@ -212,6 +218,20 @@ ALWAYS void add_minimum(int nc, vf m, const uint8_t *const *x, size_t s_at, vf *
     UNROLL for (int c = 0; c < nc; c++) acc[c] = f_fma(m, f_set(at_float(x[c] + s_at)), acc[c]);
 }
 
+/* With group i of a unit, its part of a unit's bytes. */
+ALWAYS void fetch_ahead(int type, int nc, const uint8_t *unit, int i)
+{
+    const size_t part = unit_bytes(type) / (size_t)unit_groups(type);
+    const uint8_t *p = unit + (size_t)i * part;
+    UNROLL for (size_t at = 0; at < part; at += 64)
+    {
+        if (nc == 1)
+            __builtin_prefetch(p + AHEAD_ONE + at);
+        else
+            __builtin_prefetch(p + AHEAD_MORE + at, 0, 2);
+    }
+}
+
 /* w: a panel's units, or a sheet. */
 ALWAYS void tile(int type, int kind, bool offset, int wide, int nc, const uint8_t *w, int n_blocks,
                  const struct strip *p, int h, bool first, float *y, size_t y_stride)
@@ -241,8 +261,7 @@ ALWAYS void tile(int type, int kind, bool offset, int wide, int nc, const uint8_
             read_unit(type, &u, &f, w, h);
         const uint8_t *g = w + group_first(type) + (size_t)i * group_bytes(type) + 4 * (size_t)h;
         if (type != SHEET && h == 0)
-            UNROLL for (size_t at = 0; at < group_bytes(type); at += 64)
-                __builtin_prefetch(g + AHEAD + at);
+            fetch_ahead(type, nc, w, i);
         scales(type, &s, w, &u, &f, i, h);
         add_plane(type, kind, offset, wide, nc, g, &s, x, 32 * (size_t)b, p->d + 4 * (size_t)b,
                   p->start[0] + (kind & KIND_S16 ? 2 : 1) * b, acc);
