@@ -3,13 +3,14 @@
  * attention needs. The same code at every level: scattering a key's column over its block costs
  * more than converting it.
  */
-#include "kernels/attend.h"
+#include "kernels/attend_quads.h"
+#include "kernels/kernels.h"
 #include "tensor/dtype.h"
 
 #include <math.h>
 #include <string.h>
 
-static const char *const names[KV_TYPES] = {[KV_F16] = "f16", [KV_Q8_0] = "q8_0"};
+static const char *const names[] = {[KV_F16] = "f16", [KV_Q8_0] = "q8_0", [KV_Q8_0_QUADS] = "q8_0"};
 
 const char *kv_type_name(enum kv_type t)
 {
@@ -33,18 +34,18 @@ size_t attend_part_len(int head_dim_v)
 
 size_t attend_scratch_bytes(int head_dim, int head_dim_v)
 {
-    /* Of every row: q, the scores of a piece, two partial results; weights of some rows times the
-     * scales of the values (attend_vec.h). */
-    const size_t row =
-        pad((size_t)head_dim, 16) + 16 + ATTEND_SPLIT + 16 + 2 * attend_part_len(head_dim_v);
-    const size_t weights = pad((size_t)head_dim_v, 32) / 32 * ATTEND_TILE_ROWS * KV_BLOCK_LEN;
-    return (ATTEND_ROWS * row + weights) * sizeof(float);
+    /* Of every row: q, the scores of a piece, two partial results (attend_vec.c). */
+    const size_t q = (size_t)head_dim * ATTEND_Q_STRIDE;
+    const size_t row = ATTEND_SPLIT + 16 + 2 * attend_part_len(head_dim_v);
+    return (q + ATTEND_ROWS * row + attend_weights_len(head_dim_v) + attend_quads_len(head_dim)) *
+           sizeof(float);
 }
 
 size_t kv_key_bytes(enum kv_type t, int head_dim)
 {
-    size_t n = (size_t)head_dim * KV_BLOCK_LEN;
-    return t == KV_F16 ? n * sizeof(uint16_t) : pad(n, 64) + scale_bytes(head_dim);
+    if (t == KV_F16)
+        return (size_t)head_dim * KV_BLOCK_LEN * sizeof(uint16_t);
+    return pad((size_t)head_dim, 4) * KV_BLOCK_LEN + scale_bytes(head_dim);
 }
 
 size_t kv_value_bytes(enum kv_type t, int head_dim_v)
@@ -80,16 +81,18 @@ static uint16_t quantize(int8_t *q, const float *x, int n)
     return half;
 }
 
-static void store_q8_0(uint8_t *kv, int i, const float *k, int dim, const float *v, int dim_v)
+/* n_side: dims of a key that lie side by side. */
+static void store_q8_0(uint8_t *kv, int i, int n_side, const float *k, int dim, const float *v,
+                       int dim_v)
 {
-    int8_t *keys = (int8_t *)kv;
-    uint16_t *key_scale = (uint16_t *)(kv + pad((size_t)dim * KV_BLOCK_LEN, 64));
+    int8_t *keys = (int8_t *)kv + i * n_side;
+    uint16_t *key_scale = (uint16_t *)(kv + pad((size_t)dim, 4) * KV_BLOCK_LEN);
     for (int d = 0; d < dim; d += 32) {
         int8_t q[32];
         const int n = dim - d < 32 ? dim - d : 32;
         key_scale[d + i] = quantize(q, k + d, n);
         for (int j = 0; j < n; j++)
-            keys[(size_t)(d + j) * KV_BLOCK_LEN + (size_t)i] = q[j];
+            keys[(d + j) / n_side * KV_BLOCK_LEN * n_side + (d + j) % n_side] = q[j];
     }
     uint8_t *values = kv + kv_key_bytes(KV_Q8_0, dim);
     const size_t row = pad((size_t)dim_v, 16);
@@ -116,5 +119,5 @@ void kv_store(enum kv_type t, uint8_t *kv, int i, const float *k, int head_dim, 
     if (t == KV_F16)
         store_f16(kv, i, k, head_dim, v, head_dim_v);
     else
-        store_q8_0(kv, i, k, head_dim, v, head_dim_v);
+        store_q8_0(kv, i, t == KV_Q8_0 ? 1 : 4, k, head_dim, v, head_dim_v);
 }

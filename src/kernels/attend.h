@@ -7,6 +7,8 @@
  *   f16:  keys f16 [head_dim][32], values f16 [32][pad16(head_dim_v)]
  *   q8_0: keys int8 [head_dim][32], then their scales f16 [groups of 32 dims][32];
  *         values int8 [32][pad16(head_dim_v)], then their scales f16 [groups of 32 dims][32]
+ *   q8_0 in fours (KV_Q8_0_QUADS, for levels with products of bytes): the same, but the keys int8
+ *         [quads of 4 dims][32][4], the last quad filled up
  * Keys lie transposed, so both products (query with keys, weights with values) have the same form:
  * a row of numbers times rows of lanes, and no sum runs across lanes. A position writes its own
  * column and row only. What lies at positions not stored yet, and in the padding, may be anything.
@@ -32,7 +34,8 @@
 enum kv_type {
     KV_F16,
     KV_Q8_0,
-    KV_TYPES, /* how many */
+    KV_TYPES,                 /* how many can be asked for */
+    KV_Q8_0_QUADS = KV_TYPES, /* how some levels store q8_0 (kernels.kv_q8_0) */
 };
 
 #define KV_TYPE_WORDS "f16|q8_0" /* their names, in order */

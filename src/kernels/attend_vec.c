@@ -2,8 +2,9 @@
  * attend_vec: attention in terms of vectors of 16 floats, compiled once for every level.
  *
  * V16_HEADER names the header with the level's v16 and its operations, K_ATTEND and K_ATTEND_JOIN
- * what the level calls the two functions (kernels.h has their contracts). Levels that define the
- * operations with the same roundings give the same bits.
+ * what the level calls the two functions (kernels.h has their contracts). A level with products of
+ * bytes also names K_QUANTIZE, its quantize_a8, and V16_HEADER brings quad_rows. Levels that define
+ * the operations with the same roundings give the same bits.
  *
  * Both products have the form c[row][lane] += sum over i of a[row][i] * b[i][lane], one chain of
  * fused multiply-adds per element, i ascending: scores have lanes = positions, i = dims; outputs
@@ -16,7 +17,8 @@
  * work is masked but in the vectors at the ends of a row's range; positions that only some rows of
  * a tile see are added row by row.
  */
-#include "kernels/attend.h"
+#include "kernels/attend_quads.h"
+#include "kernels/kernels.h"
 #include V16_HEADER
 
 #include <math.h>
@@ -25,6 +27,7 @@
 #define UNROLL     _Pragma("GCC unroll 12")
 #define S_STRIDE   (ATTEND_SPLIT + 16) /* not a multiple of a page: rows fall into several sets */
 #define N_BLOCK_OF (ATTEND_SPLIT / KV_BLOCK_LEN)
+#define Q_STRIDE   ATTEND_Q_STRIDE
 
 /* Up to ATTEND_ROWS rows and what is carried for them. */
 struct pass {
@@ -32,12 +35,13 @@ struct pass {
     int row0, n; /* rows [row0, row0 + n) of the call */
     int piece;
     int last;     /* no row sees more positions */
-    float *q;     /* [n][q_stride] */
+    float *q;     /* [head_dim][Q_STRIDE], the rows side by side */
     float *s;     /* [n][S_STRIDE] scores, then weights of the piece */
     float *mine;  /* [n][len] partial results of the piece */
     float *whole; /* [n][len] of the pieces so far */
     float *w;     /* q8_0: [groups of dims][tile rows][KV_BLOCK_LEN] weights times scales */
-    size_t q_stride, len;
+    struct attend_quads quads; /* q quantized, where the level has products of bytes */
+    size_t len;
     int dim_v;           /* head_dim_v, padded to 16 */
     int j0[ATTEND_ROWS]; /* what a row sees of the piece: [j0, j1), counted from its start */
     int j1[ATTEND_ROWS];
@@ -50,53 +54,69 @@ struct tile {
     const float *a;
     const void *b;         /* int8 or f16 [i][b_stride] */
     const uint16_t *scale; /* [lanes] of a scaled product: c += scale * sum; else c += sum */
-    size_t c_stride, a_stride, b_stride;
+    size_t c_stride, b_stride;
     size_t a_group; /* from the a of 32 lanes to those of the next 32; 0: the same for all */
     int lane0, lane1, i0, i1;
     const uint8_t *ahead; /* what is read later: fetched into the second-level cache meanwhile, */
     size_t ahead_step;    /* so many bytes for every i of every vector of lanes */
 };
 
-ALWAYS v16 load_b(enum kv_type type, const struct tile *t, int i, int lane)
+/* The product at hand; constants wherever it is asked for. */
+enum form { SCORES_F16, SCORES_Q8_0, VALUES_F16, VALUES_Q8_0 };
+
+/* Where a[r][i] stands: rows lie at constant distances, so that their addresses take no registers.
+ */
+ALWAYS size_t a_at(enum form form, int r, int i)
+{
+    if (form == VALUES_F16)
+        return (size_t)r * S_STRIDE + (size_t)i;
+    if (form == VALUES_Q8_0)
+        return (size_t)r * KV_BLOCK_LEN + (size_t)i;
+    return (size_t)i * Q_STRIDE + (size_t)r;
+}
+
+ALWAYS v16 load_b(enum form form, const struct tile *t, int i, int lane)
 {
     const size_t at = (size_t)i * t->b_stride + (size_t)lane;
-    if (type == KV_F16)
+    if (form == SCORES_F16 || form == VALUES_F16)
         return v16_load_f16((const uint16_t *)t->b + at);
     return v16_load_i8((const int8_t *)t->b + at);
 }
 
 /* nr rows, nv vectors of lanes from `lane` on. */
-ALWAYS void do_tile(enum kv_type type, bool scaled, int nr, int nv, const struct tile *t, int lane,
+ALWAYS void do_tile(enum form form, int nr, int nv, const struct tile *t, int lane,
                     const uint8_t *ahead)
 {
+    const bool adds = form == VALUES_F16 || form == VALUES_Q8_0;
     v16 acc[ATTEND_TILE_ROWS][2];
     float *c = t->c + lane;
-    const float *a = t->a + (size_t)(lane / 32) * t->a_group;
+    const size_t c_stride = t->c_stride; /* stores of vectors might change *t, for all GCC knows */
+    const float *a = t->a + (size_t)(lane / 32) * t->a_group + a_at(form, 0, t->i0);
     UNROLL for (int r = 0; r < nr; r++) UNROLL for (int v = 0; v < nv; v++) acc[r][v] =
-        scaled ? v16_zero() : v16_load(c + (size_t)r * t->c_stride + 16 * v);
-    const size_t step = t->ahead_step * nv;
-    for (int i = t->i0; i < t->i1; i++, ahead += step) {
+        adds ? v16_load(c + (size_t)r * c_stride + 16 * v) : v16_zero();
+    const size_t step = t->ahead_step * (size_t)nv;
+    for (int i = t->i0; i < t->i1; i++, ahead += step, a += a_at(form, 0, 1)) {
         v16 b[2];
         __builtin_prefetch(ahead, 0, 2);
-        UNROLL for (int v = 0; v < nv; v++) b[v] = load_b(type, t, i, lane + 16 * v);
+        UNROLL for (int v = 0; v < nv; v++) b[v] = load_b(form, t, i, lane + 16 * v);
         UNROLL for (int r = 0; r < nr; r++)
         {
-            const v16 x = v16_set1(a[(size_t)r * t->a_stride + (size_t)i]);
+            const v16 x = v16_set1(a[a_at(form, r, 0)]);
             UNROLL for (int v = 0; v < nv; v++) acc[r][v] = v16_fma(x, b[v], acc[r][v]);
         }
     }
     UNROLL for (int v = 0; v < nv; v++)
     {
-        const v16 d = scaled ? v16_load_f16(t->scale + lane + 16 * v) : v16_zero();
+        const v16 d = form == SCORES_Q8_0 ? v16_load_f16(t->scale + lane + 16 * v) : v16_zero();
         UNROLL for (int r = 0; r < nr; r++)
         {
-            float *to = c + (size_t)r * t->c_stride + 16 * v;
-            v16_store(to, scaled ? v16_fma(acc[r][v], d, v16_load(to)) : acc[r][v]);
+            float *to = c + (size_t)r * c_stride + 16 * v;
+            v16_store(to, form == SCORES_Q8_0 ? v16_fma(acc[r][v], d, v16_load(to)) : acc[r][v]);
         }
     }
 }
 
-ALWAYS void do_lanes(enum kv_type type, bool scaled, int nr, const struct tile *t)
+ALWAYS void do_lanes(enum form form, int nr, const struct tile *t)
 {
     int lane = t->lane0;
     const uint8_t *ahead = t->ahead;
@@ -104,25 +124,25 @@ ALWAYS void do_lanes(enum kv_type type, bool scaled, int nr, const struct tile *
     if (nr <= WIDE_ROWS) {
         /* In pairs that begin at multiples of 32: one scale group. */
         if (lane % 32 != 0 && lane < t->lane1) {
-            do_tile(type, scaled, nr, 1, t, lane, ahead);
+            do_tile(form, nr, 1, t, lane, ahead);
             lane += 16;
         }
         for (; lane + 32 <= t->lane1; lane += 32, ahead += n * 2 * t->ahead_step) {
-            do_tile(type, scaled, nr, 2, t, lane, ahead);
+            do_tile(form, nr, 2, t, lane, ahead);
         }
     }
     for (; lane < t->lane1; lane += 16, ahead += n * t->ahead_step) {
-        do_tile(type, scaled, nr, 1, t, lane, ahead);
+        do_tile(form, nr, 1, t, lane, ahead);
     }
 }
 
 #define ROWS_CASE(n)                                                                               \
     case n:                                                                                        \
-        do_lanes(type, scaled, n, t);                                                              \
+        do_lanes(form, n, t);                                                                      \
         break
 
 /* Each number of rows has code of its own. */
-ALWAYS void do_rows(enum kv_type type, bool scaled, int nr, const struct tile *t)
+ALWAYS void do_rows(enum form form, int nr, const struct tile *t)
 {
     switch (nr) {
         ROWS_CASE(1);
@@ -144,20 +164,16 @@ ALWAYS void do_rows(enum kv_type type, bool scaled, int nr, const struct tile *t
     }
 }
 
-static __attribute__((noinline)) void rows_f16(int nr, const struct tile *t)
-{
-    do_rows(KV_F16, false, nr, t);
-}
+#define ROWS_FORM(name, form)                                                                      \
+    static __attribute__((noinline)) void name(int nr, const struct tile *t)                       \
+    {                                                                                              \
+        do_rows(form, nr, t);                                                                      \
+    }
 
-static __attribute__((noinline)) void rows_q8_0(int nr, const struct tile *t)
-{
-    do_rows(KV_Q8_0, false, nr, t);
-}
-
-static __attribute__((noinline)) void rows_q8_0_scaled(int nr, const struct tile *t)
-{
-    do_rows(KV_Q8_0, true, nr, t);
-}
+ROWS_FORM(scores_f16, SCORES_F16)
+ROWS_FORM(scores_q8_0, SCORES_Q8_0)
+ROWS_FORM(values_f16, VALUES_F16)
+ROWS_FORM(values_q8_0, VALUES_Q8_0)
 
 ALWAYS int min_i(int a, int b)
 {
@@ -175,12 +191,62 @@ static const uint8_t *keys_at(const struct pass *p, int piece, int i)
     return p->a->kv + p->a->block[piece * N_BLOCK_OF + i] * p->a->block_bytes;
 }
 
+static size_t head_bytes(const struct attend_args *a)
+{
+    return kv_key_bytes(a->type, a->head_dim) + kv_value_bytes(a->type, a->head_dim_v);
+}
+
+/*
+ * Blocks lie far apart in memory, where the processor does not foresee them. While the values of a
+ * piece are added so many bytes of each block of the next piece are fetched, the keys first; the
+ * rest during its scores. The shares are about those of the time: quads make scores fast.
+ */
+static size_t fetched_before(const struct attend_args *a)
+{
+    const size_t keys = kv_key_bytes(a->type, a->head_dim);
+    return a->type == KV_Q8_0_QUADS ? keys + kv_value_bytes(a->type, a->head_dim_v) / 512 * 320
+                                    : keys;
+}
+
 /* The positions of block i that row r sees, counted from the block's start: [*from, *to). */
 ALWAYS void seen_of(const struct pass *p, int r, int i, int *from, int *to)
 {
     *from = max_i(p->j0[r] - i * KV_BLOCK_LEN, 0);
     *to = min_i(p->j1[r] - i * KV_BLOCK_LEN, KV_BLOCK_LEN);
 }
+
+/* Of a block of q8_0. */
+static const uint16_t *key_scales(const struct pass *p, const uint8_t *k)
+{
+    const size_t quads = ((size_t)p->a->head_dim + 3) / 4;
+    return (const uint16_t *)(const void *)(k + quads * 4 * KV_BLOCK_LEN);
+}
+
+#ifdef K_QUANTIZE
+static void score_quads(const struct pass *p, int i, int r0, int nr)
+{
+    const uint8_t *k = keys_at(p, p->piece, i);
+    struct quad_tile t = {
+        .c = p->s + (size_t)r0 * S_STRIDE + i * KV_BLOCK_LEN,
+        .c_stride = S_STRIDE,
+        .q = attend_quads_row(&p->quads, r0),
+        .n_dim = p->a->head_dim,
+        .k = k,
+        .scale = key_scales(p, k),
+        .ahead = k + fetched_before(p->a),
+    };
+    if (r0 == 0)
+        t.ahead_step = (head_bytes(p->a) - fetched_before(p->a)) * 4 / (size_t)t.n_dim;
+    for (int n; nr > 0; nr -= n) {
+        const int n_call = (nr + QUAD_ROWS - 1) / QUAD_ROWS; /* as equal as can be */
+        n = (nr + n_call - 1) / n_call;
+        quad_rows(&t, n);
+        t.c += (size_t)n * S_STRIDE;
+        t.q = attend_quads_row(&t.q, n);
+        t.ahead_step = 0;
+    }
+}
+#endif
 
 /* The scores of rows [r0, r0 + nr) with block i of the piece. */
 static void score_block(const struct pass *p, int i, int r0, int nr)
@@ -197,35 +263,38 @@ static void score_block(const struct pass *p, int i, int r0, int nr)
     }
     if (least >= most)
         return;
+#ifdef K_QUANTIZE
+    if (p->a->type == KV_Q8_0_QUADS) {
+        score_quads(p, i, r0, nr);
+        return;
+    }
+#endif
     const uint8_t *k = keys_at(p, p->piece, i);
     struct tile t = {
         .c = p->s + (size_t)r0 * S_STRIDE + i * KV_BLOCK_LEN,
-        .a = p->q + (size_t)r0 * p->q_stride,
+        .a = p->q + r0,
         .b = k,
         .c_stride = S_STRIDE,
-        .a_stride = p->q_stride,
         .b_stride = KV_BLOCK_LEN,
         .lane0 = least / 16 * 16,
         .lane1 = (most + 15) / 16 * 16,
         .i1 = dim,
     };
+    const size_t n_ahead = r0 == 0 ? head_bytes(p->a) - fetched_before(p->a) : 0;
+    t.ahead = k + fetched_before(p->a);
+    if (p->a->type == KV_F16) {
+        t.ahead_step = n_ahead / 2 / (size_t)dim;
+        scores_f16(nr, &t);
+        return;
+    }
     for (int r = 0; r < nr; r++)
         for (int lane = t.lane0; lane < t.lane1; lane += 16)
             v16_store(t.c + (size_t)r * S_STRIDE + lane, v16_zero());
-    /* Its values are read when the scores of the whole piece are there. */
-    const size_t n_ahead = r0 == 0 ? kv_value_bytes(p->a->type, p->a->head_dim_v) : 0;
-    t.ahead = k + kv_key_bytes(p->a->type, dim);
-    if (p->a->type == KV_F16) {
-        t.ahead_step = n_ahead / 2 / (size_t)dim;
-        rows_f16(nr, &t);
-        return;
-    }
-    const size_t n = ((size_t)dim * KV_BLOCK_LEN + 63) / 64 * 64;
     t.ahead_step = n_ahead / 2 / (size_t)dim;
-    t.scale = (const uint16_t *)(const void *)(k + n);
+    t.scale = key_scales(p, k);
     for (t.i0 = 0; t.i0 < dim; t.i0 += 32, t.scale += KV_BLOCK_LEN) {
         t.i1 = min_i(t.i0 + 32, dim);
-        rows_q8_0_scaled(nr, &t);
+        scores_q8_0(nr, &t);
         t.ahead += 2 * 32 * t.ahead_step;
     }
 }
@@ -281,13 +350,13 @@ static __attribute__((noinline)) void add_rows(enum kv_type type, const struct t
 {
     struct tile mine = *t;
     mine.c += (size_t)r * t->c_stride;
-    mine.a += (size_t)r * t->a_stride;
+    mine.a += a_at(type == KV_F16 ? VALUES_F16 : VALUES_Q8_0, r, 0);
     mine.i0 = from;
     mine.i1 = to;
     if (type == KV_F16)
-        rows_f16(nr, &mine);
+        values_f16(nr, &mine);
     else
-        rows_q8_0(nr, &mine);
+        values_q8_0(nr, &mine);
 }
 
 /* The values of block i into rows [r0, r0 + nr). */
@@ -310,14 +379,12 @@ static void add_block(const struct pass *p, int i, int r0, int nr)
         .a = p->s + (size_t)r0 * S_STRIDE + i * KV_BLOCK_LEN,
         .b = v,
         .c_stride = p->len,
-        .a_stride = S_STRIDE,
         .b_stride = (size_t)p->dim_v,
         .lane1 = p->dim_v,
     };
-    if (p->a->type == KV_Q8_0) {
+    if (p->a->type != KV_F16) {
         weigh(p, i, r0, nr, (const uint16_t *)(const void *)(v + (size_t)p->dim_v * KV_BLOCK_LEN));
         t.a = p->w;
-        t.a_stride = KV_BLOCK_LEN;
         t.a_group = (size_t)ATTEND_TILE_ROWS * KV_BLOCK_LEN;
     }
     if (common >= end)
@@ -326,9 +393,8 @@ static void add_block(const struct pass *p, int i, int r0, int nr)
         if (from[r] < min_i(to[r], common))
             add_rows(p->a->type, &t, r, 1, from[r], min_i(to[r], common));
     if (r0 == 0 && (p->piece + 1) * ATTEND_SPLIT + i * KV_BLOCK_LEN < p->last) {
-        /* Meanwhile the keys of the next piece. */
         t.ahead = keys_at(p, p->piece + 1, i);
-        t.ahead_step = kv_key_bytes(p->a->type, p->a->head_dim) / (size_t)p->dim_v * 16 / 32;
+        t.ahead_step = fetched_before(p->a) / (size_t)p->dim_v * 16 / 32;
     }
     if (common < end)
         add_rows(p->a->type, &t, 0, nr, common, end);
@@ -420,8 +486,13 @@ static void do_pass(struct pass *p)
     p->last = 0;
     for (int r = 0; r < p->n; r++) {
         const int row = p->row0 + r;
-        memcpy(p->q + (size_t)r * p->q_stride, a->q + a->q_at[row],
-               (size_t)a->head_dim * sizeof(float));
+        const float *q = a->q + a->q_at[row];
+        for (int i = 0; i < a->head_dim; i++)
+            p->q[(size_t)i * Q_STRIDE + (size_t)r] = q[i];
+#ifdef K_QUANTIZE
+        if (a->type == KV_Q8_0_QUADS)
+            attend_quads_set(&p->quads, r, q, a->head_dim, K_QUANTIZE);
+#endif
         p->seen[r] = false;
         if (a->from[row] >= a->to[row])
             continue;
@@ -437,14 +508,14 @@ static void do_pass(struct pass *p)
 void K_ATTEND(const struct attend_args *a)
 {
     struct pass p = {.a = a,
-                     .q_stride = ((size_t)a->head_dim + 15) / 16 * 16 + 16,
                      .len = ((size_t)a->head_dim_v + 15) / 16 * 16 + 16,
                      .dim_v = (a->head_dim_v + 15) / 16 * 16};
     p.q = a->scratch;
-    p.s = p.q + ATTEND_ROWS * p.q_stride;
+    p.s = p.q + (size_t)a->head_dim * Q_STRIDE;
     p.mine = p.s + ATTEND_ROWS * S_STRIDE;
     p.whole = p.mine + ATTEND_ROWS * p.len;
     p.w = p.whole + ATTEND_ROWS * p.len;
+    attend_quads_init(&p.quads, p.w + attend_weights_len(a->head_dim_v), a->head_dim);
     for (; p.row0 < a->n_q; p.row0 += ATTEND_ROWS) {
         p.n = min_i(a->n_q - p.row0, ATTEND_ROWS);
         do_pass(&p);

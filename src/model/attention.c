@@ -48,8 +48,8 @@ void attention_store(const struct attention *a, int t, const float *k, const flo
     int position = m->s.position[t];
     uint32_t i_block = a->b->seq[m->s.i_seq[t]].block[position / KV_BLOCK_LEN];
     for (int i = 0; i < m->h.n_head_kv; i++)
-        kv_store(m->opts.kv_type, head_at(a, i_block, i), position % KV_BLOCK_LEN,
-                 k + (size_t)i * dim, dim, v + (size_t)i * dim, dim);
+        kv_store(m->kv_type, head_at(a, i_block, i), position % KV_BLOCK_LEN, k + (size_t)i * dim,
+                 dim, v + (size_t)i * dim, dim);
 }
 
 /* The first position that a query at `position` sees. */
@@ -93,7 +93,7 @@ void attention_item(void *ctx, int i_item, int i_thread)
             n_row++;
         }
     m->opts.kernels->attend(&(struct attend_args){
-        .type = m->opts.kv_type,
+        .type = m->kv_type,
         .kv = head_at(a, 0, i_kv),
         .block_bytes = m->info.kv_block_bytes,
         .block = a->b->seq[tile->i_seq].block,

@@ -300,6 +300,7 @@ static int load(struct model *m, const struct gguf *g, struct err *err)
     carve_all(&c, &m->h, o, &m->s);
     CHECK(!c.overflow && c.at == bytes);
     activations_choose(m);
+    m->kv_type = o->kv_type == KV_Q8_0 ? o->kernels->kv_q8_0 : o->kv_type;
     m->query_rows = query_rows(&m->h);
     m->n_stretch_max = n_stretch_max(o);
     m->n_slot = n_slot(&m->h, o);

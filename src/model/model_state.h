@@ -66,6 +66,7 @@ struct model {
     struct model_info info;
     struct model_opts opts;
     float residual_above; /* for quantize_a8 */
+    enum kv_type kv_type; /* as the kernels store it */
     int query_rows;       /* rows of one attention item, at most */
     int n_stretch_max;    /* in a step */
     size_t n_slot;        /* partial results of a layer's attention, at most */

@@ -294,10 +294,11 @@ static void bench_attend_kind(const struct kernels *k, enum kv_type type, int di
 static void bench_attend(const struct kernels *k)
 {
     printf("attention: multiply-adds per cycle by rows (bytes of keys and values)\n");
-    for (int type = 0; type < KV_TYPES; type++) {
-        bench_attend_kind(k, (enum kv_type)type, 64, 512, 1);
-        bench_attend_kind(k, (enum kv_type)type, 128, 512, 1);
-        bench_attend_kind(k, (enum kv_type)type, 128, 1 << 14, 8);
+    for (int i = 0; i < KV_TYPES; i++) {
+        const enum kv_type type = i == 0 ? KV_F16 : k->kv_q8_0;
+        bench_attend_kind(k, type, 64, 512, 1);
+        bench_attend_kind(k, type, 128, 512, 1);
+        bench_attend_kind(k, type, 128, 1 << 14, 8);
     }
 }
 

@@ -1,9 +1,9 @@
 /*
  * check_attend: attention of random rows over random blocks against generic (two passes in double).
  *
- * Tolerance: 1e-5 of the greatest value, for the float sums, the exponential and the weights. A
- * row's bits are the same alone, with other rows, in any order, and whatever lies outside its range
- * (NaN there).
+ * Tolerance: 1e-5 of the greatest value, for the float sums, the exponential and the weights; 5e-5
+ * where queries are rounded to 15 bits (KV_Q8_0_QUADS). A row's bits are the same alone, with other
+ * rows, in any order, and whatever lies outside its range (NaN there).
  */
 #include "check.h"
 
@@ -122,6 +122,7 @@ static void check_against_generic(const struct kernels *k, struct scene *s, int 
 {
     static float want[ROWS_MAX * DIM_MAX];
     int index[ROWS_MAX];
+    const float tolerance = s->type == KV_Q8_0_QUADS ? 2e-4f : 4e-5f;
     for (int i = 0; i < n; i++)
         index[i] = i;
     for (int i = 0; i < n * s->dim_v; i++)
@@ -130,7 +131,7 @@ static void check_against_generic(const struct kernels *k, struct scene *s, int 
     attend(kernels_get(CPU_GENERIC), s, index, from, to, n, want, NULL, 0);
     check_n_done++;
     for (int i = 0; i < n * s->dim_v; i++) {
-        if (fabsf(out[i] - want[i]) <= 1e-5f * 4)
+        if (fabsf(out[i] - want[i]) <= tolerance)
             continue;
         check_fail("%s attend %s dim %d/%d row %d of %d [%d,%d) cap %g: %.9g, not %.9g",
                    cpu_level_name(k->level), kv_type_name(s->type), s->dim, s->dim_v, i / s->dim_v,
@@ -267,7 +268,8 @@ void check_attend(const struct kernels *k)
         struct scene s;
         const size_t j = i / (3 * KV_TYPES);
         int from[ROWS_MAX], to[ROWS_MAX], n = c[j].n;
-        scene_init(&s, (enum kv_type)(i / 3 % KV_TYPES), c[j].dim, c[j].dim_v, c[j].len, c[j].cap);
+        scene_init(&s, i / 3 % KV_TYPES == 0 ? KV_F16 : k->kv_q8_0, c[j].dim, c[j].dim_v, c[j].len,
+                   c[j].cap);
         ranges(&s, (int)(i % 3), n, from, to);
         check_against_generic(k, &s, n, from, to, all);
         check_alone(k, &s, n, from, to, all);
@@ -275,6 +277,6 @@ void check_attend(const struct kernels *k)
         check_outside(k, &s, from, to, all);
         scene_release(&s);
     }
-    for (int t = 0; t < KV_TYPES; t++)
+    for (int t = 0; t <= KV_Q8_0_QUADS; t++)
         check_store((enum kv_type)t);
 }

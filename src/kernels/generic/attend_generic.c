@@ -25,9 +25,11 @@ static double key(const struct attend_args *a, int pos, int i)
     const size_t j = (size_t)(pos % KV_BLOCK_LEN), at = (size_t)i * KV_BLOCK_LEN + j;
     if (a->type == KV_F16)
         return (double)f16_to_f32(((const uint16_t *)k)[at]);
-    const size_t n = ((size_t)a->head_dim * KV_BLOCK_LEN + 63) / 64 * 64;
-    const uint16_t *scale = (const uint16_t *)(k + n);
-    return (double)f16_to_f32(scale[(size_t)(i / 32) * KV_BLOCK_LEN + j]) * ((const int8_t *)k)[at];
+    const uint16_t *scale =
+        (const uint16_t *)(k + ((size_t)a->head_dim + 3) / 4 * 4 * KV_BLOCK_LEN);
+    const size_t quad_at = ((size_t)(i / 4) * KV_BLOCK_LEN + j) * 4 + (size_t)(i % 4);
+    return (double)f16_to_f32(scale[(size_t)(i / 32) * KV_BLOCK_LEN + j]) *
+           ((const int8_t *)k)[a->type == KV_Q8_0 ? at : quad_at];
 }
 
 static double value(const struct attend_args *a, int pos, int i)

@@ -217,6 +217,7 @@ const struct kernels kernels_generic = {
     .softcap = k_softcap_generic,
     .rope = k_rope_generic,
     .f32_to_f16 = k_f32_to_f16_generic,
+    .kv_q8_0 = KV_Q8_0,
     .attend = k_attend_generic,
     .attend_join = k_attend_join_generic,
 };

@@ -17,6 +17,8 @@ extern const struct kernels kernels_avx512vnni;
 
 void k_rms_norm_avx512(float *y, const float *x, const float *w, int n, float eps);
 void k_attend_avx512(const struct attend_args *a);
+void k_attend_avx512vnni(const struct attend_args *a);
+void k_attend_join_avx512vnni(float *out, float *part, int n_part, int head_dim_v);
 void k_attend_join_avx512(float *out, float *part, int n_part, int head_dim_v);
 
 /* k_mul_packed_q4_k_avx512vnni and so on (mul_packed_x86.c). */

@@ -19,6 +19,7 @@ const struct kernels kernels_avx2 = {
     .softcap = k_softcap_avx2,
     .rope = k_rope_avx2,
     .f32_to_f16 = k_f32_to_f16_avx2,
+    .kv_q8_0 = KV_Q8_0,
     .attend = k_attend_avx2,
     .attend_join = k_attend_join_avx2,
 };

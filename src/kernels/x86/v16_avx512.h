@@ -5,7 +5,11 @@
 #ifndef HEARTH_KERNELS_V16_AVX512_H
 #define HEARTH_KERNELS_V16_AVX512_H
 
+#include "kernels/x86/avx2.h"
 #include "kernels/x86/avx512.h"
+#ifdef K_QUANTIZE
+#include "kernels/x86/quad_score_avx512.h"
+#endif
 
 #include <immintrin.h>
 #include <math.h>
