@@ -28,7 +28,7 @@ import sides
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "build/bench/results.json"
-REST_S = 0.05  # between two sides: threads that still spin go to sleep
+REST_S = 0.5  # between two sides: ggml's threads still spin for a while, then sleep
 
 
 def say(text):
