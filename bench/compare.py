@@ -67,7 +67,9 @@ def measure_pair(args, path, group, results, peer_class):
     """All rows of a model, Hearth and one peer, for all rounds."""
     cells = [row.cell for row in group]
     peer = peer_class(args, path, cells, group[0].kv_type)
-    ours = sides.Hearth(args, path, cells, group[0].kv_type)
+    # A few layers of a large shape are multiplied as all of them would be, not as a small model.
+    activations = "fast" if group[0].model.layers else "auto"
+    ours = sides.Hearth(args, path, cells, group[0].kv_type, activations)
     got = {row.name: {"ours": [], "peer": []} for row in group}
     rounds = args.ik_rounds if peer_class is sides.IkLlama else args.rounds
     try:

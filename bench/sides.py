@@ -59,7 +59,7 @@ def peak_bytes(pid):
 class Hearth:
     name = "Hearth"
 
-    def __init__(self, setup, model, cells, kv_type):
+    def __init__(self, setup, model, cells, kv_type, activations="auto"):
         self.cells, self.index = cells, {}
         prompts = sorted({c["prompt"] for c in cells if c["test"] == "prefill"})
         batches = sorted({c["batch"] for c in cells if c["test"] == "decode"})
@@ -70,7 +70,7 @@ class Hearth:
         self.process = subprocess.Popen(
             [str(setup.hearth), "bench", str(model), "--ask", "--prompt", ",".join(map(str, prompts)) or "none",
              "--batch", ",".join(map(str, batches)) or "none", "--depth", ",".join(map(str, depths)), "--steps",
-             str(max(steps, default=1)), "--threads", str(setup.threads), "--kv-type", kv_type],
+             str(max(steps, default=1)), "--threads", str(setup.threads), "--kv-type", kv_type, "--activations", activations],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         names = {}
         while True:
