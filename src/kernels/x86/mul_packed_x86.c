@@ -34,6 +34,12 @@
     X(__VA_ARGS__, 7)                                                                              \
     X(__VA_ARGS__, 8)
 
+#ifdef LANES_VNNI
+#define HAS_DOT4 1
+#else
+#define HAS_DOT4 0
+#endif
+
 /* Columns of the widest tiles, over sheets and in registers: as many as the registers hold. */
 #if defined(LANES_512) && defined(LANES_VNNI)
 #define TILE_COLS    8
@@ -52,9 +58,12 @@
 #define TILES_DIRECT TILES_4
 #endif
 
-#define DIRECT_COLS 24 /* up to so many columns, unpacking again for each tile is cheaper */
-#define SPAN        32 /* blocks of 32 whose residuals are looked up at once */
-#define CHUNK_MAX   64 /* blocks of 32 of the longest chunk */
+/* Up to so many columns, unpacking again for each tile is cheaper, and panels go one by one; fewer
+ * for the types whose sheets save operations. */
+#define DIRECT_COLS      64
+#define DIRECT_COLS_SLOW 24
+#define SPAN             32 /* blocks of 32 whose residuals are looked up at once */
+#define CHUNK_MAX        64 /* blocks of 32 of the longest chunk */
 /* Blocks between the starts of one column and of the next. */
 #define START_STEP(type) ((type) == SHEET ? SHEET_BLOCKS : CHUNK_MAX)
 #define STARTS_MAX       4096 /* of one plane */
@@ -533,13 +542,14 @@ static void mul(const struct packed_type *t, float *y, size_t y_stride, const vo
                     .x_stride = x_stride,
                     .n_k = n_k};
     j.panel_bytes = pack_panel_bytes(t->type, n_k);
-    j.direct = !t->sheet || n_cols <= DIRECT_COLS;
+    const int direct_cols = HAS_DOT4 && t->kind[0] == t->kind[1] ? DIRECT_COLS : DIRECT_COLS_SLOW;
+    j.direct = !t->sheet || n_cols <= direct_cols;
     j.kind = t->kind[j.direct];
     j.offset = t->offset[j.direct];
     j.starts = j.offset == 0 ? 0 : j.kind & KIND_S16 ? 2 : 1;
-    /* One tile: panel after panel. Else a panel's part is read again by each tile, from a cache. */
-    const int one_tile = j.starts ? CHUNK_MAX : n_k / 32;
-    const int chunk = !j.direct ? SHEET_BLOCKS : n_cols <= DIRECT_TILE ? one_tile : SPAN;
+    /* Few columns: panel after panel. Else a panel's part is read by all tiles from a cache. */
+    const int whole = j.starts ? CHUNK_MAX : n_k / 32;
+    const int chunk = !j.direct ? SHEET_BLOCKS : n_cols <= direct_cols ? whole : SPAN;
     j.start_step = j.starts * START_STEP(j.direct ? t->type : SHEET);
     const int cols_max = j.starts ? STARTS_MAX / j.start_step : n_cols;
     for (int b0 = 0; b0 < n_k / 32; b0 += chunk) {
