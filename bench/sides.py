@@ -70,7 +70,8 @@ class Hearth:
         self.process = subprocess.Popen(
             [str(setup.hearth), "bench", str(model), "--ask", "--prompt", ",".join(map(str, prompts)) or "none",
              "--batch", ",".join(map(str, batches)) or "none", "--depth", ",".join(map(str, depths)), "--steps",
-             str(max(steps, default=1)), "--threads", str(setup.threads), "--kv-type", kv_type, "--activations", activations],
+             str(max(steps, default=1)), "--threads", str(setup.threads), "--kv-type", kv_type,
+             "--activations", activations],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         names = {}
         while True:

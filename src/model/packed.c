@@ -279,8 +279,8 @@ static void compare_item(void *ctx, int i_item, int i_thread)
 
 /*
  * Of a file that is made, before it is written to: where a file system keeps files in huge pages, a
- * mapping's fault makes one, while a write makes pages no larger than itself. What is multiplied
- * from 4 KiB pages is read a third slower: the processor prefetches within a page only.
+ * mapping's fault makes one, while a write makes pages no larger than itself. Elsewhere the pages
+ * are only made earlier. From 4 KiB pages weights are read a third slower (docs/performance.md).
  */
 static void populate_item(void *ctx, int i_item, int i_thread)
 {

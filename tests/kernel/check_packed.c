@@ -2,8 +2,8 @@
  * check_packed: products of panels against generic's products of the file's layout, bit for bit.
  *
  * Any number of rows and of columns (1 to 40), lengths that are no multiple of a kernel's chunk,
- * columns with all, few and no residuals alone and side by side; 300 columns. Then random cuts: a
- * column's bits are the same alone and among others, a row's the same in any call.
+ * columns with all, few and no residuals alone and side by side; 41 to 300 columns. Then random
+ * cuts: a column's bits are the same alone and among others, a row's the same in any call.
  */
 #include "check.h"
 
@@ -159,7 +159,12 @@ static void check_type(const struct kernels *k, enum dtype t)
     }
 }
 
-/* More columns than any kernel takes at once, with every residual. */
+/*
+ * More columns than any kernel takes at once or unpacks in registers, and each remainder of the
+ * widest tiles above that, with every residual.
+ */
+static const int wide[] = {41, 64, 65, 66, 67, 68, 69, 70, 71, 72, 129, 300};
+
 static void check_wide(const struct kernels *k, enum dtype t)
 {
     enum { N_COLS = 300, N_ROWS = 19, N_K = 1280 };
@@ -180,11 +185,14 @@ static void check_wide(const struct kernels *k, enum dtype t)
     }
     kernels_get(CPU_GENERIC)
         ->mul[t](want.ptr, N_ROWS, w.ptr, w_stride, N_ROWS, x.ptr, x_stride, N_COLS, N_K);
-    k->mul_packed[t](y.ptr, N_ROWS, panels.ptr, N_ROWS, x.ptr, x_stride, N_COLS, N_K);
-    check_n_done++;
-    if (memcmp(y.ptr, want.ptr, y.size) != 0)
-        check_fail("%s packed %s: %d columns differ", cpu_level_name(k->level), dtype_name(t),
-                   N_COLS);
+    for (int i = 0; i < LEN(wide); i++) {
+        memset(y.ptr, 0xa5, y.size);
+        k->mul_packed[t](y.ptr, N_ROWS, panels.ptr, N_ROWS, x.ptr, x_stride, wide[i], N_K);
+        check_n_done++;
+        if (memcmp(y.ptr, want.ptr, (size_t)wide[i] * N_ROWS * sizeof(float)) != 0)
+            check_fail("%s packed %s: %d columns differ", cpu_level_name(k->level), dtype_name(t),
+                       wide[i]);
+    }
     check_buf_free(&w);
     check_buf_free(&panels);
     check_buf_free(&x);
