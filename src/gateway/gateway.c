@@ -34,6 +34,7 @@ void gateway_opts_init(struct gateway_opts *o)
         .write_timeout_ms = 60000,
         .idle_timeout_ms = 75000,
         .drain_timeout_ms = 30000,
+        .stall_timeout_ms = 120000,
         .body_bytes_max = (int64_t)16 << 20,
         .client_buffer_bytes_max = (int64_t)1 << 20,
     };
