@@ -226,8 +226,7 @@ static void on_accepted(struct call *c)
 {
     struct slot_wait wait;
     char text[24];
-    if (c->n_accepted == 0 &&
-        !openai_answer_fingerprint(&c->answer, c->slot->ready.fingerprint)) {
+    if (c->n_accepted == 0 && !openai_answer_fingerprint(&c->answer, c->slot->ready.fingerprint)) {
         fail_full(c);
         return;
     }

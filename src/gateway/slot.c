@@ -104,8 +104,8 @@ static void fail_jobs(struct slot *s, const struct err *err)
 static bool is_same_model(const struct job *j)
 {
     const struct slot *s = j->slot;
-    return !j->record.accepted || (j->model_epoch == s->model_epoch &&
-                                   strcmp(j->fingerprint, s->ready.fingerprint) == 0);
+    return !j->record.accepted ||
+           (j->model_epoch == s->model_epoch && strcmp(j->fingerprint, s->ready.fingerprint) == 0);
 }
 
 static int write_and_send(struct job *j, struct err *err)
@@ -682,8 +682,10 @@ void slot_stop(struct slot *s)
 {
     if (s->state == SLOT_STOPPING)
         return;
-    const struct err err = {.code = ERR_UNAVAILABLE,
-                            .text = "the model was stopped while this request was waiting"};
+    struct err err = {0};
+    err_set(&err, ERR_UNAVAILABLE, "%s",
+            s->models->stopping ? "the server is shutting down and could not finish this request"
+                                : "the model was stopped while this request was waiting");
     s->state = SLOT_STOPPING;
     uv_timer_stop(&s->timer);
     fail_jobs(s, &err);

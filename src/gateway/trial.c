@@ -17,9 +17,9 @@
  */
 #include "gateway/job.h"
 
-#define TRIAL_TOKENS     16 /* of each choice */
-#define TRIAL_DOUBLINGS  6
-#define DEATHS_SUSPECT   2
+#define TRIAL_TOKENS    16 /* of each choice */
+#define TRIAL_DOUBLINGS 6
+#define DEATHS_SUSPECT  2
 
 static bool is_suspect(const struct job *j)
 {

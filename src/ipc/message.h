@@ -85,11 +85,11 @@ struct gen_sampling {
 #define GEN_BIAS_MAX         8192
 
 enum gen_priority { /* who goes first; the least number */
-    GEN_INTERACTIVE,
-    GEN_AGENT,
-    GEN_BACKGROUND,
-    GEN_BATCH,
-    GEN_N_PRIORITIES,
+                    GEN_INTERACTIVE,
+                    GEN_AGENT,
+                    GEN_BACKGROUND,
+                    GEN_BATCH,
+                    GEN_N_PRIORITIES,
 };
 /* "interactive", ...; NULL when out of range. */
 const char *gen_priority_word(int64_t priority);
@@ -101,8 +101,8 @@ bool gen_priority_of_word(struct str word, int64_t *ret);
 struct gen_prior {
     int32_t *tokens; /* [n_tokens] of its deltas, an echo's included; owned */
     size_t n_tokens;
-    int64_t text_len; /* bytes of its deltas' text */
-    bool ended;       /* its `end` arrived; tokens and text_len say nothing then */
+    int64_t text_len;     /* bytes of its deltas' text */
+    bool ended;           /* its `end` arrived; tokens and text_len say nothing then */
     int64_t n_completion; /* of that end */
 };
 

@@ -35,7 +35,7 @@ struct answer {
     int n_echoed;               /* tokens of the prompt given to echo */
     int n_prompt;
     uint64_t prompt_hash; /* of its tokens */
-    bool has_bos; /* the prompt's first token was added here */
+    bool has_bos;         /* the prompt's first token was added here */
     int n_engine_ended;
     bool is_cancelled; /* by the gateway */
     bool has_failed;   /* its `error` was sent */
