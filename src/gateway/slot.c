@@ -108,15 +108,17 @@ static bool is_same_model(const struct job *j)
            (j->model_epoch == s->model_epoch && strcmp(j->fingerprint, s->ready.fingerprint) == 0);
 }
 
+static int refuse_other_model(const struct job *j, struct err *err)
+{
+    return err_set(err, ERR_UNAVAILABLE,
+                   "the worker process of model '%s' died while this request was running, and the "
+                   "model or its arithmetic is not the same any more: send the request again",
+                   j->slot->name);
+}
+
 static int write_and_send(struct job *j, struct err *err)
 {
     struct buf text;
-    if (!is_same_model(j))
-        return err_set(err, ERR_UNAVAILABLE,
-                       "the worker process of model '%s' died while this request was running, and "
-                       "the model or its arithmetic is not the same any more: send the request "
-                       "again",
-                       j->slot->name);
     buf_init(&text, FRAME_BYTES_MAX);
     int code = record_write(&j->record, &text)
                    ? process_send_text(j->slot->process, buf_str(&text), err)
@@ -125,15 +127,16 @@ static int write_and_send(struct job *j, struct err *err)
     return code;
 }
 
-/* False: the worker must read first. */
+/* False: nothing can be sent now; the worker must read first, or it is on its way out. */
 static bool send_job(struct job *j)
 {
     struct slot *s = j->slot;
     struct gen_error error = {.id = j->id};
-    bool busy = s->n_sent > 0;
-    int code = write_and_send(j, &error.err);
-    if (code == ERR_BUSY && busy) {
-        uv_timer_start(&s->timer, on_timer, BUSY_POLL_MS, 0);
+    bool same = is_same_model(j), busy = s->n_sent > 0;
+    int code = same ? write_and_send(j, &error.err) : refuse_other_model(j, &error.err);
+    if ((code == ERR_BUSY && busy) || (code == ERR_UNAVAILABLE && same)) {
+        if (code == ERR_BUSY)
+            uv_timer_start(&s->timer, on_timer, BUSY_POLL_MS, 0);
         if (s->trial == j) {
             s->trial = NULL;
             j->n_trials--;
@@ -223,8 +226,8 @@ void job_cancel(struct job *j, bool client_left)
         json_t *frame = json_pack("{s:s, s:I}", "t", "cancel", "id", (json_int_t)j->id);
         int code = frame == NULL ? ERR_NOMEM : process_send(s->process, frame, NULL);
         json_decref(frame);
-        if (code == 0)
-            return; /* removed when the worker confirms, or dies */
+        if (code == 0 || code == ERR_BUSY)
+            return; /* removed when the worker confirms, has done it, or dies */
     }
     job_remove(j);
     if (s->retiring && s->n_jobs == 0)

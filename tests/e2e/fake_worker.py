@@ -73,7 +73,7 @@ class Worker:
         self.send("stats", running=self.running, waiting=len(self.queue), kv_blocks_used=0,
                   kv_blocks=1, steps=self.steps, prompt_tokens=self.n_prompt,
                   output_tokens=self.n_output, preemptions=0, cancelled=self.cancelled,
-                  prefill_s=0.0, decode_s=0.0)
+                  prefill_s=self.n_prompt * 0.001, decode_s=self.n_output * self.cfg.get("token_s", 0))
 
     def ready(self):
         c = self.cfg
