@@ -211,6 +211,15 @@ def test_a_request_that_stalls_the_worker_fails_alone(fake):
     assert "made no progress" in ends[3][1]
 
 
+def test_a_sign_of_life_is_no_progress(fake):
+    """An engine that stands still while the worker's other thread still speaks."""
+    server = fake(stall_timeout="1500ms")
+    status, _, answer = server.chat("SILENT")
+    assert status == 500 and "made no progress for 1500 ms" in answer["error"]["message"]
+    assert server.metric("hearth_worker_stalls_total") == 2
+    assert server.chat()[0] == 200
+
+
 def test_an_idle_worker_is_not_taken_for_a_stalled_one(fake):
     server = fake({"token_s": 0.3}, stall_timeout="700ms")  # a token is a sign of life
     assert server.chat(" ".join("abcde"))[0] == 200
@@ -261,6 +270,21 @@ def test_a_stream_that_waits_hears_of_its_place(fake):
     assert seconds and 0 < seconds[0] < 60, raw
     assert b": queued, position 1" in raw and b"[DONE]" in raw and b"third" in raw
     assert b"X-Hearth" not in server.chat()[1].as_bytes()
+
+
+def test_a_full_queue_says_when_to_come_again(fake):
+    """From what was measured: two answers of 50 tokens, 50 ms each, half of it."""
+    server = fake({"token_s": 0.05, "n_seq_max": 1}, queue=1)
+    words = " ".join(f"w{i}" for i in range(50))
+    assert server.chat(words)[0] == 200
+    assert server.chat(words)[0] == 200
+    socks = start_many(server, [words, words])
+    read_until(socks[0], b"w1")
+    server.wait_metric("hearth_model_requests", 2)
+    status, headers, answer = server.chat("no room")
+    assert status == 503 and answer["error"]["code"] == "overloaded"
+    assert 2 <= int(headers["Retry-After"]) <= 5 and headers["Retry-After"] in answer["error"]["message"]
+    assert all(end[2] for end in finish_many(socks))
 
 
 def test_urgent_requests_are_counted_first(fake):
