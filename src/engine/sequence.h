@@ -50,9 +50,9 @@ struct job {
     int n_top;                /* -1: no log probabilities */
     bool score_prompt;        /* report log probabilities of the prompt's tokens (choice 0) */
     bool ignore_eos;
-    int priority;         /* the least number goes first */
-    uint32_t tenant;      /* whose it is, for fair shares */
-    uint64_t salt;        /* of cached prefixes */
+    int priority;         /* enum job_class */
+    uint32_t tenant;      /* who asks, for fair share */
+    uint64_t salt;        /* jobs share cached prefixes only with equal ones */
     bool started;         /* its first token is or was being computed */
     struct job *next_new; /* the engine's inbox */
     struct sequence seq[];

@@ -32,7 +32,7 @@ struct call {
     struct openai_answer answer;
     char model[512];
     struct job **job; /* [request.n_prompt]; NULL when over */
-    int n_submitted, n_accepted, n_done;
+    int n_accepted, n_done;
     bool begun, started, answer_ready;
     struct buf sse;
     int64_t *last_ns; /* [n_choice] of the latest text, for the metric; 0 before the first */
@@ -116,7 +116,7 @@ static void fail_full(struct call *c)
 static bool find_wait(const struct call *c, struct slot_wait *ret)
 {
     *ret = (struct slot_wait){0};
-    for (int i = 0; i < c->n_submitted; i++) {
+    for (int i = 0; i < c->request.n_prompt; i++) {
         struct slot_wait wait;
         if (c->job[i] != NULL && job_wait(c->job[i], &wait) && wait.position > ret->position)
             *ret = wait;
@@ -348,11 +348,7 @@ static int submit(struct call *c, struct slot *slot, struct err *err)
         json_t *frame = openai_request_frame(&c->request, i, id);
         if (frame == NULL)
             return err_set(err, ERR_NOMEM, "out of memory for the request");
-        int code = slot_submit(slot, frame, i, on_news, c, &c->job[i], err);
-        json_decref(frame);
-        if (code != 0)
-            return code;
-        c->n_submitted++;
+        c->job[i] = slot_submit(slot, id, frame, c->request.gen.n, i, on_news, c);
     }
     /* The frames have it all; what the client sent is not held while it waits. */
     openai_request_release(&c->request);

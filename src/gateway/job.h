@@ -5,7 +5,7 @@
 #ifndef HEARTH_GATEWAY_JOB_H
 #define HEARTH_GATEWAY_JOB_H
 
-#include "gateway/record.h"
+#include "gateway/replay.h"
 #include "gateway/slot.h"
 
 enum job_state {
@@ -19,7 +19,7 @@ struct job {
     struct slot *slot;
     struct job *next;
     uint64_t id;
-    struct record record; /* to send it, and to send it again */
+    struct replay replay; /* to send it, and to send it again */
     uint64_t model_epoch; /* of the worker that accepted it first */
     char fingerprint[64]; /* of that worker */
     int64_t n_units, max_tokens, priority;

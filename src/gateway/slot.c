@@ -8,7 +8,7 @@
  * A cancelled job stays in the list, without an owner, until the worker says that it is over: its
  * place is taken until then, and the time that takes is measured.
  *
- * What a worker says of a job is written into the job's record before its owner hears of it, so
+ * What a worker says of a job is written into the job's replay before its owner hears of it, so
  * the two always agree, and a job can be sent again at any moment.
  */
 #include "gateway/slot.h"
@@ -65,7 +65,7 @@ static void job_remove(struct job *j)
     *at = j->next;
     s->n_jobs--;
     s->n_units -= j->n_units;
-    s->held_bytes -= (int64_t)j->record.frame_len;
+    s->held_bytes -= (int64_t)j->replay.frame_len;
     s->used_ms = clock_ms();
     if (j->client_left)
         histogram_add(&s->models->metrics->cancel, (double)(clock_ns() - j->cancel_ns) * 1e-9);
@@ -74,7 +74,7 @@ static void job_remove(struct job *j)
         s->trial = NULL;
         wake(s);
     }
-    record_release(&j->record);
+    replay_release(&j->replay);
     free(j);
 }
 
@@ -104,7 +104,7 @@ static void fail_jobs(struct slot *s, const struct err *err)
 static bool is_same_model(const struct job *j)
 {
     const struct slot *s = j->slot;
-    return !j->record.accepted ||
+    return !j->replay.accepted ||
            (j->model_epoch == s->model_epoch && strcmp(j->fingerprint, s->ready.fingerprint) == 0);
 }
 
@@ -120,9 +120,11 @@ static int write_and_send(struct job *j, struct err *err)
 {
     struct buf text;
     buf_init(&text, FRAME_BYTES_MAX);
-    int code = record_write(&j->record, &text)
-                   ? process_send_text(j->slot->process, buf_str(&text), err)
-                   : err_set(err, ERR_TOO_LARGE, "the request and what came of it do not fit");
+    int code =
+        replay_write(&j->replay, &text)
+            ? process_send_text(j->slot->process, buf_str(&text), err)
+            : err_set(err, ERR_TOO_LARGE, "the request is too large: more than %u MiB as JSON",
+                      FRAME_BYTES_MAX >> 20);
     buf_release(&text);
     return code;
 }
@@ -178,15 +180,15 @@ bool slot_has_room(const struct slot *s, int64_t n_units, int *ret_retry_after_s
     return false;
 }
 
-int slot_submit(struct slot *s, const json_t *frame, int tag, job_fn fn, void *ctx,
-                struct job **ret, struct err *err)
+struct job *slot_submit(struct slot *s, uint64_t id, json_t *frame, int64_t n_units, int tag,
+                        job_fn fn, void *ctx)
 {
     struct job *j = mem_zero(1, sizeof *j);
     struct job **at = &s->jobs;
     *j = (struct job){
         .slot = s,
-        .id = (uint64_t)json_integer_value(json_object_get(frame, "id")),
-        .n_units = json_integer_value(json_object_get(frame, "n")),
+        .id = id,
+        .n_units = n_units,
         .max_tokens = json_integer_value(json_object_get(frame, "max_tokens")),
         .priority = json_integer_value(json_object_get(frame, "priority")),
         .tag = tag,
@@ -194,22 +196,17 @@ int slot_submit(struct slot *s, const json_t *frame, int tag, job_fn fn, void *c
         .ctx = ctx,
         .submit_ns = clock_ns(),
     };
-    int code = record_init(&j->record, frame, j->n_units, err);
-    if (code != 0) {
-        record_release(&j->record);
-        free(j);
-        return code;
-    }
+    replay_init(&j->replay, frame, n_units);
+    json_decref(frame);
     while (*at != NULL)
         at = &(*at)->next;
     *at = j;
     s->n_jobs++;
-    s->n_units += j->n_units;
-    s->held_bytes += (int64_t)j->record.frame_len;
+    s->n_units += n_units;
+    s->held_bytes += (int64_t)j->replay.frame_len;
     s->used_ms = clock_ms();
     wake(s); /* once the caller has its handle */
-    *ret = j;
-    return 0;
+    return j;
 }
 
 void job_cancel(struct job *j, bool client_left)
@@ -311,13 +308,13 @@ static int on_accepted(struct job *j, const json_t *frame, struct err *err)
     struct gen_accepted accepted = {0};
     struct slot *s = j->slot;
     int code = gen_accepted_from_json(frame, &accepted, err);
-    if (code != 0 || j->record.accepted)
+    if (code != 0 || j->replay.accepted)
         return code;
-    record_accepted(&j->record, &accepted, s->ready.n_ctx);
+    replay_accepted(&j->replay, &accepted, s->ready.n_ctx);
     j->model_epoch = s->model_epoch;
     memcpy(j->fingerprint, s->ready.fingerprint, sizeof j->fingerprint);
     s->ctx_kept = (int)s->ready.n_ctx;
-    tell(j, &(struct job_news){.event = JOB_ACCEPTED});
+    tell(j, &(struct job_news){.event = JOB_ACCEPTED, .n_prompt = accepted.n_prompt});
     return 0;
 }
 
@@ -334,7 +331,7 @@ static int on_started(struct job *j, const json_t *frame, struct err *err)
         return 0;
     j->told_started = true;
     j->n_cached = n_cached;
-    tell(j, &(struct job_news){.event = JOB_STARTED});
+    tell(j, &(struct job_news){.event = JOB_STARTED, .n_cached = n_cached});
     return 0;
 }
 
@@ -344,7 +341,7 @@ static int on_delta(struct job *j, const json_t *frame, struct err *err)
     j->state = JOB_IS_DECODING;
     int code = gen_delta_from_json(frame, &delta, err);
     if (code == 0)
-        code = record_delta(&j->record, &delta, err);
+        code = replay_delta(&j->replay, &delta, err);
     if (code == 0) {
         j->n_tokens += (int64_t)delta.n_tokens;
         j->n_new += (int64_t)delta.n_tokens;
@@ -361,7 +358,7 @@ static int on_end(struct job *j, const json_t *frame, struct err *err)
     struct gen_end end = {0};
     int code = gen_end_from_json(frame, &end, err);
     if (code == 0)
-        code = record_end(&j->record, &end, err);
+        code = replay_end(&j->replay, &end, err);
     if (code == 0)
         tell(j, &(struct job_news){.event = JOB_END, .end = &end});
     gen_end_release(&end);

@@ -90,6 +90,8 @@ enum job_event {
 
 struct job_news { /* one pointer is set, by event; none for the first two */
     enum job_event event;
+    int64_t n_prompt; /* JOB_ACCEPTED */
+    int64_t n_cached; /* JOB_STARTED */
     const struct gen_delta *delta;
     const struct gen_end *end;
     const struct gen_done *done;
@@ -119,9 +121,9 @@ bool job_wait(const struct job *j, struct slot_wait *ret);
 int64_t slot_n_places(const struct slot *s); /* sequences at once */
 /* True when n more choices may wait; else after how many seconds to try again. */
 bool slot_has_room(const struct slot *s, int64_t n_units, int *ret_retry_after_s);
-/* frame: a `generate`, which stays the caller's. The job waits until the worker is ready. */
-int slot_submit(struct slot *s, const json_t *frame, int tag, job_fn fn, void *ctx,
-                struct job **ret, struct err *err) __attribute__((warn_unused_result));
+/* frame: a new reference, taken over. The job waits until the worker is ready. */
+struct job *slot_submit(struct slot *s, uint64_t id, json_t *frame, int64_t n_units, int tag,
+                        job_fn fn, void *ctx);
 /* No news comes any more. client_left: counted as such, by how far it had come. */
 void job_cancel(struct job *j, bool client_left);
 

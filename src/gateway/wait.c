@@ -49,7 +49,7 @@ void wait_learn(struct slot *s, const struct job *j, const struct gen_done *d)
 static double left_s(const struct slot *s, const struct job *j)
 {
     const struct slot_pace *p = &s->pace;
-    double n_prompt = j->record.accepted ? (double)j->record.n_prompt : p->prompt_tokens;
+    double n_prompt = j->replay.accepted ? (double)j->replay.n_prompt : p->prompt_tokens;
     double length = p->output_tokens > 0 ? p->output_tokens : TOKENS_GUESS;
     if (j->max_tokens >= 0)
         length = fmin(length, (double)j->max_tokens);

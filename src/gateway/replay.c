@@ -1,7 +1,7 @@
 /*
- * record: see record.h. Knows the `resume` member of message.h, and nothing of workers.
+ * replay: see replay.h. Knows the `resume` member of message.h, and nothing of workers.
  */
-#include "gateway/record.h"
+#include "gateway/replay.h"
 
 #include "base/mem.h"
 #include "ipc/frame.h"
@@ -9,34 +9,29 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-int record_init(struct record *r, const json_t *frame, int64_t n_choice, struct err *err)
+void replay_init(struct replay *r, const json_t *frame, int64_t n_choice)
 {
     struct buf text;
-    *r = (struct record){.n_choice = n_choice};
+    *r = (struct replay){.n_choice = n_choice};
     buf_init(&text, FRAME_BYTES_MAX);
-    if (!json_write(frame, &text)) {
-        buf_release(&text);
-        return err_set(err, ERR_TOO_LARGE, "the request is too large: more than %u MiB as JSON",
-                       FRAME_BYTES_MAX >> 20);
-    }
-    r->frame_len = text.len;
-    r->frame = buf_steal(&text);
     r->choice = mem_try_array((size_t)n_choice, sizeof *r->choice);
-    if (r->frame == NULL || r->choice == NULL)
-        return err_set(err, ERR_NOMEM, "out of memory for the request");
-    return 0;
+    if (r->choice != NULL && json_write(frame, &text)) {
+        r->frame_len = text.len;
+        r->frame = buf_steal(&text);
+    }
+    buf_release(&text);
 }
 
-void record_release(struct record *r)
+void replay_release(struct replay *r)
 {
     for (int64_t i = 0; r->choice != NULL && i < r->n_choice; i++)
         free(r->choice[i].token);
     free(r->choice);
     free(r->frame);
-    *r = (struct record){0};
+    *r = (struct replay){0};
 }
 
-void record_accepted(struct record *r, const struct gen_accepted *a, int64_t n_ctx)
+void replay_accepted(struct replay *r, const struct gen_accepted *a, int64_t n_ctx)
 {
     if (r->accepted)
         return; /* the first worker's word holds */
@@ -46,7 +41,7 @@ void record_accepted(struct record *r, const struct gen_accepted *a, int64_t n_c
     r->n_ctx = n_ctx;
 }
 
-static struct record_choice *choice_of(struct record *r, int64_t index, struct err *err)
+static struct replay_choice *choice_of(struct replay *r, int64_t index, struct err *err)
 {
     if (!r->accepted || index < 0 || index >= r->n_choice || r->choice[index].ended) {
         err_set(err, ERR_INVALID, "news of choice %" PRId64 ", which is not running", index);
@@ -55,13 +50,13 @@ static struct record_choice *choice_of(struct record *r, int64_t index, struct e
     return &r->choice[index];
 }
 
-int record_delta(struct record *r, const struct gen_delta *d, struct err *err)
+int replay_delta(struct replay *r, const struct gen_delta *d, struct err *err)
 {
-    struct record_choice *c = choice_of(r, d->index, err);
+    struct replay_choice *c = choice_of(r, d->index, err);
     if (c == NULL)
         return ERR_INVALID;
     void *array = c->token;
-    if (!mem_grow(&array, &c->cap_token, c->n_token + d->n_tokens, RECORD_TOKENS_MAX,
+    if (!mem_grow(&array, &c->cap_token, c->n_token + d->n_tokens, REPLAY_TOKENS_MAX,
                   sizeof *c->token))
         return err_set(err, ERR_INVALID, "more tokens than any context holds");
     c->token = array;
@@ -71,17 +66,17 @@ int record_delta(struct record *r, const struct gen_delta *d, struct err *err)
     return 0;
 }
 
-int record_end(struct record *r, const struct gen_end *e, struct err *err)
+int replay_end(struct replay *r, const struct gen_end *e, struct err *err)
 {
-    struct record_choice *c = choice_of(r, e->index, err);
+    struct replay_choice *c = choice_of(r, e->index, err);
     if (c == NULL)
         return ERR_INVALID;
     free(c->token);
-    *c = (struct record_choice){.ended = true, .n_completion = e->n_completion};
+    *c = (struct replay_choice){.ended = true, .n_completion = e->n_completion};
     return 0;
 }
 
-static void write_choice(const struct record_choice *c, struct buf *out)
+static void write_choice(const struct replay_choice *c, struct buf *out)
 {
     buf_printf(out,
                "{\"ended\":%s,\"n_completion\":%" PRId64 ",\"text_len\":%" PRId64 ",\"tokens\":[",
@@ -91,8 +86,10 @@ static void write_choice(const struct record_choice *c, struct buf *out)
     buf_add_z(out, "]}");
 }
 
-bool record_write(const struct record *r, struct buf *out)
+bool replay_write(const struct replay *r, struct buf *out)
 {
+    if (r->frame == NULL)
+        return false;
     if (!r->accepted)
         return buf_add(out, r->frame, r->frame_len);
     buf_add(out, r->frame, r->frame_len - 1); /* without its closing brace */
