@@ -359,7 +359,9 @@ static void test_forced_tokens(void **state)
                 assert_memory_equal(r->score, w->score, (size_t)r->n_score * sizeof(float));
             }
         }
-        n_preempted += engine_scheduler(rest.engine)->n_preempted;
+        struct engine_stats stats;
+        engine_get_stats(rest.engine, &stats);
+        n_preempted += stats.n_preempted;
         sim_release(&whole);
         sim_release(&rest);
     }
