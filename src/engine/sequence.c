@@ -50,6 +50,16 @@ int job_new(const int32_t *prompt, int n_prompt, int n_token_max, int n_seq, str
     return 0;
 }
 
+void job_force(struct job *job, int i_seq, const int32_t *token, int n)
+{
+    CHECK(i_seq >= 0 && i_seq < job->n_seq && n >= 0);
+    struct sequence *seq = &job->seq[i_seq];
+    CHECK(n < job->n_token_max - seq->n_token);
+    if (n > 0)
+        memcpy(seq->token + seq->n_token, token, (size_t)n * sizeof(*token));
+    seq->n_token += n;
+}
+
 void job_free(struct job *job)
 {
     if (!job)

@@ -50,6 +50,9 @@ struct job {
     int n_top;                /* -1: no log probabilities */
     bool score_prompt;        /* report log probabilities of the prompt's tokens (choice 0) */
     bool ignore_eos;
+    int priority;         /* enum job_class */
+    uint32_t tenant;      /* who asks, for fair share */
+    uint64_t salt;        /* jobs share cached prefixes only with equal ones */
     bool started;         /* its first token is or was being computed */
     struct job *next_new; /* the engine's inbox */
     struct sequence seq[];
@@ -60,6 +63,11 @@ struct job {
  */
 int job_new(const int32_t *prompt, int n_prompt, int n_token_max, int n_seq, struct job **ret,
             struct err *err) __attribute__((warn_unused_result));
+/*
+ * Before the job is submitted: sequence i_seq goes on after n more tokens, as if it had drawn them
+ * itself. n_prompt + n < n_token_max (CHECK): one more must have room.
+ */
+void job_force(struct job *job, int i_seq, const int32_t *token, int n);
 void job_free(struct job *job);
 /* What job_new would allocate, roughly: for admission. */
 uint64_t job_bytes(int n_token_max, int n_seq);
