@@ -337,10 +337,15 @@ static void test_room_goes_by_rank(void **state)
     struct sequence *mine = &make(&b, 3, 1500, 5)->seq[0];
     mine->job->tenant = 9;
     scheduler_add(&b.s, mine->job);
-    add(&b, 4, 1500, 5, JOB_INTERACTIVE);
+    struct sequence *third = add(&b, 4, 1500, 5, JOB_INTERACTIVE);
     step(&b);
-    assert_in_range(planned(&b, mine), 64, 80); /* half of it is this tenant's */
-    assert_in_range(planned(&b, chat), 32, 40);
+    assert_in_range(planned(&b, chat), 70, 150); /* the oldest */
+    assert_in_range(planned(&b, mine), 0, 80);
+    assert_in_range(planned(&b, third), 0, 8); /* its tenant has one that is older */
+    struct sequence *quick = add(&b, 5, 20, 5, JOB_INTERACTIVE);
+    quick->job->tenant = 7;
+    step(&b);
+    assert_int_equal(planned(&b, quick), 20);
     bench_release(&b);
 }
 
