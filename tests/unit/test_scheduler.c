@@ -219,7 +219,11 @@ static void test_cache_compares_tokens(void **state)
     assert_int_equal(prefix_cache_find(&c, BLOCK_NONE, 4, token), BLOCK_NONE);
     assert_int_equal(prefix_cache_find(&c, block, 3, token), BLOCK_NONE);
     assert_int_equal(prefix_cache_find(&c, BLOCK_NONE, 3, other), BLOCK_NONE);
-    c.entry[block].token[KV_BLOCK_LEN - 1]++; /* as if another text had this key */
+    /* as if another salt, or another text, had this key */
+    c.entry[block].salt++;
+    assert_int_equal(prefix_cache_find(&c, BLOCK_NONE, 3, token), BLOCK_NONE);
+    c.entry[block].salt--;
+    c.entry[block].token[KV_BLOCK_LEN - 1]++;
     assert_int_equal(prefix_cache_find(&c, BLOCK_NONE, 3, token), BLOCK_NONE);
     prefix_cache_release(&c);
 }
