@@ -373,6 +373,26 @@ static void test_chunk_shrinks_with_depth(void **state)
     bench_release(&b);
 }
 
+/* One prompt beside a reader keeps to the budget; when many wait for a first token, steps grow. */
+static void test_crowd_gets_longer_steps(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b, 512, 32, 512);
+    b.budget = (struct step_budget){60, 240, 0, 512};
+    add(&b, 0, 4, 400, 0);
+    step(&b);
+    add(&b, 1, 1900, 5, 0);
+    assert_in_range(step(&b)->batch.n_tokens, 50, 60);
+    add(&b, 2, 1900, 5, 0);
+    add(&b, 3, 1900, 5, 0);
+    assert_in_range(step(&b)->batch.n_tokens, 110, 120); /* 60 + (3 - 1) / (3 * 2) * 180 */
+    for (int i = 4; i < 12; i++)
+        add(&b, i, 500, 5, 0);
+    assert_in_range(step(&b)->batch.n_tokens, 230, 240);
+    bench_release(&b);
+}
+
 static double true_ms(const struct plan *p)
 {
     return 20 + 0.8 * p->batch.n_tokens + p->n_attended / 2000;
@@ -426,6 +446,7 @@ int main(void)
         cmocka_unit_test(test_tenants_share),
         cmocka_unit_test(test_room_goes_by_rank),
         cmocka_unit_test(test_chunk_shrinks_with_depth),
+        cmocka_unit_test(test_crowd_gets_longer_steps),
         cmocka_unit_test(test_cost_is_learned),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
