@@ -9,14 +9,15 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "engine/alloc_guard.h"
+#include "engine/step_cost.h"
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #define EVENTS_MAX 1024 /* the ring; some seconds of one stream */
-#define BUDGET_MIN 32   /* tokens; below, a step is all overhead */
 
 struct engine {
     struct engine_config config;
@@ -25,7 +26,7 @@ struct engine {
     struct sampler_result *result;   /* [n_out_max] */
     struct sampler_scratch *scratch; /* [n_scratch], one per thread of the pool */
     int n_scratch;
-    double ns_per_token; /* of steps with prefill, moving average; 0: unknown */
+    struct step_cost cost;
 
     pthread_t thread;
     bool is_started;
@@ -54,12 +55,14 @@ uint64_t engine_bytes(const struct engine_config *c)
     uint64_t row = (uint64_t)c->n_vocab * sizeof(float) + sizeof(struct sampler_result);
     return (uint64_t)c->limits.n_out_max * row +
            (uint64_t)n_scratch_of(c) * sampler_scratch_bytes(c->n_vocab) +
-           EVENTS_MAX * sizeof(struct engine_event);
+           EVENTS_MAX * sizeof(struct engine_event) + scheduler_bytes(&c->limits, c->kv.n_blocks);
 }
 
 static int engine_init(struct engine *e, struct err *err)
 {
     const struct engine_config *c = &e->config;
+    CHECK(c->block_bytes > 0);
+    step_cost_init(&e->cost);
     int rc = scheduler_init(&e->scheduler, &c->limits, c->kv.n_blocks, err);
     if (rc != 0)
         return rc;
@@ -200,9 +203,14 @@ static void count_now(struct engine *e)
 {
     const struct scheduler *s = &e->scheduler;
     e->stats.n_running = s->n_running;
-    e->stats.n_waiting = s->n_waiting + s->n_held;
-    e->stats.n_blocks_used = s->pool.n_blocks - s->pool.n_free;
-    e->stats.n_preempted = s->n_preempted;
+    const struct block_pool *pool = &s->cache.pool;
+    e->stats.n_waiting = s->waiting.n + s->n_held;
+    e->stats.n_blocks_used = pool->n_blocks - pool->n_free - pool->n_idle;
+    e->stats.n_cache_blocks = s->cache.n_entry;
+    e->stats.n_preempted = s->stats.n_preempted;
+    e->stats.n_cache_lookups = s->stats.n_lookups;
+    e->stats.n_cache_hits = s->stats.n_hits;
+    e->stats.n_cached_tokens = s->stats.n_cached_tokens;
 }
 
 /* The statistics are right before anybody hears of the end. */
@@ -233,7 +241,7 @@ static struct sequence *find_cancelled(const struct scheduler *s)
     struct sequence *found = NULL;
     for (int i = 0; i < s->n_running && !found; i++)
         found = cancelled_of_job(s->running[i]);
-    for (struct sequence *w = s->waiting_head; w && !found; w = w->next)
+    for (struct sequence *w = s->waiting.head; w && !found; w = w->next)
         found = cancelled_of_job(w);
     return found;
 }
@@ -257,17 +265,23 @@ static void drain(struct engine *e)
         end_sequence(e, seq, ENGINE_END_CANCELLED);
 }
 
-/* How many tokens a step may take so that it lasts about step_ms. Changes no result. */
-static int budget(const struct engine *e)
+/* Changes no result. */
+static struct step_budget budget(const struct engine *e)
 {
-    int max = e->config.limits.n_batch_max;
-    if (e->config.step_ms == 0)
-        return max;
-    if (e->ns_per_token <= 0)
-        return max < BUDGET_MIN ? max : BUDGET_MIN; /* measure first */
-    double n = (double)e->config.step_ms * 1e6 / e->ns_per_token;
-    int whole = n < BUDGET_MIN ? BUDGET_MIN : n > max ? max : (int)n / 8 * 8;
-    return whole < max ? whole : max;
+    int max = e->config.limits.n_batch_max, ms = e->config.step_ms;
+    if (ms == 0)
+        return (struct step_budget){max, max, 0, max};
+    return step_cost_budget(&e->cost, ms, (double)ms * ENGINE_ALONE);
+}
+
+/* Choices that share a part block get a copy of it each. */
+static void copy_blocks(struct engine *e, const struct plan *p)
+{
+    uint8_t *base = e->config.kv.base;
+    size_t n = e->config.block_bytes;
+    for (int i = 0; i < p->n_copy; i++)
+        if (p->copy[i].to != p->copy[i].from)
+            memcpy(base + p->copy[i].to * n, base + p->copy[i].from * n, n);
 }
 
 static void announce(struct engine *e, const struct plan *p)
@@ -278,7 +292,12 @@ static void announce(struct engine *e, const struct plan *p)
             continue;
         job->started = true;
         struct engine_event event = {
-            .kind = ENGINE_STARTED, .seq = p->seq[i], .time_ns = clock_ns()};
+            .kind = ENGINE_STARTED,
+            .seq = p->seq[i],
+            .time_ns = clock_ns(),
+            .n_cached = p->seq[i]->n_cached,
+            .n_match = p->seq[i]->n_match,
+        };
         emit(e, &event);
     }
 }
@@ -350,10 +369,7 @@ static void deliver(struct engine *e, const struct plan *p, int64_t now)
 static void measure(struct engine *e, const struct plan *p, double ns, int n_output)
 {
     int n = p->batch.n_tokens, n_prefill = n - p->n_decode;
-    if (n_prefill >= BUDGET_MIN / 2) {
-        double each = ns / n;
-        e->ns_per_token = e->ns_per_token > 0 ? 0.7 * e->ns_per_token + 0.3 * each : each;
-    }
+    step_cost_learn(&e->cost, p, ns * 1e-6);
     pthread_mutex_lock(&e->lock);
     struct engine_stats *t = &e->stats;
     if (n > 0) {
@@ -379,10 +395,12 @@ bool engine_step(struct engine *e)
 {
     drain(e);
     alloc_guard_enter();
-    const struct plan *p = scheduler_plan(&e->scheduler, budget(e));
+    struct step_budget may = budget(e);
+    const struct plan *p = scheduler_plan(&e->scheduler, &may);
     if (p->batch.n_tokens > 0) {
         announce(e, p);
         int64_t start = clock_ns();
+        copy_blocks(e, p);
         e->config.forward(e->config.forward_ctx, &e->config.kv, &p->batch, e->logits);
         sample(e, p);
         scheduler_commit(&e->scheduler);

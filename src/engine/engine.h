@@ -1,6 +1,6 @@
 /*
- * engine: one thread that turns jobs into tokens. A step: drain commands, plan, forward, sample,
- * commit, emit.
+ * engine: one thread that turns jobs into tokens. A step: drain commands, plan, copy, forward,
+ * sample, commit, emit.
  *
  * The other side (one thread: the worker's loop) submits jobs, cancels sequences and takes events.
  * Events stand in a bounded ring: when nobody takes them, the engine waits, so a slow reader
@@ -22,14 +22,18 @@ typedef void (*engine_forward_fn)(void *ctx, const struct kv_slab *kv, const str
 struct engine_config {
     engine_forward_fn forward;
     void *forward_ctx;
-    struct pool *pool; /* borrowed; samples rows in parallel; NULL: one after the other */
-    struct kv_slab kv; /* borrowed */
+    struct pool *pool;  /* borrowed; samples rows in parallel; NULL: one after the other */
+    struct kv_slab kv;  /* borrowed */
+    size_t block_bytes; /* of a block in it */
     int n_vocab;
     const int32_t *eog; /* [n_eog] tokens that end a text; borrowed */
     int n_eog;
     struct scheduler_limits limits;
-    int step_ms; /* aim for the length of a step with prefill; 0: always n_batch_max tokens */
+    /* Aim for the length of a step in which sequences decode while prompts are computed; without
+     * decodes it is ENGINE_ALONE times that. 0: always n_batch_max tokens. */
+    int step_ms;
 };
+#define ENGINE_ALONE 4
 
 enum engine_event_kind {
     ENGINE_STARTED, /* the first token of the job is being computed (choice 0) */
@@ -46,12 +50,20 @@ struct engine_event {
     struct sequence *seq;
     int64_t time_ns;
     struct sampler_result result; /* SCORE, TOKEN; an end token is not reported */
+    int n_cached; /* STARTED: where the prompt left the cached prefix: tokens that are not computed
+                   */
+    int n_match;  /* STARTED: how much of it was in the cache, perhaps of no use: scores are wanted,
+                     or it is the whole prompt */
 };
 
 struct engine_stats {
     int n_running, n_waiting;
-    uint32_t n_blocks_used, n_blocks;
-    uint64_t n_steps, n_prompt_tokens, n_output_tokens, n_preempted;
+    uint32_t n_blocks_used, n_blocks; /* used: by sequences that run */
+    uint32_t n_cache_blocks; /* that can be found in the prefix cache, used ones with them */
+    uint64_t n_steps, n_prompt_tokens, n_output_tokens; /* prompt: computed ones */
+    uint64_t n_preempted;
+    uint64_t n_cache_lookups, n_cache_hits; /* prompts, and those that found something */
+    uint64_t n_cached_tokens;               /* of prompts, found instead of computed */
     double prefill_s, decode_s;
 };
 

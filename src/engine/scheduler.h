@@ -2,21 +2,36 @@
  * scheduler: which tokens are computed in the next step, and where their keys and values go.
  *
  * Continuous batching. A step takes one token of every sequence that decodes, then chunks of
- * prompts within the rest of a token budget, shared so that a short prompt is not stuck behind a
- * long one. Waiting sequences are admitted oldest first, when their text fits beside what the
- * running ones still need. When a decoding sequence finds no block, the youngest running sequence
- * is preempted: its blocks are freed and it is computed again later. Results do not depend on the
- * batch, so nobody can see it. The oldest sequence always advances.
+ * prompts within the rest of a budget. Results do not depend on the batch, so nothing below can be
+ * seen in them.
  *
- * The sequences of a job share the full blocks of the prompt: the first computes it, the others
- * are held until then. Blocks of the prompt's end are computed by each.
+ * Admission. Waiting sequences are admitted in the order of engine/fair_queue.h, when their text
+ * fits beside what the running ones still need. For that, running sequences of a lower rank are
+ * preempted. A sequence takes its longest cached prefix along, up to its last token but one.
+ *
+ * Room for prompts. A higher rank takes first, but leaves a sixteenth to lower ones that have
+ * something to compute. Within a rank half of the room is the oldest one's, so that everybody comes
+ * through; the rest goes to the prompt that waited longest for what it asks: tokens computed since
+ * it arrived, by tokens that it still needs times the prompts of its tenant. So short ones are not
+ * stuck behind long ones, nor a tenant's one behind another's many; and equals are done one after
+ * the other, instead of all late.
+ *
+ * Blocks. A block can be found in the prefix cache as soon as it is full, by other sequences that
+ * run already, too: they look at the start of each chunk, and leave out a step in which another one
+ * computes what they need. When a decoding sequence finds no block, the last of the running ones
+ * (the lowest rank, then the youngest) is preempted: what it computed stays in the cache while
+ * there is room, the rest is computed again. The first of the running ones always advances.
+ *
+ * The sequences of a job: the first computes the prompt, the others are held until then. They find
+ * the full blocks in the cache and copy the beginning of the part block at the prompt's end.
  *
  * Knows nothing of models, logits, threads or clocks. Allocates only in init. One thread.
  */
 #ifndef HEARTH_ENGINE_SCHEDULER_H
 #define HEARTH_ENGINE_SCHEDULER_H
 
-#include "engine/block_pool.h"
+#include "engine/fair_queue.h"
+#include "engine/prefix_cache.h"
 #include "engine/sequence.h"
 
 struct scheduler_limits {
@@ -25,10 +40,30 @@ struct scheduler_limits {
     int n_out_max;   /* rows of logits in one step; > n_seq_max */
 };
 
+/*
+ * How much a step may compute. The unit is a token of a prompt at position 0; a token at position p
+ * counts 1 + p * per_position. A step is never empty while there is something to do.
+ *
+ * with_decode holds when sequences decode, whose readers wait for the step, and one prompt is
+ * computed beside them. The more wait for their first token, compared with those who decode, the
+ * more of the way to `alone` a step goes: else a crowd would wait minutes so that few read a little
+ * faster.
+ */
+struct step_budget {
+    double with_decode;
+    double alone; /* when no sequence decodes */
+    double per_position;
+    int n_prefill_max; /* tokens of prompts, in any case */
+};
+
 /* What a row of logits is for. */
 struct plan_row {
     struct sequence *seq;
     int position; /* of the token whose successor the row predicts */
+};
+
+struct plan_copy {
+    uint32_t to, from; /* blocks */
 };
 
 struct plan {
@@ -38,36 +73,47 @@ struct plan {
     struct batch_seq *batch_seq; /* [n_seq_max] */
     int32_t *token;              /* [n_batch_max] */
     int32_t *out_row;            /* [n_out_max] */
-    int n_decode;                /* tokens of sequences that decode; the rest is prefill */
+    struct plan_copy *copy;      /* [n_copy] to be done in this order before the batch */
+    int n_copy;
+    int n_decode;      /* tokens of sequences that decode; the rest is prefill */
+    double n_attended; /* positions that the tokens see, summed */
+};
+
+struct scheduler_stats {
+    uint64_t n_preempted;
+    uint64_t n_lookups, n_hits; /* prompts that were looked up at their start, that found a block */
+    uint64_t n_cached_tokens;   /* of prompts, not computed but found */
 };
 
 struct scheduler {
     struct scheduler_limits limits;
-    struct block_pool pool;
-    struct sequence **running; /* [n_seq_max], oldest first */
-    int n_running;
-    struct sequence *waiting_head, *waiting_tail; /* oldest first */
-    int n_waiting, n_held;
-    uint64_t n_arrived;
-    int turn; /* whose chunk is first */
+    struct prefix_cache cache;
+    struct fair_queue waiting;
+    struct sequence **running; /* [n_seq_max], by rank, then oldest first */
+    struct sequence **prefill; /* [n_seq_max], within scheduler_plan: who gets a chunk */
+    int n_running, n_held;
+    uint64_t n_arrived, n_computed; /* jobs, tokens: the scheduler's clock */
     struct plan plan;
-    uint64_t n_preempted;
+    struct scheduler_stats stats;
 };
 
+uint64_t scheduler_bytes(const struct scheduler_limits *limits, uint32_t n_blocks);
 int scheduler_init(struct scheduler *s, const struct scheduler_limits *limits, uint32_t n_blocks,
                    struct err *err) __attribute__((warn_unused_result));
 void scheduler_release(struct scheduler *s);
 
-/* Every sequence must fit alone: n_token_max <= n_blocks * KV_BLOCK_LEN (CHECK). */
+/*
+ * Every sequence must fit alone: n_token_max <= n_blocks * KV_BLOCK_LEN (CHECK). A sequence may
+ * begin with more than the prompt: tokens it had in another life.
+ */
 void scheduler_add(struct scheduler *s, struct job *job);
-/* Takes a sequence out, whatever its state; frees its blocks. */
+/* Takes a sequence out, whatever its state; what it computed stays in the cache. */
 void scheduler_remove(struct scheduler *s, struct sequence *seq);
 /*
- * The next step with at most `budget` tokens (at least one per decoding sequence). Empty (n_tokens
- * 0) only when nothing runs or waits. Valid until the next call of a scheduler function but
- * scheduler_commit.
+ * The next step. Empty (n_tokens 0) only when nothing runs or waits. Valid until the next call of a
+ * scheduler function but scheduler_commit; its copies and its batch must be computed.
  */
-const struct plan *scheduler_plan(struct scheduler *s, int budget);
+const struct plan *scheduler_plan(struct scheduler *s, const struct step_budget *budget);
 /* The planned tokens have been computed. Call before new tokens are appended to sequences. */
 void scheduler_commit(struct scheduler *s);
 

@@ -16,8 +16,8 @@
 
 enum sequence_state {
     SEQUENCE_NEW,     /* not known to the scheduler */
-    SEQUENCE_HELD,    /* waits for the first sequence of its job to compute the prompt */
-    SEQUENCE_WAITING, /* in the queue */
+    SEQUENCE_HELD,    /* waits for the first sequence of its job to compute the prompt; no blocks */
+    SEQUENCE_WAITING, /* in the queue; no blocks */
     SEQUENCE_RUNNING, /* takes part in steps */
     SEQUENCE_ENDED,
 };
@@ -36,9 +36,23 @@ struct sequence {
     int n_scored;    /* prompt tokens whose log probability was reported; the first has none */
     uint32_t *block; /* [n_block_max] block table */
     int n_block;
+    int n_shared; /* the first so many blocks stand in the prefix cache */
+
+    int n_reached; /* the most tokens that were ever computed or found */
+    int n_cached;  /* tokens of the prompt that were found and never computed for this sequence */
+    int n_match;   /* tokens of the longest cached prefix when it started, used or not */
+
+    uint64_t since;     /* scheduler.n_computed when it arrived */
+    double urgency;     /* within scheduler_plan */
+    int rank;           /* while running: its class, or 0 if it aged; the lowest is preempted */
+    int n_paid;         /* tokens that its tenant was charged for */
+    bool was_preempted; /* and not admitted again yet */
 
     struct sequence *prev, *next; /* the waiting queue */
 };
+
+/* What a job may wait for others (engine/fair_queue.h). */
+enum job_class { JOB_INTERACTIVE, JOB_AGENT, JOB_BACKGROUND, JOB_BATCH, JOB_CLASSES };
 
 struct job {
     void *owner;      /* of the admitting thread; the engine does not look */

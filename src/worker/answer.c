@@ -497,7 +497,7 @@ static void on_started(struct answer *a, const struct engine_event *e, struct ou
 {
     a->start_ns = a->first_ns = a->last_ns = e->time_ns;
     outbox_put(out, json_pack("{s:s,s:I,s:I,s:f}", "t", "started", "id", (json_int_t)a->request.id,
-                              "n_cached", (json_int_t)0, "queue_ms",
+                              "n_cached", (json_int_t)e->n_cached, "queue_ms",
                               (double)(a->start_ns - a->submit_ns) * 1e-6));
     if (a->job->score_prompt) {
         struct sampler_result first = {.id = a->job->seq[0].token[0], .logprob = NAN};
@@ -572,6 +572,7 @@ void answer_finish(struct answer *a, struct outbox *out)
     struct gen_done done = {
         .id = a->request.id,
         .n_prompt = a->n_prompt,
+        .n_cached = a->job->seq[0].n_cached, /* all have ended: ours again */
         .queue_ms = (double)(a->start_ns - a->submit_ns) * 1e-6,
         .prefill_ms = (double)(a->first_ns - a->start_ns) * 1e-6,
         .decode_ms = (double)(a->last_ns - a->first_ns) * 1e-6,

@@ -206,6 +206,7 @@ static int load_weights(const struct load_opts *o, struct loaded *l, struct err 
     }
     c.forward_ctx = l->model;
     c.kv = l->kv;
+    c.block_bytes = info.kv_block_bytes;
     describe(o, l, model_info(l->model));
     return engine_new(&c, &l->engine, err);
 }

@@ -1,0 +1,410 @@
+/*
+ * scheduler_sim: millions of seeded requests through scheduler, block pool and prefix cache.
+ *
+ * The fake model writes a running hash of a sequence's tokens into its blocks and reads the last
+ * one back, so a block that is lost, shared wrongly, given away too early or copied too late
+ * changes the hash; every row is compared with the hash of the text alone. Prompts share beginnings
+ * and continue earlier texts; requests have 1 to 3 choices, classes, tenants, salts; they are
+ * cancelled; and the worker "crashes": scheduler and slab are lost, and what was not finished
+ * begins again with the tokens that it had. The invariants of scheduler_check.h hold after each
+ * step.
+ *
+ *   test_scheduler_sim [JOBS [SEED]]     without arguments a few seconds' worth
+ */
+#include "base/err.h"
+#include "scheduler_check.h"
+
+#include <stdio.h>
+
+#define N_VOCAB      50
+#define CLIENTS_MAX  64
+#define CHOICES_MAX  3
+#define TEXT_MAX     288 /* tokens of a sequence */
+#define TEXTS_KEPT   16  /* finished texts that later prompts continue */
+#define JOBS_WORLD   1000
+#define JOBS_DEFAULT 100000
+/* From arrival to end at most so many others are admitted: all of those that may wait with it, and
+ * as many of other classes as may pass it each time. */
+#define LIFE_MAX (CLIENTS_MAX * CHOICES_MAX * (FAIR_PASSES_MAX + JOB_CLASSES))
+
+struct choice {
+    uint64_t hash; /* of all its tokens */
+    bool has_ended;
+};
+
+struct client {
+    struct job *job; /* NULL: no client */
+    struct choice choice[CHOICES_MAX];
+    uint64_t score_hash; /* of the first n_scored tokens */
+    uint64_t born;       /* admissions so far */
+    uint64_t cancel_at;
+    bool end_at_length; /* never draws an end token */
+};
+
+struct text {
+    int n;
+    int32_t token[TEXT_MAX];
+};
+
+struct world {
+    struct scheduler s;
+    struct scheduler_check check;
+    struct scheduler_limits limits;
+    struct step_budget budget;
+    uint32_t n_blocks;
+    int n_ctx;
+    uint64_t (*slab)[KV_BLOCK_LEN];
+    struct client client[CLIENTS_MAX];
+    struct text text[TEXTS_KEPT];
+    uint64_t rng, step;
+    uint64_t n_admitted; /* about: ends and preemptions */
+    uint64_t crash_pace; /* ends; 0: never */
+    bool crashes_now;
+};
+
+struct totals {
+    uint64_t n_jobs, n_steps, n_tokens, n_crashes, n_cancelled, n_copies, n_resumed;
+    uint64_t n_preempted, n_forgotten, n_cached_tokens, n_prompt_tokens;
+    uint64_t life_max[JOB_CLASSES];
+};
+
+static struct totals total;
+
+static uint64_t mix(uint64_t h, uint64_t x)
+{
+    h ^= x + 0x9e3779b97f4a7c15ull + (h << 6) + (h >> 2);
+    h *= 0xff51afd7ed558ccdull;
+    return h ^ (h >> 32);
+}
+
+static uint64_t draw(struct world *w, uint64_t n)
+{
+    w->rng += 0x9e3779b97f4a7c15ull;
+    return mix(mix(w->rng, 1), 2) % n;
+}
+
+/* ---- the model ---- */
+
+static uint64_t *cell(struct world *w, const struct batch_seq *s, int position)
+{
+    return &w->slab[s->block[position / KV_BLOCK_LEN]][position % KV_BLOCK_LEN];
+}
+
+static void forward(struct world *w, const struct plan *p, uint64_t *row)
+{
+    for (int i = 0; i < p->n_copy; i++)
+        memmove(w->slab[p->copy[i].to], w->slab[p->copy[i].from], sizeof(w->slab[0]));
+    int at = 0, out = 0;
+    for (int i = 0; i < p->batch.n_seq; i++) {
+        const struct batch_seq *s = &p->batch.seq[i];
+        CHECK(s->i_token == at);
+        for (int k = 0; k < s->n_tokens; k++, at++) {
+            int position = s->pos0 + k;
+            uint64_t before = position > 0 ? *cell(w, s, position - 1) : 1;
+            uint64_t hash = mix(before, (uint64_t)p->batch.token[at]);
+            *cell(w, s, position) = hash;
+            if (out < p->batch.n_out && p->batch.out_row[out] == at)
+                row[out++] = hash;
+        }
+    }
+    CHECK(at == p->batch.n_tokens && out == p->batch.n_out);
+}
+
+/* ---- requests ---- */
+
+static int32_t family_token(uint64_t family, int i)
+{
+    return (int32_t)(mix(mix(family, 77), (uint64_t)i) % N_VOCAB);
+}
+
+/* The beginning of one of a few texts, or all of an earlier answer, then tokens of its own. */
+static int make_prompt(struct world *w, int32_t *ret)
+{
+    int max = w->n_ctx - 1, n = 0;
+    const struct text *earlier = &w->text[draw(w, TEXTS_KEPT)];
+    uint64_t family = draw(w, 5);
+    if (draw(w, 3) == 0)
+        for (; n < earlier->n && n < max; n++)
+            ret[n] = earlier->token[n];
+    else
+        for (int shared = (int)draw(w, 200); n < shared && n < max; n++)
+            ret[n] = family_token(family, n);
+    for (int own = (int)draw(w, 40); own > 0 && n < max; own--)
+        ret[n++] = (int32_t)draw(w, N_VOCAB);
+    if (n == 0)
+        ret[n++] = 1;
+    return n;
+}
+
+static struct job *new_job(const int32_t *prompt, int n_prompt, int n_max, int n_seq)
+{
+    struct job *job;
+    struct err err;
+    CHECK(job_new(prompt, n_prompt, n_max, n_seq, &job, &err) == 0);
+    return job;
+}
+
+static void arrive(struct world *w, struct client *c)
+{
+    int32_t prompt[TEXT_MAX];
+    int n = make_prompt(w, prompt);
+    int n_max = n + 1 + (int)draw(w, draw(w, 8) == 0 ? 80 : 20);
+    struct job *job = new_job(prompt, n, n_max < w->n_ctx ? n_max : w->n_ctx,
+                              draw(w, 4) == 0 ? 1 + (int)draw(w, CHOICES_MAX) : 1);
+    job->priority = (int)draw(w, JOB_CLASSES);
+    job->tenant = (uint32_t)draw(w, 4);
+    job->salt = draw(w, 5) == 0;
+    job->score_prompt = draw(w, 12) == 0;
+    job->sampling.seed = draw(w, 1000);
+    job->owner = c;
+    *c = (struct client){.job = job, .born = w->n_admitted};
+    c->cancel_at = draw(w, 10) == 0 ? w->step + draw(w, 60) : UINT64_MAX;
+    c->end_at_length = draw(w, 3) == 0;
+    uint64_t hash = 1;
+    for (int i = 0; i < n; i++)
+        hash = mix(hash, (uint64_t)prompt[i]);
+    for (int i = 0; i < job->n_seq; i++)
+        c->choice[i].hash = hash;
+    c->score_hash = mix(1, (uint64_t)prompt[0]);
+    scheduler_add(&w->s, job);
+    total.n_jobs++;
+}
+
+static void end_choice(struct world *w, struct sequence *seq)
+{
+    struct client *c = seq->job->owner;
+    struct choice *choice = &c->choice[seq->index];
+    CHECK(!choice->has_ended);
+    choice->has_ended = true;
+    w->n_admitted++;
+    w->crashes_now |= w->crash_pace > 0 && draw(w, w->crash_pace) == 0;
+    scheduler_remove(&w->s, seq);
+    struct text *text = &w->text[draw(w, TEXTS_KEPT)];
+    text->n = seq->n_token;
+    memcpy(text->token, seq->token, (size_t)seq->n_token * sizeof(*seq->token));
+    for (int i = 0; i < c->job->n_seq; i++)
+        if (!c->choice[i].has_ended)
+            return;
+    uint64_t life = w->n_admitted - c->born, *longest = &total.life_max[c->job->priority];
+    CHECK(life < LIFE_MAX);
+    *longest = life > *longest ? life : *longest;
+    job_free(c->job);
+    c->job = NULL;
+}
+
+static void cancel(struct world *w, struct client *c)
+{
+    bool all = draw(w, 2) == 0;
+    int n_seq = c->job->n_seq; /* the last one takes the job with it */
+    total.n_cancelled++;
+    c->cancel_at = UINT64_MAX;
+    for (int i = 0; i < n_seq && c->job; i++)
+        if (!c->choice[i].has_ended && (all || draw(w, 2) == 0))
+            end_choice(w, &c->job->seq[i]);
+}
+
+/* ---- a step ---- */
+
+/* The row is what the text alone would give. */
+static void deliver(struct world *w, const struct plan_row *row, uint64_t hash)
+{
+    struct sequence *seq = row->seq;
+    struct client *c = seq->job->owner;
+    int next = row->position + 1;
+    if (next < seq->n_token) {
+        CHECK(seq->job->score_prompt && seq->index == 0 && next == seq->n_scored);
+        CHECK(hash == c->score_hash);
+        c->score_hash = mix(c->score_hash, (uint64_t)seq->token[next]);
+        seq->n_scored = next + 1;
+        return;
+    }
+    struct choice *choice = &c->choice[seq->index];
+    CHECK(!choice->has_ended && next == seq->n_token && hash == choice->hash);
+    CHECK(!seq->job->score_prompt || seq->index > 0 || seq->n_scored >= seq->job->n_prompt - 1);
+    total.n_tokens++;
+    uint64_t value = mix(hash, seq->job->sampling.seed + (uint64_t)seq->index);
+    if (!c->end_at_length && value % 24 == 0) {
+        end_choice(w, seq);
+        return;
+    }
+    int32_t token = (int32_t)(value / 24 % N_VOCAB);
+    seq->token[seq->n_token++] = token;
+    choice->hash = mix(choice->hash, (uint64_t)token);
+    if (seq->n_token == seq->job->n_token_max)
+        end_choice(w, seq);
+}
+
+static void check(struct world *w)
+{
+    scheduler_check_begin(&w->check, &w->s);
+    for (int i = 0; i < CLIENTS_MAX; i++)
+        if (w->client[i].job)
+            scheduler_check_job(&w->check, &w->s, w->client[i].job);
+    scheduler_check_end(&w->check, &w->s);
+}
+
+static void run_step(struct world *w)
+{
+    uint64_t before = w->s.stats.n_preempted;
+    const struct plan *p = scheduler_plan(&w->s, &w->budget);
+    w->n_admitted += w->s.stats.n_preempted - before;
+    uint64_t row[128];
+    CHECK(p->batch.n_tokens <= w->limits.n_batch_max && p->batch.n_seq <= w->limits.n_seq_max);
+    CHECK(p->batch.n_out <= w->limits.n_out_max && p->batch.n_out <= 128);
+    CHECK(p->batch.n_tokens > 0 || w->s.waiting.n + w->s.n_running + w->s.n_held == 0);
+    total.n_copies += (uint64_t)p->n_copy;
+    total.n_prompt_tokens += (uint64_t)(p->batch.n_tokens - p->n_decode);
+    forward(w, p, row);
+    scheduler_commit(&w->s);
+    for (int i = 0; i < p->batch.n_out; i++)
+        deliver(w, &p->row[i], row[i]);
+    w->step++;
+    total.n_steps++;
+    check(w);
+}
+
+/* ---- crashes ---- */
+
+static void count_stats(const struct world *w)
+{
+    total.n_preempted += w->s.stats.n_preempted;
+    total.n_cached_tokens += w->s.stats.n_cached_tokens;
+    total.n_forgotten += w->s.cache.n_forgotten;
+}
+
+static void resume(struct world *w, struct client *c)
+{
+    struct job *old = c->job;
+    struct job *job = new_job(old->seq[0].token, old->n_prompt, old->n_token_max, old->n_seq);
+    job->priority = old->priority;
+    job->tenant = old->tenant;
+    job->salt = old->salt;
+    job->score_prompt = old->score_prompt;
+    job->sampling = old->sampling;
+    job->owner = c;
+    c->job = job;
+    for (int i = 0; i < job->n_seq; i++) {
+        struct sequence *seq = &job->seq[i];
+        seq->n_token = old->seq[i].n_token;
+        memcpy(seq->token, old->seq[i].token, (size_t)seq->n_token * sizeof(*seq->token));
+        seq->n_scored = old->seq[i].n_scored;
+        total.n_resumed += seq->n_token > job->n_prompt;
+    }
+    job_free(old);
+    scheduler_add(&w->s, job);
+    for (int i = 0; i < job->n_seq; i++)
+        if (c->choice[i].has_ended)
+            scheduler_remove(&w->s, &job->seq[i]);
+}
+
+static void start_worker(struct world *w)
+{
+    struct err err;
+    CHECK(scheduler_init(&w->s, &w->limits, w->n_blocks, &err) == 0);
+    memset(w->slab, 0xee, w->n_blocks * sizeof(w->slab[0]));
+}
+
+static void crash(struct world *w)
+{
+    total.n_crashes++;
+    w->crashes_now = false;
+    count_stats(w);
+    scheduler_release(&w->s);
+    start_worker(w);
+    for (int i = 0; i < CLIENTS_MAX; i++)
+        if (w->client[i].job)
+            resume(w, &w->client[i]);
+    check(w);
+}
+
+/* ---- worlds ---- */
+
+static void world_init(struct world *w, uint64_t seed)
+{
+    memset(w, 0, sizeof(*w));
+    w->rng = mix(seed, 42);
+    w->n_ctx = 64 + (int)draw(w, TEXT_MAX - 64);
+    w->n_blocks = (uint32_t)(w->n_ctx + KV_BLOCK_LEN - 1) / KV_BLOCK_LEN + (uint32_t)draw(w, 40);
+    int n_seq = 1 + (int)draw(w, 12);
+    w->limits = (struct scheduler_limits){n_seq, n_seq + 1 + (int)draw(w, 120), n_seq + 5};
+    double budget = 1 + (double)draw(w, 150);
+    w->budget =
+        (struct step_budget){budget, budget * 2, (double)draw(w, 3) / 200, 1 + (int)draw(w, 120)};
+    w->slab = calloc(w->n_blocks, sizeof(w->slab[0]));
+    CHECK(w->slab);
+    scheduler_check_init(&w->check, w->n_blocks);
+    start_worker(w);
+}
+
+static bool is_over(const struct world *w)
+{
+    return w->s.waiting.n + w->s.n_running + w->s.n_held == 0;
+}
+
+static void run_world(uint64_t seed, int n_jobs)
+{
+    struct world *w = malloc(sizeof(*w));
+    CHECK(w);
+    world_init(w, seed);
+    uint64_t pace = 1 + draw(w, 12);
+    w->crash_pace = draw(w, 3) * 100;
+    while (n_jobs > 0 || !is_over(w)) {
+        for (int i = 0; i < CLIENTS_MAX; i++)
+            if (w->client[i].job && w->client[i].cancel_at <= w->step)
+                cancel(w, &w->client[i]);
+        if (n_jobs > 0 && draw(w, pace) == 0) {
+            struct client *c = &w->client[draw(w, CLIENTS_MAX)];
+            if (!c->job) {
+                arrive(w, c);
+                n_jobs--;
+            }
+        }
+        run_step(w);
+        if (w->crashes_now)
+            crash(w);
+    }
+    for (int i = 0; i < CLIENTS_MAX; i++)
+        CHECK(!w->client[i].job); /* each ended, once */
+    const struct block_pool *pool = &w->s.cache.pool;
+    CHECK(pool->n_free + pool->n_idle == pool->n_blocks);
+    count_stats(w);
+    scheduler_check_release(&w->check);
+    scheduler_release(&w->s);
+    free(w->slab);
+    free(w);
+}
+
+static void report(void)
+{
+    const struct totals *t = &total;
+    printf("%llu jobs, %llu steps, %llu tokens; %llu crashes (%llu texts resumed), %llu cancels\n",
+           (unsigned long long)t->n_jobs, (unsigned long long)t->n_steps,
+           (unsigned long long)t->n_tokens, (unsigned long long)t->n_crashes,
+           (unsigned long long)t->n_resumed, (unsigned long long)t->n_cancelled);
+    printf("%llu preemptions, %llu blocks forgotten, %llu copied; prompt tokens: %llu computed, "
+           "%llu found\n",
+           (unsigned long long)t->n_preempted, (unsigned long long)t->n_forgotten,
+           (unsigned long long)t->n_copies, (unsigned long long)t->n_prompt_tokens,
+           (unsigned long long)t->n_cached_tokens);
+    printf("longest life in admissions of others, by class: %llu %llu %llu %llu\n",
+           (unsigned long long)t->life_max[0], (unsigned long long)t->life_max[1],
+           (unsigned long long)t->life_max[2], (unsigned long long)t->life_max[3]);
+}
+
+int main(int argc, char **argv)
+{
+    uint64_t n_jobs = argc > 1 ? strtoull(argv[1], NULL, 10) : JOBS_DEFAULT;
+    uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
+    if (n_jobs == 0) {
+        fprintf(stderr, "usage: %s [JOBS [SEED]]\n", argv[0]);
+        return 2;
+    }
+    while (total.n_jobs < n_jobs)
+        run_world(seed++, JOBS_WORLD);
+    report();
+    /* else the run shows nothing about them */
+    CHECK(total.n_preempted > 100 && total.n_forgotten > 100 && total.n_copies > 100);
+    CHECK(total.n_crashes > 10 && total.n_resumed > 10 && total.n_cancelled > 100);
+    CHECK(total.n_cached_tokens > total.n_jobs);
+    return 0;
+}
