@@ -71,6 +71,9 @@ static void collect_stats(struct loop *l, struct worker_stats *ret)
         .cancelled = l->n_cancelled,
         .prefill_s = e.prefill_s,
         .decode_s = e.decode_s,
+        .cached_blocks = 0, /* no prefix is kept */
+        .cache_lookup_tokens = 0,
+        .cached_tokens = 0,
     };
 }
 
