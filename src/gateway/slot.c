@@ -4,6 +4,7 @@
  *   LOADING -ready-> READY -death-> WAITING -timer-> LOADING
  *   LOADING -failed-> FAILED (or WAITING, when unloading another model may help)
  *   any -slot_stop-> STOPPING -process gone-> forgotten
+ *   READY -slot_evict-> LEAVING -process gone-> WAITING (for room), or forgotten without jobs
  *
  * A cancelled job stays in the list, without an owner, until the worker says that it is over: its
  * place is taken until then, and the time that takes is measured.
@@ -74,6 +75,7 @@ static void job_remove(struct job *j)
         histogram_add(&s->models->metrics->cancel, (double)(clock_ns() - j->cancel_ns) * 1e-9);
     json_decref(j->frame);
     free(j);
+    models_on_job_over(s->models, s);
 }
 
 /* Removed first, told then: the owner may cancel other jobs of this slot. */
@@ -119,7 +121,7 @@ static void send_job(struct job *j)
 
 static void send_waiting(struct slot *s)
 {
-    struct job *j = s->jobs;
+    struct job *j = s->yielding ? NULL : s->jobs;
     while (j != NULL && s->state == SLOT_READY) {
         struct job *next = j->next;
         if (j->state == JOB_IS_WAITING) {
@@ -163,6 +165,32 @@ struct job *slot_submit(struct slot *s, uint64_t id, json_t *frame, int64_t n_un
     if (s->state == SLOT_READY)
         uv_timer_start(&s->timer, on_timer, 0, 0); /* sends, once the caller has its handle */
     return j;
+}
+
+bool slot_runs(const struct slot *s)
+{
+    const struct job *j = s->jobs;
+    while (j != NULL && j->state == JOB_IS_WAITING)
+        j = j->next;
+    return j != NULL;
+}
+
+void slot_poke(struct slot *s)
+{
+    if (s->state == SLOT_WAITING || s->state == SLOT_READY)
+        uv_timer_start(&s->timer, on_timer, 0, 0);
+}
+
+int64_t slot_position(const struct slot *s, uint64_t job_id)
+{
+    int64_t n = 0;
+    for (const struct job *j = s->jobs; j != NULL; j = j->next) {
+        bool waits = j->state == JOB_IS_WAITING || j->state == JOB_IS_SENT;
+        if (j->id == job_id)
+            return waits ? n : -1;
+        n += waits;
+    }
+    return -1;
 }
 
 void job_cancel(struct job *j, bool client_left)
@@ -209,6 +237,7 @@ static int on_ready(struct slot *s, const json_t *frame, struct err *err)
     s->ready = ready;
     s->state = SLOT_READY;
     err_clear(&s->reason);
+    models_on_ready(s->models, s);
     log_info("model %s is ready: %s, %s, context %" PRId64 ", %" PRId64
              " at once, loaded in %.0f ms",
              s->name, ready.arch, ready.file_type, ready.n_ctx, ready.n_seq_max, ready.load_ms);
@@ -240,9 +269,12 @@ static int on_stats(struct slot *s, const json_t *frame, struct err *err)
 {
     struct worker_stats stats = {0};
     int code = worker_stats_from_json(frame, &stats, err);
-    if (code == 0)
-        s->stats = stats;
-    return code;
+    if (code != 0)
+        return code;
+    s->stats = stats;
+    rate_add(&s->prompt_rate, clock_ms(), stats.prompt_tokens);
+    rate_add(&s->output_rate, clock_ms(), stats.output_tokens);
+    return 0;
 }
 
 static void tell(struct job *j, const struct job_news *news)
@@ -303,6 +335,41 @@ static int on_error(struct job *j, const json_t *frame, struct err *err)
     return code;
 }
 
+static int on_accepted(struct job *j, const json_t *frame, struct err *err)
+{
+    int64_t n = 0;
+    int code = json_get_i64(frame, "n_prompt", 0, INT32_MAX, &n, err);
+    if (code == 0)
+        tell(j, &(struct job_news){.event = JOB_ACCEPTED, .n_prompt = n});
+    return code;
+}
+
+static int on_started(struct job *j, const json_t *frame, struct err *err)
+{
+    int64_t n = 0;
+    int code = json_get_i64(frame, "n_cached", 0, INT32_MAX, &n, err);
+    j->state = JOB_IS_STARTED;
+    if (code == 0)
+        tell(j, &(struct job_news){.event = JOB_STARTED, .n_cached = n});
+    return code;
+}
+
+/* The answer to a question that is no generation. */
+static int on_text(struct job *j, const json_t *frame, struct err *err)
+{
+    struct str text = STR("");
+    int code = json_get_str(frame, "text", &text, err);
+    if (code != 0)
+        return code;
+    job_fn fn = j->fn;
+    void *ctx = j->ctx;
+    int tag = j->tag;
+    job_remove(j);
+    if (fn != NULL)
+        fn(ctx, tag, &(struct job_news){.event = JOB_TEXT, .text = text});
+    return 0;
+}
+
 static int on_job_frame(struct slot *s, const char *type, const json_t *frame, struct err *err)
 {
     uint64_t id;
@@ -314,15 +381,12 @@ static int on_job_frame(struct slot *s, const char *type, const json_t *frame, s
         return err_set(err, ERR_INVALID, "a frame '%s' of a request it does not have", type);
     if (strcmp(type, "delta") == 0)
         return on_delta(j, frame, err);
-    if (strcmp(type, "accepted") == 0) {
-        tell(j, &(struct job_news){.event = JOB_ACCEPTED});
-        return 0;
-    }
-    if (strcmp(type, "started") == 0) {
-        j->state = JOB_IS_STARTED;
-        tell(j, &(struct job_news){.event = JOB_STARTED});
-        return 0;
-    }
+    if (strcmp(type, "accepted") == 0)
+        return on_accepted(j, frame, err);
+    if (strcmp(type, "started") == 0)
+        return on_started(j, frame, err);
+    if (strcmp(type, "text") == 0 || strcmp(type, "tokens") == 0)
+        return on_text(j, frame, err);
     if (strcmp(type, "end") == 0)
         return on_end(j, frame, err);
     if (strcmp(type, "done") == 0)
@@ -421,10 +485,13 @@ static void on_over(void *ctx, const char *how)
     s->stats = (struct worker_stats){0};
     packing_free(s->packing, s->state == SLOT_LOADING && !s->load_failed);
     s->packing = NULL;
-    if (s->state == SLOT_STOPPING) {
+    s->prompt_rate = s->output_rate = (struct rate){0};
+    if (s->state == SLOT_STOPPING || (s->state == SLOT_LEAVING && s->n_jobs == 0)) {
         models_forget(s->models, s);
-    } else if (s->load_failed && s->reason.code == ERR_NOMEM && models_evict_one(s->models, s)) {
-        log_info("model %s: %s; unloading another model for it", s->name, s->reason.text);
+    } else if (s->state == SLOT_LEAVING) {
+        wait_for(s, 0);
+    } else if (s->load_failed && s->reason.code == ERR_NOMEM && models_needs_more(s->models, s)) {
+        log_info("model %s: %s; it waits for other models to make room", s->name, s->reason.text);
         wait_for(s, ROOM_POLL_MS);
     } else if (s->load_failed) {
         give_up(s);
@@ -483,15 +550,17 @@ void slot_start(struct slot *s)
     err_clear(&s->reason);
     s->load_failed = false;
     enum models_room room = models_make_room(s->models, s, &bytes_max, &s->reason);
-    if (room == ROOM_SOON) {
+    if (room == MODELS_ROOM_SOON) {
         wait_for(s, ROOM_POLL_MS);
         return;
     }
-    if (room == ROOM_NONE || start_process(s, bytes_max) != 0) {
+    if (room == MODELS_ROOM_NONE || start_process(s, bytes_max) != 0) {
         give_up(s);
         return;
     }
     s->state = SLOT_LOADING;
+    s->start_ms = clock_ms();
+    s->yielding = false;
     s->fraction = 0;
     strcpy(s->stage, "start");
     s->models->metrics->worker_starts++;
@@ -502,7 +571,9 @@ void slot_start(struct slot *s)
 static void on_timer(uv_timer_t *t)
 {
     struct slot *s = t->data;
-    if (s->state == SLOT_WAITING)
+    if (s->state == SLOT_WAITING && s->ticket != 0 && s->n_jobs == 0)
+        slot_stop(s); /* all who wanted it have left the line */
+    else if (s->state == SLOT_WAITING)
         slot_start(s);
     else if (s->state == SLOT_READY)
         send_waiting(s);
@@ -523,6 +594,13 @@ void slot_stop(struct slot *s)
         process_stop(s->process, SLOT_STOP_GRACE_MS);
     else
         models_forget(s->models, s);
+}
+
+void slot_evict(struct slot *s)
+{
+    s->state = SLOT_LEAVING;
+    uv_timer_stop(&s->timer);
+    process_stop(s->process, SLOT_STOP_GRACE_MS);
 }
 
 void slot_retire(struct slot *s)
@@ -562,6 +640,7 @@ struct slot *slot_new(struct models *m, struct store_model *found)
     found->path = NULL;
     found->n_path = 0;
     s->used_ms = clock_ms();
+    models_recall(m, s);
     s->timer.data = s;
     uv_timer_init(m->loop, &s->timer);
     return s;
@@ -587,8 +666,9 @@ void slot_free(struct slot *s)
 
 const char *slot_state_word(const struct slot *s)
 {
-    static const char *const words[] = {"loading", "ready", "restarting", "failed", "stopping"};
-    return words[s->state];
+    static const char *const words[] = {"loading", "ready",    "restarting",
+                                        "failed",  "stopping", "leaving"};
+    return s->ticket != 0 ? "waiting" : words[s->state];
 }
 
 int64_t slot_plan_bytes(const struct slot *s)

@@ -191,7 +191,7 @@ struct worker_stats {
     int64_t kv_blocks_used, kv_blocks;                                   /* now */
     int64_t steps, prompt_tokens, output_tokens, preemptions, cancelled; /* since start */
     double prefill_s, decode_s; /* engine time since start */
-    int64_t cached_blocks;      /* hold prefixes of finished sequences; now, not in kv_blocks_used */
+    int64_t cached_blocks; /* hold prefixes of finished sequences; now, not in kv_blocks_used */
     int64_t cache_lookup_tokens, cached_tokens; /* prompt tokens looked up and found, since start */
 };
 json_t *worker_stats_to_json(const struct worker_stats *s);

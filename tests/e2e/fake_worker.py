@@ -7,6 +7,7 @@ descriptor 4; its members, all optional, say how to behave:
     fail          {code, message}: could not load
     die           a prompt that holds this text kills the worker (SIGKILL) after its first token
     weight_bytes  of the plan
+    needs         with less memory it does not load
     repeat        the answer: this text over and over, a word a token (default: the prompt's words)
 A prompt of N words has N tokens; N beyond n_ctx is a context_length error. "SILENT" never answers.
 """
@@ -68,6 +69,9 @@ class Worker:
 
     def ready(self):
         c = self.cfg
+        given = int(sys.argv[sys.argv.index("--memory-max") + 1]) if "--memory-max" in sys.argv else 0
+        if 0 < given < c.get("needs", 0):
+            c["fail"] = {"code": "out_of_memory", "message": f"it needs {c['needs']} bytes, not {given}"}
         if "fail" in c:
             self.send("failed", **c["fail"])
             self.flush()
@@ -226,6 +230,12 @@ class Worker:
                 self.generate(frame)
             elif frame["t"] == "cancel":
                 self.cancel(frame)
+            elif frame["t"] == "tokenize":
+                self.send("tokens", id=frame["id"], tokens=[1] * len(words(frame["text"])))
+            elif frame["t"] == "detokenize":
+                self.send("text", id=frame["id"], text=self.prompt_of({"kind": "tokens", **frame}))
+            elif frame["t"] == "render":
+                self.send("text", id=frame["id"], text=f"<fake>{self.prompt_of({'chat': frame['request']})}</fake>")
 
     def run(self):
         self.send("progress", stage="load", fraction=0.5)

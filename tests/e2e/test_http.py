@@ -22,7 +22,7 @@ def raw(server, data, timeout=5):
 # ---- routes and methods
 
 def test_what_is_where(fake_server):
-    for path in ("/health", "/v1/models", "/api/version", "/api/tags", "/api/ps"):
+    for path in ("/health", "/v1/models", "/v1/requests", "/api/version", "/api/tags", "/api/ps"):
         status, headers, body = fake_server.get(path)
         assert (status, headers["Content-Type"]) == (200, "application/json"), path
         assert json.loads(body) and headers["x-request-id"].startswith("req_")
@@ -94,8 +94,9 @@ def test_unload(fake):
     assert (status, answer["done_reason"], answer["done"]) == (200, "unload", True)
     server.wait_metric("hearth_worker_starts_total", 1)
     assert server.post("/api/generate", {"model": "other", "keep_alive": 0})[0] == 404
-    for bad in ({"model": name, "prompt": "x", "keep_alive": 0}, {"model": name, "keep_alive": "5m"},
-                {"model": name}, {"keep_alive": 0}, {"model": name, "keep_alive": 0, "raw": True}):
+    for bad in ({"model": name, "prompt": "x", "keep_alive": 0}, {"model": name, "keep_alive": "5 minutes"},
+                {"model": name, "keep_alive": [5]}, {"model": name, "prompt": "x"}, {"keep_alive": 0},
+                {"model": name, "keep_alive": 0, "raw": True}):
         status, _, answer = server.post("/api/generate", bad)
         assert status == 400 and isinstance(answer["error"], str)
     assert server.chat()[0] == 200  # loads it again
