@@ -8,9 +8,12 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
+#include <dirent.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #define BODY_MAX (16u << 20)
 
@@ -281,6 +284,32 @@ static void write_number(struct buf *out, const char *name, const char *type, do
     buf_printf(out, "%s %.15g\n", name, value);
 }
 
+/* Of this process; names as Prometheus's own client libraries have them. */
+static void write_process(struct buf *out)
+{
+    struct rlimit limit = {0};
+    struct rusage use = {0};
+    int64_t n_fds = 0;
+    DIR *dir = opendir("/proc/self/fd");
+    while (dir != NULL && readdir(dir) != NULL)
+        n_fds++;
+    if (dir != NULL)
+        closedir(dir);
+    getrlimit(RLIMIT_NOFILE, &limit);
+    getrusage(RUSAGE_SELF, &use);
+    write_number(out, "process_resident_memory_bytes", "gauge",
+                 (double)models_process_bytes((int)getpid()),
+                 "Resident memory of the gateway; workers have their own.");
+    write_number(out, "process_open_fds", "gauge", n_fds > 3 ? (double)(n_fds - 3) : 0,
+                 "Open descriptors of the gateway."); /* without ".", ".." and the folder's own */
+    write_number(out, "process_max_fds", "gauge", (double)limit.rlim_cur,
+                 "Descriptors that the gateway may open.");
+    write_number(out, "process_cpu_seconds_total", "counter",
+                 (double)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) +
+                     (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec) * 1e-6,
+                 "Processor time of the gateway.");
+}
+
 void inventory_metrics(struct server *s, struct exchange *x)
 {
     const struct http_counts *h = http_counts(s->http);
@@ -305,6 +334,12 @@ void inventory_metrics(struct server *s, struct exchange *x)
                  "Requests whose head took too long.");
     write_number(&out, "hearth_http_body_timeouts_total", "counter", (double)h->deadline_body,
                  "Requests whose body took too long.");
+    write_number(&out, "hearth_request_log_dropped_total", "counter",
+                 (double)request_log_dropped(s->request_log),
+                 "Lines that the request log could not take.");
+    write_number(&out, "hearth_memory_budget_bytes", "gauge",
+                 (double)models_budget_bytes(&s->models), "What all models together may use.");
+    write_process(&out);
     metrics_write(&s->metrics, &out);
     models_write_metrics(&s->models, &out);
     callers_write_metrics(&s->callers, &out);

@@ -107,7 +107,7 @@ static int64_t cgroup_bytes(void)
     return bytes;
 }
 
-static int64_t budget_bytes(const struct models *m)
+int64_t models_budget_bytes(const struct models *m)
 {
     if (m->opts->memory_max_bytes > 0)
         return m->opts->memory_max_bytes;
@@ -171,7 +171,7 @@ void models_recall(struct models *m, struct slot *s)
 
 bool models_needs_more(struct models *m, struct slot *s)
 {
-    int64_t others = 0, budget = budget_bytes(m);
+    int64_t others = 0, budget = models_budget_bytes(m);
     for (const struct slot *other = m->slots; other != NULL; other = other->next)
         others += other == s ? 0 : held_bytes(other);
     if (others == 0)
@@ -235,7 +235,8 @@ static int64_t need_of(const struct slot *s)
 
 static enum models_room refuse(struct models *m, struct slot *s, int64_t staying, struct err *err)
 {
-    int64_t budget = budget_bytes(m), waited_ms = s->ticket == 0 ? 0 : clock_ms() - s->line_ms;
+    int64_t budget = models_budget_bytes(m),
+            waited_ms = s->ticket == 0 ? 0 : clock_ms() - s->line_ms;
     line_leave(m, s);
     err_set(err, ERR_NOMEM,
             "it needs %" PRId64 " MiB%s, and of the memory budget of %" PRId64
@@ -288,7 +289,7 @@ static void evict(struct models *m, struct slot *s, const struct slot *for_whom)
 static enum models_room take_room(struct models *m, struct slot *s, int64_t held,
                                   int64_t *ret_bytes_max)
 {
-    int64_t budget = budget_bytes(m), left = budget - held;
+    int64_t budget = models_budget_bytes(m), left = budget - held;
     bool given = m->opts->memory_max_bytes > 0;
     line_leave(m, s);
     s->granted_bytes = left;
@@ -310,7 +311,7 @@ enum models_room models_make_room(struct models *m, struct slot *s, int64_t *ret
         held += model[k].bytes;
     const struct slot *head = line_head(m);
     int64_t waited_ms = s->ticket == 0 ? 0 : clock_ms() - s->line_ms;
-    enum room_step step = room_plan(model, n, budget_bytes(m), need_of(s), waited_ms, &i);
+    enum room_step step = room_plan(model, n, models_budget_bytes(m), need_of(s), waited_ms, &i);
     enum models_room ret = MODELS_ROOM_SOON;
     if (step == ROOM_NEVER || (s->ticket != 0 && waited_ms >= m->opts->load_wait_ms)) {
         ret = refuse(m, s, held, err);
@@ -492,15 +493,13 @@ int models_unload(struct models *m, const char *name, struct err *err)
 
 /* ---- numbers ---- */
 
-int64_t models_resident_bytes(const struct slot *s)
+int64_t models_process_bytes(int pid)
 {
     char path[48];
     struct buf text;
     struct str rest, part;
     int64_t pages = 0;
-    if (s->process == NULL)
-        return 0;
-    snprintf(path, sizeof path, "/proc/%d/statm", process_pid(s->process));
+    snprintf(path, sizeof path, "/proc/%d/statm", pid);
     buf_init(&text, 256);
     bool ok = fs_read(path, &text, NULL) == 0; /* "size resident shared ..." */
     rest = buf_str(&text);
@@ -508,6 +507,11 @@ int64_t models_resident_bytes(const struct slot *s)
          str_to_i64(part, &pages);
     buf_release(&text);
     return ok ? pages * sysconf(_SC_PAGESIZE) : 0;
+}
+
+int64_t models_resident_bytes(const struct slot *s)
+{
+    return s->process == NULL ? 0 : models_process_bytes(process_pid(s->process));
 }
 
 struct series {

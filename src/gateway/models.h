@@ -78,6 +78,8 @@ void models_keep(struct models *m, struct slot *s, bool given, int64_t keep_aliv
 int64_t models_expires_ms(const struct slot *s); /* since 1970, -1: not by time */
 int models_line_position(const struct models *m, const struct slot *s); /* from 1; 0: not in it */
 int64_t models_resident_bytes(const struct slot *s);  /* of its process; 0: none */
+int64_t models_process_bytes(int pid);                /* resident; 0: not known */
+int64_t models_budget_bytes(const struct models *m);  /* of all models together */
 void models_forget(struct models *m, struct slot *s); /* s is gone; frees it */
 
 void models_write_metrics(const struct models *m, struct buf *out);

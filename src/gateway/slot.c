@@ -489,6 +489,7 @@ static void on_over(void *ctx, const char *how)
     if (s->state == SLOT_STOPPING || (s->state == SLOT_LEAVING && s->n_jobs == 0)) {
         models_forget(s->models, s);
     } else if (s->state == SLOT_LEAVING) {
+        s->n_starts = 0; /* the next is no restart after a death */
         wait_for(s, 0);
     } else if (s->load_failed && s->reason.code == ERR_NOMEM && models_needs_more(s->models, s)) {
         log_info("model %s: %s; it waits for other models to make room", s->name, s->reason.text);

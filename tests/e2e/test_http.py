@@ -1,5 +1,6 @@
 """HTTP itself: methods, connections, limits, who may ask, what is where."""
 import json
+import os
 import re
 import socket
 import urllib.parse
@@ -206,6 +207,25 @@ def test_api_key(fake):
     for path in ("/", "/health", "/api/version"):
         assert server.request("GET", path, headers={"Authorization": ""})[0] == 200
     assert json.loads(server.request("GET", "/health", headers={"Authorization": ""})[2]) == {"status": "ok"}
+
+
+def test_every_metric_is_in_the_documents(fake_server):
+    """docs/metrics.md lists what /metrics has, no more and no less; METRICS_DOC=write makes it so."""
+    fake_server.chat()
+    text = fake_server.get("/metrics")[2].decode()
+    what = dict(re.findall(r"^# HELP (\S+) (.*)$", text, re.M))
+    kind = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.M))
+    assert what and set(what) == set(kind)
+
+    def labels(name):
+        series = re.findall(rf"^{name}(?:_bucket|_sum|_count)?({{.*}}) ", text, re.M)
+        return ", ".join(sorted(set(re.findall(r'(\w+)="', " ".join(series))) - {"le"}))
+    rows = "".join(f"| `{n}` | {kind[n]} | {labels(n)} | {what[n]} |\n" for n in sorted(what))
+    path = serving.HERE.parent / "docs" / "metrics.md"
+    before, mark, _ = path.read_text().partition("| Name | Type | Labels | What |\n|---|---|---|---|\n")
+    if os.environ.get("METRICS_DOC") == "write":
+        path.write_text(before + mark + rows)
+    assert mark and path.read_text() == before + mark + rows
 
 
 def test_metrics_are_prometheus(fake_server):

@@ -69,7 +69,7 @@ def test_bytes_that_are_dear_to_bring_back_stay(house):
     server = house({"slow": 40, "quick": 40, "third": 40}, {"slow": {"load_s": 3}}, memory_max="100m")
     for name in ("slow", "quick"):
         assert server.chat(model=name)[0] == 200
-    time.sleep(0.1)
+    time.sleep(1.2)  # its turn is over
     assert server.chat(model="third")[0] == 200
     assert sorted(loaded(server)) == ["slow", "third"]
 
@@ -124,8 +124,10 @@ def test_two_clients_whose_models_do_not_fit_together(house):
     assert [c.bad for c in clients] == [[], []]
     loads = server.metric("hearth_model_loads_total")
     assert all(c.done >= 10 for c in clients), [c.done for c in clients]
-    assert max(c.longest for c in clients) < 8
-    assert 2 < loads <= 20, loads  # a swap takes 0.3 s and more, and buys a turn of 0.6 s
+    load_s = server.metric("hearth_model_load_seconds_total") / loads
+    # the other's load, its turn of twice that, the own load; and slack for a machine that is busy
+    assert max(c.longest for c in clients) < 6 * load_s + 2, load_s
+    assert 2 < loads <= 20, loads
     assert sum(c.done for c in clients) > 3 * loads
 
 

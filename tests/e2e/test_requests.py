@@ -86,7 +86,7 @@ def test_prompts_are_not_kept_unless_asked_for(fake):
 
 
 def test_the_rendered_prompt_on_demand(fake):
-    server = fake(keep_prompts="yes")
+    server = fake(env={"HEARTH_KEEP_PROMPTS": "yes"})
     chat = server.chat("one two")[1]["x-request-id"]
     status, r = one(server, chat, "?prompt=1")
     assert status == 200 and r["prompt"] == "<fake>one two</fake>"
