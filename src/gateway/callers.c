@@ -141,6 +141,11 @@ int callers_identify(struct callers *c, const char *authorization, struct caller
     return 0;
 }
 
+int callers_priority(const struct caller *who, int asked)
+{
+    return asked > who->priority && asked < KEY_N_PRIORITIES ? asked : who->priority;
+}
+
 /* ---- what they use ---- */
 
 static struct caller_usage *find_usage(struct callers *c, uint32_t tenant)

@@ -56,6 +56,9 @@ bool callers_any(const struct callers *c); /* is there a key at all? */
 /* authorization: the header, or NULL. ERR_AUTH. ret may be NULL. */
 int callers_identify(struct callers *c, const char *authorization, struct caller *ret,
                      struct err *err);
+/* The class that a request may have: the one it asks for (KEY_* or -1: none), never above its own
+ * key's. */
+int callers_priority(const struct caller *who, int asked);
 /*
  * A request begins: counted, or API_ERR_RATE with the seconds after which to try again. A request
  * may start while its key has tokens left; what it took is charged at its end, so the balance may

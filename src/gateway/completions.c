@@ -26,7 +26,7 @@ struct call {
     struct exchange *x;
     const struct slot *slot;             /* stays while jobs of it run */
     const struct caller *caller;         /* the exchange's: both go when it is over */
-    struct record *record;               /* likewise */
+    struct trace *trace;                 /* likewise */
     struct model_metrics *model_metrics; /* NULL until the model was found */
     size_t body_bytes;
     bool counted; /* callers_begin said yes */
@@ -51,9 +51,9 @@ static void on_handle_closed(uv_handle_t *handle)
 /* What it took is known now, in whichever way it ended. */
 static void count_call(struct call *c, bool client_left)
 {
-    const struct record *r = c->record;
+    const struct trace *r = c->trace;
     struct model_metrics *m = c->model_metrics;
-    c->record->gone = client_left;
+    c->trace->gone = client_left;
     if (c->counted)
         callers_end(&c->server->callers, c->caller, r->n_prompt, r->n_cached, r->n_completion);
     if (m == NULL)
@@ -108,7 +108,7 @@ static bool flush(struct call *c)
 
 static void fail(struct call *c, const struct err *err, const struct api_counts *counts)
 {
-    record_failed(c->record, err);
+    trace_failed(c->trace, err);
     if (c->begun) {
         (void)!openai_answer_fail(err, &c->sse); /* sse was flushed: there is room */
         if (!flush(c))
@@ -163,9 +163,9 @@ static void begin_stream(struct call *c)
 
 static void finish(struct call *c)
 {
-    c->record->n_prompt = c->answer.n_prompt; /* the worker's own counts at the end */
-    c->record->n_cached = c->answer.n_cached;
-    c->record->n_completion = c->answer.n_completion;
+    c->trace->n_prompt = c->answer.n_prompt; /* the worker's own counts at the end */
+    c->trace->n_cached = c->answer.n_cached;
+    c->trace->n_completion = c->answer.n_completion;
     if (c->request.stream) {
         if (!openai_answer_finish(&c->answer, &c->sse)) {
             fail_full(c);
@@ -192,7 +192,7 @@ static void finish(struct call *c)
 static void count_text(struct call *c, int i_prompt, const struct gen_delta *d)
 {
     struct model_metrics *m = c->model_metrics;
-    record_text(c->record, (int64_t)d->n_tokens);
+    trace_text(c->trace, (int64_t)d->n_tokens);
     if (d->index < 0 || d->index >= c->answer.n_per_prompt || d->text_len == 0)
         return;
     int64_t *last_ns = &c->last_ns[i_prompt * c->answer.n_per_prompt + (int)d->index];
@@ -222,7 +222,7 @@ static void on_news(void *ctx, int tag, const struct job_news *news)
     bool ok = true;
     switch (news->event) {
     case JOB_ACCEPTED:
-        record_accepted(c->record, news->n_prompt);
+        trace_accepted(c->trace, news->n_prompt);
         if (c->n_accepted == 0 &&
             !openai_answer_fingerprint(&c->answer, c->slot->ready.fingerprint))
             fail_full(c);
@@ -230,7 +230,7 @@ static void on_news(void *ctx, int tag, const struct job_news *news)
             begin_stream(c);
         return;
     case JOB_STARTED:
-        record_started(c->record, news->n_cached);
+        trace_started(c->trace, news->n_cached);
         histogram_add(&c->model_metrics->queue, (double)(clock_ns() - c->submit_ns) * 1e-9);
         return;
     case JOB_DELTA:
@@ -238,15 +238,14 @@ static void on_news(void *ctx, int tag, const struct job_news *news)
         ok = openai_answer_delta(&c->answer, tag, news->delta, &c->sse);
         break;
     case JOB_END:
-        record_end(c->record, reason[news->end->reason]);
+        trace_end(c->trace, reason[news->end->reason]);
         ok = openai_answer_end(&c->answer, tag, news->end->index, reason[news->end->reason],
                                &c->sse);
         break;
     case JOB_DONE:
         c->job[tag] = NULL;
         openai_answer_done(&c->answer, news->done);
-        record_times(c->record, news->done->queue_ms, news->done->prefill_ms,
-                     news->done->decode_ms);
+        trace_times(c->trace, news->done->queue_ms, news->done->prefill_ms, news->done->decode_ms);
         if (++c->n_done == c->request.n_prompt) {
             finish(c);
             return;
@@ -335,9 +334,9 @@ static int submit(struct call *c, struct slot *slot, struct err *err)
         if (frame == NULL)
             return err_set(err, ERR_NOMEM, "out of memory for the request");
         if (i == 0)
-            c->record->job_id = id;
+            c->trace->job_id = id;
         if (i == 0)
-            records_keep_prompt(&c->server->records, c->record, frame, c->body_bytes);
+            traces_keep_prompt(&c->server->traces, c->trace, frame, c->body_bytes);
         c->job[i] = slot_submit(slot, id, frame, c->request.gen.n, i, on_news, c);
     }
     /* The frames have it all; what the client sent is not held while it waits. */
@@ -366,7 +365,7 @@ static int find_slot(struct call *c, struct slot **ret, struct err *err)
     int code = models_find(&c->server->models, c->model, false, ret, err);
     if (code != 0)
         return code;
-    snprintf(c->record->model, sizeof c->record->model, "%s", (*ret)->name);
+    snprintf(c->trace->model, sizeof c->trace->model, "%s", (*ret)->name);
     c->model_metrics = metrics_model(&c->server->metrics, (*ret)->name);
     models_keep(&c->server->models, *ret, c->request.keep_alive_given, c->request.keep_alive_ms);
     return 0;
@@ -414,7 +413,7 @@ static void serve(struct server *s, struct exchange *x, enum openai_kind kind)
     c->server = s;
     c->x = x;
     c->caller = &routes_visit(x)->caller;
-    c->record = routes_visit(x)->record;
+    c->trace = routes_visit(x)->trace;
     buf_init(&c->sse, 64u << 20);
     exchange_on_gone(x, on_gone, c);
     if (start(c, kind, &err) != 0)

@@ -219,7 +219,7 @@ static int start(struct server *s, struct err *err)
     int code = models_init(&s->models, &s->loop, &s->opts, &s->metrics, err);
     if (code == 0)
         code = callers_init(&s->callers, s->opts.keys_path, s->opts.api_key, err);
-    s->records.keep_prompts = s->opts.keep_prompts;
+    s->traces.keep_prompts = s->opts.keep_prompts;
     if (code == 0 && s->opts.request_log != NULL)
         code = request_log_new(&s->loop, s->opts.request_log, s->opts.request_log_bytes_max,
                                &s->request_log, err);
@@ -249,7 +249,7 @@ int gateway_run(const struct gateway_opts *opts, struct err *err)
     uv_loop_close(&s->loop);
     models_release(&s->models);
     request_log_free(s->request_log);
-    records_release(&s->records);
+    traces_release(&s->traces);
     callers_release(&s->callers);
     int code = s->fatal.code;
     if (code != 0 && err != NULL)

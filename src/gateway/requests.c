@@ -12,7 +12,7 @@
 #define BODY_MAX      (16u << 20)
 #define LIMIT_DEFAULT 100
 
-static int64_t position_of(const struct server *s, const struct record *one)
+static int64_t position_of(const struct server *s, const struct trace *one)
 {
     return one->over || one->job_id == 0 ? -1 : models_position(&s->models, one->job_id);
 }
@@ -21,10 +21,10 @@ static int read_limit(const struct exchange *x, int64_t *ret, struct err *err)
 {
     const char *text = exchange_query(x, "limit");
     *ret = LIMIT_DEFAULT;
-    if (text == NULL || (str_to_i64(str_z(text), ret) && *ret >= 1 && *ret <= RECORDS_DONE_MAX))
+    if (text == NULL || (str_to_i64(str_z(text), ret) && *ret >= 1 && *ret <= TRACES_DONE_MAX))
         return 0;
     return err_set_param(err, ERR_INVALID, "limit", "'limit' must be a number from 1 to %d",
-                         RECORDS_DONE_MAX);
+                         TRACES_DONE_MAX);
 }
 
 void requests_list(struct server *s, struct exchange *x)
@@ -41,13 +41,13 @@ void requests_list(struct server *s, struct exchange *x)
     buf_init(&out, BODY_MAX);
     buf_add_z(&out, "{\"object\":\"list\",\"data\":[");
     bool first = true;
-    for (const struct record *one = s->records.newest; one != NULL && left > 0; one = one->next) {
+    for (const struct trace *one = s->traces.newest; one != NULL && left > 0; one = one->next) {
         if (one->who.tenant != tenant ||
-            (state != NULL && strcmp(state, record_state_word(one->state)) != 0))
+            (state != NULL && strcmp(state, trace_state_word(one->state)) != 0))
             continue;
         if (!first)
             buf_add_char(&out, ',');
-        record_write(one, position_of(s, one), &out);
+        trace_write(one, position_of(s, one), &out);
         buf_add_char(&out, '}');
         first = false;
         left--;
@@ -60,12 +60,12 @@ void requests_list(struct server *s, struct exchange *x)
 /* ---- one of them ---- */
 
 /* With prompt NULL: without it. */
-static void reply_record(struct server *s, struct exchange *x, const struct record *one,
-                         const struct str *prompt)
+static void reply_trace(struct server *s, struct exchange *x, const struct trace *one,
+                        const struct str *prompt)
 {
     struct buf out;
     buf_init(&out, BODY_MAX);
-    record_write(one, position_of(s, one), &out);
+    trace_write(one, position_of(s, one), &out);
     if (prompt != NULL) {
         buf_add_z(&out, ",\"prompt\":");
         json_write_string(*prompt, &out);
@@ -86,22 +86,22 @@ static void reply_missing(struct exchange *x, const char *id)
     struct err err = {0};
     err_set(&err, ERR_NOT_FOUND,
             "there is no request '%.60s' of this key, or it is no longer among the last %d", id,
-            RECORDS_DONE_MAX);
+            TRACES_DONE_MAX);
     reply_error(x, &err, NULL);
 }
 
-/* The record may have gone while the worker rendered. */
+/* The trace may have gone while the worker rendered. */
 static void on_rendered(struct server *s, struct exchange *x, void *ctx, struct str text,
                         const struct err *err)
 {
     const char *id = ctx;
-    const struct record *one = records_find(&s->records, id, routes_visit(x)->caller.tenant);
+    const struct trace *one = traces_find(&s->traces, id, routes_visit(x)->caller.tenant);
     if (err->code != 0)
         reply_error(x, err, NULL);
     else if (one == NULL)
         reply_missing(x, id);
     else
-        reply_record(s, x, one, &text);
+        reply_trace(s, x, one, &text);
 }
 
 static struct slot *ready_slot(const struct server *s, const char *name)
@@ -113,13 +113,13 @@ static struct slot *ready_slot(const struct server *s, const char *name)
 }
 
 /* The prompt as the model got it: rendered again, for only what the client sent is held. */
-static void reply_prompt(struct server *s, struct exchange *x, const struct record *one)
+static void reply_prompt(struct server *s, struct exchange *x, const struct trace *one)
 {
     struct err err = {0};
     json_t *chat = json_object_get(one->prompt, "chat");
     json_t *tokens = json_object_get(one->prompt, "tokens");
     struct slot *slot = ready_slot(s, one->model);
-    if (!s->records.keep_prompts)
+    if (!s->traces.keep_prompts)
         err_set_param(&err, ERR_DENIED, "prompt",
                       "prompts are not kept: start the server with --keep-prompts");
     else if (one->prompt == NULL)
@@ -128,7 +128,7 @@ static void reply_prompt(struct server *s, struct exchange *x, const struct reco
                       PROMPTS_BYTES_MAX >> 20);
     else if (chat == NULL && tokens == NULL) {
         struct str text = json_str(json_object_get(one->prompt, "text"));
-        reply_record(s, x, one, &text);
+        reply_trace(s, x, one, &text);
         return;
     } else if (slot == NULL) {
         err_set_param(&err, ERR_UNAVAILABLE, "prompt",
@@ -148,11 +148,11 @@ void requests_one(struct server *s, struct exchange *x)
 {
     const char *id = exchange_path(x) + strlen("/v1/requests/");
     const char *prompt = exchange_query(x, "prompt");
-    const struct record *one = records_find(&s->records, id, routes_visit(x)->caller.tenant);
+    const struct trace *one = traces_find(&s->traces, id, routes_visit(x)->caller.tenant);
     if (one == NULL)
         reply_missing(x, id);
     else if (prompt != NULL && strcmp(prompt, "0") != 0)
         reply_prompt(s, x, one);
     else
-        reply_record(s, x, one, NULL);
+        reply_trace(s, x, one, NULL);
 }

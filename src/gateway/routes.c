@@ -18,7 +18,7 @@ struct route {
     const char *name; /* the path; with a final slash: everything below it */
     unsigned methods; /* bits of enum http_method; GET brings HEAD */
     bool open;        /* answered without a key */
-    bool generates;   /* has a record */
+    bool generates;   /* has a trace */
     enum api_dialect dialect;
     void (*serve)(struct server *s, struct exchange *x);
 };
@@ -77,8 +77,8 @@ static void reply_status(struct exchange *x, int status, const struct err *err,
 {
     struct buf body;
     struct visit *v = routes_visit(x);
-    if (v != NULL && v->record != NULL)
-        record_failed(v->record, err);
+    if (v != NULL && v->trace != NULL)
+        trace_failed(v->trace, err);
     buf_init(&body, 16384);
     api_error_write(routes_dialect(x), err, counts, &body);
     exchange_reply(x, status, "application/json", buf_str(&body));
@@ -132,8 +132,8 @@ void routes_on_head(struct exchange *x, void *ctx)
     exchange_set_tag(x, v);
     int code = check_access(s, x, v, &err);
     if (route->generates && exchange_method(x) == HTTP_POST)
-        v->record = records_open(&s->records, exchange_id(x), &v->caller, route->name,
-                                 exchange_start_ns(x));
+        v->trace =
+            traces_open(&s->traces, exchange_id(x), &v->caller, route->name, exchange_start_ns(x));
     if (code == 0 && s->draining)
         code = err_set(&err, ERR_UNAVAILABLE, "the server is shutting down");
     if (code == 0 && route == &no_route)
@@ -157,14 +157,14 @@ void routes_on_request(struct exchange *x, void *ctx)
     routes_visit(x)->route->serve(ctx, x);
 }
 
-static void close_record(struct server *s, struct record *r, int status)
+static void close_trace(struct server *s, struct trace *r, int status)
 {
     struct buf line;
-    records_close(&s->records, r, status);
+    traces_close(&s->traces, r, status);
     if (s->request_log == NULL)
         return;
     buf_init(&line, 4096);
-    record_write_line(r, &line);
+    trace_write_line(r, &line);
     request_log_add(s->request_log, buf_str(&line));
     buf_release(&line);
 }
@@ -177,8 +177,8 @@ void routes_on_over(struct exchange *x, void *ctx)
     double seconds = (double)(clock_ns() - exchange_start_ns(x)) * 1e-9;
     metrics_request(&s->metrics, name, exchange_status(x), seconds);
     log_debug("%s %s %d %.3fs", exchange_id(x), name, exchange_status(x), seconds);
-    if (v != NULL && v->record != NULL)
-        close_record(s, v->record, exchange_status(x));
+    if (v != NULL && v->trace != NULL)
+        close_trace(s, v->trace, exchange_status(x));
     exchange_set_tag(x, NULL);
     free(v);
 }

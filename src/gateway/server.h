@@ -11,8 +11,8 @@
 #include "gateway/http.h"
 #include "gateway/metrics.h"
 #include "gateway/models.h"
-#include "gateway/records.h"
 #include "gateway/request_log.h"
+#include "gateway/traces.h"
 
 struct server {
     struct gateway_opts opts;
@@ -21,7 +21,7 @@ struct server {
     struct models models;
     struct metrics metrics;
     struct callers callers;
-    struct records records;
+    struct traces traces;
     struct request_log *request_log; /* or NULL */
     char startup_name[512];          /* the library's name of the model named at start, or "" */
     bool announced;                  /* the banner was printed */
@@ -43,7 +43,7 @@ struct route;
 struct visit {
     const struct route *route;
     struct caller caller;
-    struct record *record; /* of routes that generate, else NULL */
+    struct trace *trace; /* of routes that generate, else NULL */
 };
 struct visit *routes_visit(const struct exchange *x);
 void routes_on_head(struct exchange *x, void *ctx);

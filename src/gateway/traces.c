@@ -1,7 +1,7 @@
 /*
- * records: see records.h. Owns the list and both forms in which a record is shown.
+ * traces: see traces.h. Owns the list and both forms in which a trace is shown.
  */
-#include "gateway/records.h"
+#include "gateway/traces.h"
 
 #include "api/errors.h"
 #include "base/clock.h"
@@ -15,7 +15,7 @@
 
 /* ---- the list ---- */
 
-static void drop_prompt(struct records *r, struct record *one)
+static void drop_prompt(struct traces *r, struct trace *one)
 {
     json_decref(one->prompt);
     one->prompt = NULL;
@@ -23,7 +23,7 @@ static void drop_prompt(struct records *r, struct record *one)
     one->prompt_bytes = 0;
 }
 
-static void remove_record(struct records *r, struct record *one)
+static void remove_trace(struct traces *r, struct trace *one)
 {
     drop_prompt(r, one);
     *(one->prev == NULL ? &r->newest : &one->prev->next) = one->next;
@@ -32,16 +32,16 @@ static void remove_record(struct records *r, struct record *one)
     free(one);
 }
 
-void records_release(struct records *r)
+void traces_release(struct traces *r)
 {
     while (r->newest != NULL)
-        remove_record(r, r->newest);
+        remove_trace(r, r->newest);
 }
 
-struct record *records_open(struct records *r, const char *id, const struct caller *who,
-                            const char *route, int64_t received_ns)
+struct trace *traces_open(struct traces *r, const char *id, const struct caller *who,
+                          const char *route, int64_t received_ns)
 {
-    struct record *one = mem_zero(1, sizeof *one);
+    struct trace *one = mem_zero(1, sizeof *one);
     one->who = *who;
     one->route = route;
     one->received_ns = received_ns;
@@ -53,11 +53,11 @@ struct record *records_open(struct records *r, const char *id, const struct call
     return one;
 }
 
-void records_keep_prompt(struct records *r, struct record *one, json_t *frame, size_t bytes)
+void traces_keep_prompt(struct traces *r, struct trace *one, json_t *frame, size_t bytes)
 {
     if (!r->keep_prompts || one->prompt != NULL || bytes > PROMPTS_BYTES_MAX)
         return;
-    for (struct record *old = r->oldest; old != NULL; old = old->prev)
+    for (struct trace *old = r->oldest; old != NULL; old = old->prev)
         if (old->prompt != NULL && r->prompt_bytes + bytes > PROMPTS_BYTES_MAX)
             drop_prompt(r, old);
     one->prompt = json_incref(frame);
@@ -66,35 +66,35 @@ void records_keep_prompt(struct records *r, struct record *one, json_t *frame, s
 }
 
 /* The oldest that is over goes; those in progress stay, there are as many as connections. */
-static void make_room(struct records *r)
+static void make_room(struct traces *r)
 {
-    struct record *one = r->oldest;
-    while (r->n_done > RECORDS_DONE_MAX && one != NULL) {
-        struct record *newer = one->prev;
+    struct trace *one = r->oldest;
+    while (r->n_done > TRACES_DONE_MAX && one != NULL) {
+        struct trace *newer = one->prev;
         if (one->over)
-            remove_record(r, one);
+            remove_trace(r, one);
         one = newer;
     }
 }
 
-void records_close(struct records *r, struct record *one, int status)
+void traces_close(struct traces *r, struct trace *one, int status)
 {
     one->status = status;
     one->over = true;
     one->end_ns = clock_ns();
     if (one->gone)
-        one->state = RECORD_CANCELLED;
+        one->state = TRACE_CANCELLED;
     else if (one->err_code != 0 || status >= 400)
-        one->state = RECORD_FAILED;
+        one->state = TRACE_FAILED;
     else
-        one->state = RECORD_DONE;
+        one->state = TRACE_DONE;
     r->n_done++;
     make_room(r);
 }
 
-struct record *records_find(const struct records *r, const char *id, uint32_t tenant)
+struct trace *traces_find(const struct traces *r, const char *id, uint32_t tenant)
 {
-    struct record *one = r->newest;
+    struct trace *one = r->newest;
     while (one != NULL && (strcmp(one->id, id) != 0 || one->who.tenant != tenant))
         one = one->next;
     return one;
@@ -108,56 +108,56 @@ static void set_first(int64_t *at_ns)
         *at_ns = clock_ns();
 }
 
-void record_accepted(struct record *one, int64_t n_prompt)
+void trace_accepted(struct trace *one, int64_t n_prompt)
 {
     set_first(&one->accepted_ns);
     one->n_prompt += n_prompt;
 }
 
-void record_started(struct record *one, int64_t n_cached)
+void trace_started(struct trace *one, int64_t n_cached)
 {
     set_first(&one->started_ns);
     one->n_cached += n_cached;
-    if (one->state == RECORD_QUEUED)
-        one->state = RECORD_PREFILL;
+    if (one->state == TRACE_QUEUED)
+        one->state = TRACE_PREFILL;
 }
 
-void record_text(struct record *one, int64_t n_tokens)
+void trace_text(struct trace *one, int64_t n_tokens)
 {
     set_first(&one->first_ns);
     one->last_ns = clock_ns();
     one->n_completion += n_tokens;
-    one->state = RECORD_DECODE;
+    one->state = TRACE_DECODE;
 }
 
-void record_end(struct record *one, const char *reason)
+void trace_end(struct trace *one, const char *reason)
 {
     if (one->finish_reason[0] == '\0')
         snprintf(one->finish_reason, sizeof one->finish_reason, "%s", reason);
 }
 
-void record_times(struct record *one, double queue_ms, double prefill_ms, double decode_ms)
+void trace_times(struct trace *one, double queue_ms, double prefill_ms, double decode_ms)
 {
     one->queue_ms += queue_ms;
     one->prefill_ms += prefill_ms;
     one->decode_ms += decode_ms;
 }
 
-void record_failed(struct record *one, const struct err *err)
+void trace_failed(struct trace *one, const struct err *err)
 {
     one->err_code = err->code;
     snprintf(one->err_text, sizeof one->err_text, "%.*s", (int)sizeof one->err_text - 1, err->text);
 }
 
-void record_restarted(struct record *one)
+void trace_restarted(struct trace *one)
 {
     one->restarts++;
-    one->state = RECORD_QUEUED;
+    one->state = TRACE_QUEUED;
 }
 
 /* ---- showing it ---- */
 
-const char *record_state_word(enum record_state state)
+const char *trace_state_word(enum trace_state state)
 {
     static const char *const words[] = {"queued", "prefill", "decode",
                                         "done",   "failed",  "cancelled"};
@@ -183,13 +183,13 @@ static void write_wall(struct buf *out, int64_t wall_ms)
     buf_printf(out, "\"%s.%03dZ\"", text, (int)(wall_ms % 1000));
 }
 
-static double since(const struct record *one, int64_t at_ns)
+static double since(const struct trace *one, int64_t at_ns)
 {
     return (double)(at_ns - one->received_ns) * 1e-6;
 }
 
 /* Milliseconds after the request was received, or null. */
-static void write_moment(struct buf *out, const struct record *one, const char *key, int64_t at_ns)
+static void write_moment(struct buf *out, const struct trace *one, const char *key, int64_t at_ns)
 {
     if (at_ns == 0)
         buf_printf(out, ",\"%s\":null", key);
@@ -197,7 +197,7 @@ static void write_moment(struct buf *out, const struct record *one, const char *
         buf_printf(out, ",\"%s\":%.3f", key, since(one, at_ns));
 }
 
-static void write_counts(struct buf *out, const struct record *one)
+static void write_counts(struct buf *out, const struct trace *one)
 {
     buf_printf(out,
                "\"prompt_tokens\":%" PRId64 ",\"cached_tokens\":%" PRId64
@@ -205,17 +205,17 @@ static void write_counts(struct buf *out, const struct record *one)
                one->n_prompt, one->n_cached, one->n_completion);
 }
 
-static void write_worker_times(struct buf *out, const struct record *one)
+static void write_worker_times(struct buf *out, const struct trace *one)
 {
     buf_printf(out, ",\"queue_ms\":%.3f,\"prefill_ms\":%.3f,\"decode_ms\":%.3f", one->queue_ms,
                one->prefill_ms, one->decode_ms);
     write_moment(out, one, "ttft_ms", one->first_ns);
 }
 
-void record_write(const struct record *one, int64_t position, struct buf *out)
+void trace_write(const struct trace *one, int64_t position, struct buf *out)
 {
     buf_printf(out, "{\"id\":\"%s\",\"object\":\"request\",\"state\":\"%s\",", one->id,
-               record_state_word(one->state));
+               trace_state_word(one->state));
     write_text(out, "model", one->model);
     buf_add_char(out, ',');
     write_text(out, "key", one->who.name);
@@ -227,7 +227,7 @@ void record_write(const struct record *one, int64_t position, struct buf *out)
     buf_add_z(out, ",\"received_at\":");
     write_wall(out, one->received_wall_ms);
     buf_add_z(out, ",\"queue_position\":");
-    if (one->state != RECORD_QUEUED || position < 0)
+    if (one->state != TRACE_QUEUED || position < 0)
         buf_add_z(out, "null");
     else
         buf_printf(out, "%" PRId64, position);
@@ -261,7 +261,7 @@ void record_write(const struct record *one, int64_t position, struct buf *out)
 }
 
 /* No error's text: it may quote what the client sent. */
-void record_write_line(const struct record *one, struct buf *out)
+void trace_write_line(const struct trace *one, struct buf *out)
 {
     buf_add_z(out, "{\"time\":");
     write_wall(out, one->received_wall_ms);
