@@ -1,4 +1,5 @@
 """Starting and asking a real `hearth serve` from tests."""
+import hashlib
 import http.client
 import json
 import os
@@ -39,7 +40,7 @@ class Server:
         if model is not None:
             args += ["--model", str(model)]
         clean = {k: v for k, v in os.environ.items() if not k.startswith("HEARTH_")}
-        clean |= {"HEARTH_MODELS": str(self.folder / "library"), "HEARTH_CACHE_DIR": str(self.folder / "cache"),
+        clean |= {"HEARTH_KEYS": str(self.folder / "keys.json"), "HEARTH_MODELS": str(self.folder / "library"), "HEARTH_CACHE_DIR": str(self.folder / "cache"),
                   "HEARTH_CONFIG": "/dev/null", "HEARTH_CALIBRATE": "off"} | (env or {})
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(args, stdout=log, stderr=subprocess.STDOUT, env=clean,
@@ -159,6 +160,31 @@ def fake_model(folder, name="fake", **cfg):
     path = pathlib.Path(folder) / f"{name}.gguf"
     path.write_text(json.dumps(cfg))
     return path
+
+
+def library_model(folder, name, **cfg):
+    """Puts a fake model into the library of a server that runs in this folder."""
+    library = pathlib.Path(folder) / "library"
+    blobs = library / "blobs"
+    blobs.mkdir(parents=True, exist_ok=True)
+
+    def blob(content):
+        digest = hashlib.sha256(content).hexdigest()
+        (blobs / f"sha256-{digest}").write_bytes(content)
+        return {"digest": f"sha256:{digest}", "size": len(content)}
+
+    pad = cfg.pop("file_bytes", 0)
+    data = cfg.pop("data", None) or json.dumps({**cfg, "name": name}).encode()
+    layers = [{"mediaType": "application/vnd.ollama.image.model", **blob(data + b" " * pad)}]
+    for kind in ("system", "params"):
+        if kind in cfg:
+            layers.append({"mediaType": f"application/vnd.ollama.image.{kind}", **blob(cfg[kind].encode())})
+    manifest = {"schemaVersion": 2, "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+                "config": {"mediaType": "application/vnd.docker.container.image.v1+json", **blob(b"{}")},
+                "layers": layers}
+    at = library / "manifests" / "registry.ollama.ai" / "library" / name
+    at.mkdir(parents=True, exist_ok=True)
+    (at / "latest").write_text(json.dumps(manifest))
 
 
 def events(sock, until=b"data: [DONE]\n\n"):

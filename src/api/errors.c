@@ -28,6 +28,7 @@ static const struct fault faults[] = {
     {ERR_TIMEOUT, 408, "invalid_request_error", "request_timeout"},
     {ERR_EXISTS, 409, "invalid_request_error", "exists"},
     {ERR_TOO_LARGE, 413, "invalid_request_error", "request_too_large"},
+    {API_ERR_RATE, 429, "rate_limit_error", "rate_limit_exceeded"},
     {ERR_CANCELLED, API_STATUS_CLIENT_LEFT, "invalid_request_error", "cancelled"},
     {ERR_CORRUPT, 500, "server_error", "model_damaged"},
     {ERR_IO, 500, "server_error", "io_error"},
@@ -49,6 +50,11 @@ static const struct fault *fault_of(int err_code)
 int api_status(int err_code)
 {
     return fault_of(err_code)->status;
+}
+
+const char *api_error_word(int err_code)
+{
+    return err_code == API_ERR_RATE ? "rate_limited" : err_word(err_code);
 }
 
 static bool write_openai(const struct err *err, const struct api_counts *counts, struct buf *out)

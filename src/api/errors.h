@@ -18,12 +18,17 @@ enum api_dialect {
 
 #define API_STATUS_CLIENT_LEFT 499 /* nobody is there to read it: for logs and metrics */
 
+/* A key's own limit: 429, where an overloaded server is 503. Only the gateway makes it, so it is
+ * none of base/err.h's codes. */
+#define API_ERR_RATE (-100)
+
 /* What goes beside struct err in an answer. Zero is "not known". */
 struct api_counts {
     int64_t n_prompt, n_ctx; /* with ERR_CONTEXT_LENGTH */
 };
 
-int api_status(int err_code); /* 400..599 */
+int api_status(int err_code);             /* 400..599 */
+const char *api_error_word(int err_code); /* err_word, and "rate_limited" */
 /* Appends the error object; false past out->max. counts may be NULL. */
 bool api_error_write(enum api_dialect dialect, const struct err *err,
                      const struct api_counts *counts, struct buf *out);

@@ -4,6 +4,7 @@
 #include "api/ollama.h"
 
 #include "api/fields.h"
+#include "api/keep_alive.h"
 #include "base/clock.h"
 #include "base/mem.h"
 
@@ -78,6 +79,27 @@ bool ollama_write_tags(const struct ollama_model *model, int n, struct buf *out)
     return !out->overflow;
 }
 
+/* Ollama's members first, then ours. Far away is how its clients read "never". */
+static void write_loaded(const struct ollama_model *m, struct buf *out)
+{
+    buf_add_z(out, ",\"expires_at\":");
+    if (m->expires_ms < 0)
+        buf_add_z(out, "\"9999-12-31T23:59:59Z\"");
+    else
+        write_time(m->expires_ms, out);
+    buf_printf(out, ",\"size_vram\":0,\"context_length\":%" PRId64 ",", m->n_ctx);
+    write_text("state", m->state, out);
+    buf_printf(out,
+               ",\"planned_bytes\":%" PRId64 ",\"resident_bytes\":%" PRId64 ",\"parallel\":%" PRId64
+               ",\"requests\":%" PRId64 ",\"running\":%" PRId64 ",\"waiting\":%" PRId64,
+               m->plan_bytes, m->resident_bytes, m->n_parallel, m->n_requests, m->n_running,
+               m->n_waiting);
+    buf_printf(out,
+               ",\"prefill_tokens_per_second\":%.1f,\"decode_tokens_per_second\":%.1f,"
+               "\"line_position\":%d}",
+               m->prefill_rate, m->decode_rate, m->line_position);
+}
+
 bool ollama_write_ps(const struct ollama_model *model, int n, struct buf *out)
 {
     buf_add_z(out, "{\"models\":[");
@@ -85,73 +107,60 @@ bool ollama_write_ps(const struct ollama_model *model, int n, struct buf *out)
         struct ollama_model m = model[i];
         if (i > 0)
             buf_add_char(out, ',');
-        m.bytes = m.resident_bytes > 0 ? m.resident_bytes : m.bytes;
+        m.bytes = m.plan_bytes > 0 ? m.plan_bytes : m.bytes;
         write_model(&m, out);
-        /* Models stay until their memory is needed: far away is how Ollama's clients read "never".
-         */
-        buf_printf(
-            out,
-            ",\"expires_at\":\"9999-12-31T23:59:59Z\",\"size_vram\":0,\"context_length\":%" PRId64
-            ",",
-            m.n_ctx);
-        write_text("state", m.state, out);
-        buf_printf(out, ",\"requests\":%" PRId64 "}", m.n_requests);
+        write_loaded(&m, out);
     }
     buf_add_z(out, "]}");
     return !out->overflow;
 }
 
-/* ---- unload ---- */
+/* ---- load, unload ---- */
 
-struct unload {
-    struct str model, prompt;
-    bool stream, zero;
+struct load {
+    struct ollama_load load;
+    struct str prompt;
+    bool stream;
 };
 
 static int take_keep_alive(const char *name, const json_t *v, void *into, struct err *err)
 {
-    struct str text = json_str(v);
-    bool zero = json_is_number(v) ? json_number_value(v) == 0.0
-                                  : str_eq_z(text, "0") || str_eq_z(text, "0s");
-    if (!zero)
-        return err_set_param(err, ERR_UNSUPPORTED, name,
-                             "'%s' other than 0 is not supported: models stay loaded until their "
-                             "memory is needed",
-                             name);
-    ((struct unload *)into)->zero = true;
-    return 0;
+    struct ollama_load *l = &((struct load *)into)->load;
+    l->keep_alive_given = true;
+    return keep_alive_json(name, v, &l->keep_alive_ms, err);
 }
 
-int ollama_unload_parse(const json_t *body, struct str *ret_model, struct err *err)
+int ollama_load_parse(const json_t *body, struct ollama_load *ret, struct err *err)
 {
     static const struct api_field table[] = {
-        {"model", API_STR, API_HONOURED, .offset = offsetof(struct unload, model)},
-        {"prompt", API_STR, API_HONOURED, .offset = offsetof(struct unload, prompt)},
-        {"stream", API_BOOL, API_HONOURED, .offset = offsetof(struct unload, stream)},
+        {"model", API_STR, API_HONOURED, .offset = offsetof(struct load, load.model)},
+        {"prompt", API_STR, API_HONOURED, .offset = offsetof(struct load, prompt)},
+        {"stream", API_BOOL, API_HONOURED, .offset = offsetof(struct load, stream)},
         {"keep_alive", API_ANY, API_HONOURED, .take = take_keep_alive},
     };
-    struct unload u = {0};
+    struct load l = {0};
     if (!json_is_object(body))
         return err_set(err, ERR_INVALID, "the body must be a JSON object");
-    int code = api_fields_read(table, ARRAY_LEN(table), body, "", &u, err);
+    int code = api_fields_read(table, ARRAY_LEN(table), body, "", &l, err);
     if (code != 0)
         return code;
-    if (!u.zero || u.prompt.len > 0)
+    if (l.prompt.len > 0)
         return err_set(err, ERR_UNSUPPORTED,
-                       "/api/generate only unloads here ({\"model\": ..., \"keep_alive\": 0}); to "
-                       "generate, use /v1/completions or /v1/chat/completions");
-    if (u.model.len == 0)
+                       "/api/generate only loads and unloads here ({\"model\": ..., "
+                       "\"keep_alive\": 0}); to generate, use /v1/completions or "
+                       "/v1/chat/completions");
+    if (l.load.model.len == 0)
         return err_set_param(err, ERR_INVALID, "model", "'model' is missing");
-    *ret_model = u.model;
+    *ret = l.load;
     return 0;
 }
 
-bool ollama_write_unloaded(struct str model, struct buf *out)
+bool ollama_write_loaded(struct str model, const char *reason, struct buf *out)
 {
     buf_add_z(out, "{\"model\":");
     json_write_string(model, out);
     buf_add_z(out, ",\"created_at\":");
     write_time(clock_wall_ms(), out);
-    buf_add_z(out, ",\"response\":\"\",\"done\":true,\"done_reason\":\"unload\"}");
+    buf_printf(out, ",\"response\":\"\",\"done\":true,\"done_reason\":\"%s\"}", reason);
     return !out->overflow;
 }

@@ -2,8 +2,9 @@
  * openai: requests of /v1/chat/completions and /v1/completions into neutral ones.
  *
  * Source: OpenAI's API reference (chat, legacy completions), plus the sampling parameters that
- * local servers share (top_k, min_p, typical_p, repeat_penalty, repeat_last_n, ignore_eos), which
- * the official clients send through extra_body. The tables in openai_request.c are the contract.
+ * local servers share (top_k, min_p, typical_p, repeat_penalty, repeat_last_n, ignore_eos,
+ * keep_alive), which the official clients send through extra_body. The tables in openai_request.c
+ * are the contract.
  */
 #ifndef HEARTH_API_OPENAI_H
 #define HEARTH_API_OPENAI_H
@@ -29,6 +30,8 @@ struct openai_request {
     /* as given, -1 when not: they only make sense together, once all are read */
     int64_t max_tokens, max_completion_tokens, best_of, n_logprobs;
     bool stream_options_given;
+    bool keep_alive_given;
+    int64_t keep_alive_ms; /* or KEEP_ALIVE_FOREVER */
     json_t *template_vars; /* borrowed; chat_template_kwargs */
     json_t *messages;      /* owned: checked, as templates take them */
 };

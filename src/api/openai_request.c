@@ -3,6 +3,7 @@
  * Pure; knows no sockets and no workers. The ranges are the API reference's.
  */
 #include "api/fields.h"
+#include "api/keep_alive.h"
 #include "api/openai.h"
 #include "base/mem.h"
 #include "base/rng.h"
@@ -84,6 +85,14 @@ static int take_seed(const char *name, const json_t *value, void *into, struct e
     r->gen.sampling.seed = (uint64_t)json_integer_value(value);
     r->seed_given = true;
     return 0;
+}
+
+/* Ollama's, as its clients know it: how long the model stays loaded after this request. */
+static int take_keep_alive(const char *name, const json_t *value, void *into, struct err *err)
+{
+    struct openai_request *r = into;
+    r->keep_alive_given = true;
+    return keep_alive_json(name, value, &r->keep_alive_ms, err);
 }
 
 static int take_stream_options(const char *name, const json_t *value, void *into, struct err *err)
@@ -260,6 +269,7 @@ static int any_object(const char *name, const json_t *v, void *into, struct err 
         {"stop", API_ANY, API_HONOURED, .take = take_stop},                                        \
         {"logit_bias", API_ANY, API_HONOURED, .take = take_bias},                                  \
         {"n", API_INT, API_HONOURED, 1, GEN_N_MAX, AT(gen.n)},                                     \
+        {"keep_alive", API_ANY, API_HONOURED, .take = take_keep_alive},                            \
         {"ignore_eos", API_BOOL, API_HONOURED, AT(gen.ignore_eos)},                                \
     {                                                                                              \
         "user", API_STR, API_NO_EFFECT                                                             \

@@ -12,28 +12,71 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define UNLOAD_MS 30000
 
+/* "5 minutes", "forever"; text is a time as /api/ps writes it: 2026-01-31T12:00:00.000Z. */
+static void until_text(struct str text, char ret[40])
+{
+    char z[32];
+    struct tm tm = {0};
+    snprintf(z, sizeof z, "%.*s", STR_ARG(str_sub(text, 0, 31)));
+    if (sscanf(z, "%4d-%2d-%2dT%2d:%2d:%2d", &tm.tm_year, &tm.tm_mon, &tm.tm_mday, &tm.tm_hour,
+               &tm.tm_min, &tm.tm_sec) != 6 ||
+        tm.tm_year >= 9999) {
+        snprintf(ret, 40, "forever");
+        return;
+    }
+    tm.tm_year -= 1900;
+    tm.tm_mon -= 1;
+    int64_t left_s = (int64_t)timegm(&tm) - clock_wall_ms() / 1000;
+    if (left_s < 120)
+        snprintf(ret, 40, "%lld seconds", (long long)(left_s > 0 ? left_s : 0));
+    else if (left_s < 7200)
+        snprintf(ret, 40, "%lld minutes", (long long)((left_s + 30) / 60));
+    else
+        snprintf(ret, 40, "%lld hours", (long long)((left_s + 1800) / 3600));
+}
+
+static int64_t number(const json_t *m, const char *key)
+{
+    int64_t n = 0;
+    return json_get_i64(m, key, 0, INT64_MAX, &n, NULL) == 0 ? n : 0;
+}
+
+static void print_model(const json_t *m)
+{
+    char planned[24], resident[24], requests[48], rate[48], until[40], state[48];
+    struct str word = json_str(json_object_get(m, "state"));
+    int64_t position = number(m, "line_position");
+    progress_size(number(m, "planned_bytes"), planned);
+    progress_size(number(m, "resident_bytes"), resident);
+    snprintf(requests, sizeof requests, "%lld+%lld", (long long)number(m, "running"),
+             (long long)number(m, "waiting"));
+    snprintf(rate, sizeof rate, "%.1f",
+             json_number_value(json_object_get(m, "decode_tokens_per_second")));
+    until_text(json_str(json_object_get(m, "expires_at")), until);
+    if (position > 0)
+        snprintf(state, sizeof state, "%.*s, no. %lld", STR_ARG(str_sub(word, 0, 15)),
+                 (long long)position);
+    else
+        snprintf(state, sizeof state, "%.*s", STR_ARG(str_sub(word, 0, 31)));
+    printf("%-32.*s  %10s  %10s  %8lld  %8lld  %8s  %8s  %-12s  %s\n",
+           STR_ARG(json_str(json_object_get(m, "name"))), planned, resident,
+           (long long)number(m, "context_length"), (long long)number(m, "parallel"), requests, rate,
+           until, state);
+}
+
+/* REQUESTS: running and waiting; TOKENS/S: of answers, in the last ten seconds. */
 static void print_models(const json_t *top)
 {
-    const json_t *models = json_object_get(top, "models");
     size_t i;
     const json_t *m;
-    printf("%-40s  %10s  %8s  %s\n", "NAME", "MEMORY", "CONTEXT", "STATE");
-    json_array_foreach(models, i, m)
-    {
-        int64_t bytes = 0, ctx = 0;
-        struct str state = json_str(json_object_get(m, "state"));
-        char size[24];
-        if (json_get_i64(m, "size", 0, INT64_MAX, &bytes, NULL) != 0 ||
-            json_get_i64(m, "context_length", 0, INT64_MAX, &ctx, NULL) != 0)
-            continue;
-        progress_size(bytes, size);
-        printf("%-40.*s  %10s  %8lld  %.*s\n", STR_ARG(json_str(json_object_get(m, "name"))), size,
-               (long long)ctx, STR_ARG(state));
-    }
+    printf("%-32s  %10s  %10s  %8s  %8s  %8s  %8s  %-12s  %s\n", "NAME", "PLANNED", "RESIDENT",
+           "CONTEXT", "PARALLEL", "REQUESTS", "TOKENS/S", "KEPT", "STATE");
+    json_array_foreach(json_object_get(top, "models"), i, m) print_model(m);
 }
 
 int cmd_ps(int argc, char **argv)

@@ -1,6 +1,7 @@
 /*
  * cmd_serve: `hearth serve [MODEL]`. Owns the flags; everything else is the gateway's.
  */
+#include "api/keep_alive.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "cli/cli.h"
@@ -24,12 +25,14 @@ static const char details[] =
 static int parse(struct gateway_opts *o, bool *calibrate, int argc, char **argv, struct args *args,
                  int *ret_code)
 {
-    const char *worker_exe = NULL;
+    const char *worker_exe = NULL, *keep_alive = NULL;
     /* clang-format off: rows of a table */
     const struct arg_option option[] = {
         {"host", 0, ARG_STR, "ADDRESS", "address to listen on", &o->host},
         {"port", 'p', ARG_INT, "N", "port to listen on; 0: any free one", &o->port, 0, 65535},
         {"api-key", 0, ARG_STR, "KEY", "key that clients must send as a bearer token", &o->api_key},
+        {"keys", 0, ARG_STR, "FILE", "keys with names; unset: ~/.config/hearth/keys.json",
+         &o->keys_path},
         {"models", 0, ARG_STR, "DIR", "the library", &o->models_dir},
         {"cache-dir", 0, ARG_STR, "DIR", "cache; unset: ~/.cache/hearth", &o->cache_dir},
         {"pack-cache", 0, ARG_BOOL, NULL, "keep packed weights there for the next start",
@@ -51,6 +54,10 @@ static int parse(struct gateway_opts *o, bool *calibrate, int argc, char **argv,
          &o->kv_type},
         {"memory-max", 0, ARG_BYTES, "SIZE", "memory for all models; 0: what the machine has",
          &o->memory_max_bytes, 0, INT64_MAX},
+        {"keep-alive", 0, ARG_STR, "TIME",
+         "a model that is idle for so long is unloaded; unset: never", &keep_alive},
+        {"load-wait", 0, ARG_MS, "TIME", "for memory that busy models hold; then 503",
+         &o->load_wait_ms, 0, INT_MAX},
         {"queue", 0, ARG_INT, "N", "requests that may wait per model; more are refused",
          &o->queue_max, 0, 1000000},
         {"connections", 0, ARG_INT, "N", "connections at once", &o->connections_max, 1, 100000},
@@ -72,6 +79,12 @@ static int parse(struct gateway_opts *o, bool *calibrate, int argc, char **argv,
         {"client-buffer", 0, ARG_BYTES, "SIZE",
          "held for a client that reads slowly; more: dropped", &o->client_buffer_bytes_max, 4096,
          1 << 30},
+        {"request-log", 0, ARG_STR, "FILE", "one line of JSON per finished request",
+         &o->request_log},
+        {"request-log-max", 0, ARG_BYTES, "SIZE", "of that file; three older ones are kept",
+         &o->request_log_bytes_max, 65536, INT64_MAX},
+        {"keep-prompts", 0, ARG_BOOL, NULL,
+         "hold recent prompts in memory, for /v1/requests/ID?prompt=1", &o->keep_prompts},
         {"worker-exe", 0, ARG_STR, "FILE", "program started as the worker (for tests)",
          &worker_exe},
         {"quiet", 'q', ARG_BOOL, NULL, "print no banner", &o->quiet},
@@ -86,6 +99,15 @@ static int parse(struct gateway_opts *o, bool *calibrate, int argc, char **argv,
                                    .n_word_max = 1};
     if (!args_take(&spec, argc, argv, args, ret_code))
         return 0;
+    if (keep_alive != NULL && !keep_alive_text(str_z(keep_alive), &o->keep_alive_ms)) {
+        fprintf(stderr,
+                "hearth: --keep-alive '%s' is no time: it is 5m, 1h30m, 300 (seconds), 0 or "
+                "-1 (for ever)\n",
+                keep_alive);
+        args_release(args);
+        *ret_code = CLI_USAGE;
+        return 0;
+    }
     if (args->n_word > 0)
         o->model = args->word[0];
     if (worker_exe != NULL)

@@ -26,6 +26,7 @@ static const struct command commands[] = {
     {"show", "show what is inside a model", cmd_show},
     {"cp", "give a model a second name", cmd_cp},
     {"cache", "show or empty the cache of packed weights", cmd_cache},
+    {"key", "make, list and revoke API keys", cmd_key},
     {"rm", "remove models from the library", cmd_rm},
     {"render", "render a chat template", cmd_render},
     {"tokenize", "turn text into token ids", cmd_tokenize},

@@ -61,25 +61,7 @@ int access_check_origin(const char *origin, const char *host, struct err *err)
     return err_set(err, ERR_DENIED, "pages of the origin '%.100s' may not use this server", origin);
 }
 
-/* Its time does not depend on where the two differ. */
-static bool same_secret(struct str given, struct str key)
+int access_identify(struct server *s, const struct exchange *x, struct caller *ret, struct err *err)
 {
-    unsigned char diff = given.len != key.len;
-    for (size_t i = 0; i < given.len; i++)
-        diff |= (unsigned char)(given.ptr[i] ^ key.ptr[key.len == 0 ? 0 : i % key.len]);
-    return diff == 0;
-}
-
-int access_check_key(const struct server *s, const char *authorization, struct err *err)
-{
-    struct str given = str_z(authorization);
-    struct str scheme = str_sub(given, 0, 7);
-    if (s->opts.api_key == NULL)
-        return 0;
-    if (!str_eq_nocase(scheme, STR("Bearer ")))
-        return err_set(err, ERR_AUTH,
-                       "an API key is needed: send it as 'Authorization: Bearer KEY'");
-    if (!same_secret(str_trim(str_from(given, 7)), str_z(s->opts.api_key)))
-        return err_set(err, ERR_AUTH, "the API key is not the one this server was started with");
-    return 0;
+    return callers_identify(&s->callers, exchange_header(x, "Authorization"), ret, err);
 }

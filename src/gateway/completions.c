@@ -26,7 +26,12 @@
 struct call {
     struct server *server;
     struct exchange *x;
-    const struct slot *slot; /* stays while jobs of it run */
+    const struct slot *slot;             /* stays while jobs of it run */
+    const struct caller *caller;         /* the exchange's: both go when it is over */
+    struct trace *trace;                 /* likewise */
+    struct model_metrics *model_metrics; /* NULL until the model was found */
+    size_t body_bytes;
+    bool counted; /* callers_begin said yes */
     json_t *body;
     struct openai_request request;
     struct openai_answer answer;
@@ -46,9 +51,28 @@ static void on_handle_closed(uv_handle_t *handle)
     free(handle);
 }
 
+/* What it took is known now, in whichever way it ended. */
+static void count_call(struct call *c, bool client_left)
+{
+    const struct trace *r = c->trace;
+    struct model_metrics *m = c->model_metrics;
+    c->trace->gone = client_left;
+    if (c->counted)
+        callers_end(&c->server->callers, c->caller, r->n_prompt, r->n_cached, r->n_completion);
+    if (m == NULL)
+        return;
+    m->outcome[client_left        ? OUTCOME_CANCELLED
+               : r->err_code != 0 ? OUTCOME_FAILED
+                                  : OUTCOME_DONE]++;
+    m->prompt_tokens += (uint64_t)r->n_prompt;
+    m->cached_tokens += (uint64_t)r->n_cached;
+    m->completion_tokens += (uint64_t)r->n_completion;
+}
+
 /* Frees the call; jobs that still run are cancelled. The exchange is not touched. */
 static void call_free(struct call *c, bool client_left)
 {
+    count_call(c, client_left);
     for (int i = 0; c->job != NULL && i < c->request.n_prompt; i++)
         if (c->job[i] != NULL)
             job_cancel(c->job[i], client_left);
@@ -87,6 +111,7 @@ static bool flush(struct call *c)
 
 static void fail(struct call *c, const struct err *err, const struct api_counts *counts)
 {
+    trace_failed(c->trace, err);
     if (c->begun) {
         (void)!openai_answer_fail(err, &c->sse); /* sse was flushed: there is room */
         if (!flush(c))
@@ -170,10 +195,9 @@ static void begin_stream(struct call *c)
 
 static void finish(struct call *c)
 {
-    struct metrics *m = &c->server->metrics;
-    m->prompt_tokens += (uint64_t)c->answer.n_prompt;
-    m->cached_tokens += (uint64_t)c->answer.n_cached;
-    m->completion_tokens += (uint64_t)c->answer.n_completion;
+    c->trace->n_prompt = c->answer.n_prompt; /* the worker's own counts at the end */
+    c->trace->n_cached = c->answer.n_cached;
+    c->trace->n_completion = c->answer.n_completion;
     if (c->request.stream) {
         if (!openai_answer_finish(&c->answer, &c->sse)) {
             fail_full(c);
@@ -199,7 +223,8 @@ static void finish(struct call *c)
 
 static void count_text(struct call *c, int i_prompt, const struct gen_delta *d)
 {
-    struct metrics *m = &c->server->metrics;
+    struct model_metrics *m = c->model_metrics;
+    trace_text(c->trace, (int64_t)d->n_tokens);
     if (d->index < 0 || d->index >= c->answer.n_per_prompt || d->text_len == 0)
         return;
     int64_t *last_ns = &c->last_ns[i_prompt * c->answer.n_per_prompt + (int)d->index];
@@ -247,22 +272,29 @@ static void on_news(void *ctx, int tag, const struct job_news *news)
     bool ok = true;
     switch (news->event) {
     case JOB_ACCEPTED:
+        trace_accepted(c->trace, news->n_prompt);
         on_accepted(c);
         return;
     case JOB_STARTED:
-        histogram_add(&c->server->metrics.queue, (double)(clock_ns() - c->submit_ns) * 1e-9);
+        trace_started(c->trace, news->n_cached);
+        histogram_add(&c->model_metrics->queue, (double)(clock_ns() - c->submit_ns) * 1e-9);
+        return;
+    case JOB_RESUMED:
+        trace_restarted(c->trace);
         return;
     case JOB_DELTA:
         count_text(c, tag, news->delta);
         ok = openai_answer_delta(&c->answer, tag, news->delta, &c->sse);
         break;
     case JOB_END:
+        trace_end(c->trace, reason[news->end->reason]);
         ok = openai_answer_end(&c->answer, tag, news->end->index, reason[news->end->reason],
                                &c->sse);
         break;
     case JOB_DONE:
         c->job[tag] = NULL;
         openai_answer_done(&c->answer, news->done);
+        trace_times(c->trace, news->done->queue_ms, news->done->prefill_ms, news->done->decode_ms);
         if (++c->n_done == c->request.n_prompt) {
             finish(c);
             return;
@@ -271,6 +303,8 @@ static void on_news(void *ctx, int tag, const struct job_news *news)
     case JOB_ERROR:
         on_job_error(c, tag, news->error);
         return;
+    case JOB_TEXT:
+        return; /* the answer to what was not asked */
     }
     if (!ok)
         fail_full(c);
@@ -348,6 +382,10 @@ static int submit(struct call *c, struct slot *slot, struct err *err)
         json_t *frame = openai_request_frame(&c->request, i, id);
         if (frame == NULL)
             return err_set(err, ERR_NOMEM, "out of memory for the request");
+        if (i == 0)
+            c->trace->job_id = id;
+        if (i == 0)
+            traces_keep_prompt(&c->server->traces, c->trace, frame, c->body_bytes);
         c->job[i] = slot_submit(slot, id, frame, c->request.gen.n, i, on_news, c);
     }
     /* The frames have it all; what the client sent is not held while it waits. */
@@ -357,21 +395,52 @@ static int submit(struct call *c, struct slot *slot, struct err *err)
     return 0;
 }
 
-/* Who goes first; the header stands for the key's or the endpoint's own word. */
+/* Who goes first, and for whom: the key's own class, or the lower one that the header asks for. */
 static int read_priority(struct call *c, struct err *err)
 {
     const char *word = exchange_header(c->x, "X-Hearth-Priority");
-    if (word == NULL || gen_priority_of_word(str_trim(str_z(word)), &c->request.gen.priority))
-        return 0;
-    return err_set_param(err, ERR_INVALID, "X-Hearth-Priority",
-                         "the header X-Hearth-Priority is '%.64s'; it takes interactive, agent, "
-                         "background or batch",
-                         word);
+    struct gen_request *gen = &c->request.gen;
+    int64_t asked = c->caller->priority;
+    if (word != NULL && !gen_priority_of_word(str_trim(str_z(word)), &asked))
+        return err_set_param(err, ERR_INVALID, "X-Hearth-Priority",
+                             "the header X-Hearth-Priority is '%.64s'; it takes interactive, "
+                             "agent, background or batch",
+                             word);
+    gen->tenant = c->caller->tenant;
+    gen->salt = c->caller->salt;
+    gen->priority = asked > c->caller->priority ? asked : c->caller->priority;
+    return 0;
+}
+
+/* The key's own limits: 429, where the server's are 503. */
+static int check_limits(struct call *c, struct err *err)
+{
+    int retry_s = 1;
+    char text[16];
+    int code = callers_begin(&c->server->callers, c->caller, &retry_s, err);
+    c->counted = code == 0;
+    if (code != 0) {
+        snprintf(text, sizeof text, "%d", retry_s);
+        exchange_add_header(c->x, "Retry-After", text);
+    }
+    return code;
+}
+
+static int find_slot(struct call *c, struct slot **ret, struct err *err)
+{
+    int code = models_find(&c->server->models, c->model, false, ret, err);
+    if (code != 0)
+        return code;
+    snprintf(c->trace->model, sizeof c->trace->model, "%s", (*ret)->name);
+    c->model_metrics = metrics_model(&c->server->metrics, (*ret)->name);
+    models_keep(&c->server->models, *ret, c->request.keep_alive_given, c->request.keep_alive_ms);
+    return 0;
 }
 
 static int start(struct call *c, enum openai_kind kind, struct err *err)
 {
     struct slot *slot;
+    c->body_bytes = exchange_body(c->x).len;
     c->body = json_parse(exchange_body(c->x), JSON_DEPTH_MAX, err);
     exchange_drop_body(c->x);
     if (c->body == NULL)
@@ -387,7 +456,9 @@ static int start(struct call *c, enum openai_kind kind, struct err *err)
     if (name.len >= sizeof c->model || memchr(name.ptr, '\0', name.len) != NULL)
         return err_set_param(err, ERR_NOT_FOUND, "model", "there is no model of such a name");
     memcpy(c->model, name.ptr, name.len);
-    code = models_find(&c->server->models, c->model, false, &slot, err);
+    code = check_limits(c, err);
+    if (code == 0)
+        code = find_slot(c, &slot, err);
     if (code == 0)
         code = check_room(c, slot, err);
     if (code == 0)
@@ -409,6 +480,8 @@ static void serve(struct server *s, struct exchange *x, enum openai_kind kind)
     struct call *c = mem_zero(1, sizeof *c);
     c->server = s;
     c->x = x;
+    c->caller = &routes_visit(x)->caller;
+    c->trace = routes_visit(x)->trace;
     buf_init(&c->sse, 64u << 20);
     exchange_on_gone(x, on_gone, c);
     if (start(c, kind, &err) != 0)

@@ -29,6 +29,8 @@ void gateway_opts_init(struct gateway_opts *o)
         .port = 11434,
         .pack_cache = true,
         .parallel = 8,
+        .keep_alive_ms = -1,
+        .load_wait_ms = 120000,
         .queue_max = 256,
         .connections_max = 1024,
         .header_timeout_ms = 10000,
@@ -39,6 +41,7 @@ void gateway_opts_init(struct gateway_opts *o)
         .stall_timeout_ms = 120000,
         .body_bytes_max = (int64_t)16 << 20,
         .client_buffer_bytes_max = (int64_t)1 << 20,
+        .request_log_bytes_max = (int64_t)64 << 20,
     };
 }
 
@@ -156,13 +159,14 @@ static void on_tick(uv_timer_t *t)
 
 /* ---- the start ---- */
 
-static int check_opts(const struct gateway_opts *o, bool loopback, struct err *err)
+static int check_opts(const struct server *s, struct err *err)
 {
-    if (!loopback && (o->api_key == NULL || o->api_key[0] == '\0'))
+    if (!s->loopback && !callers_any(&s->callers))
         return err_set(err, ERR_DENIED,
-                       "%s can be reached from other machines, so an API key is needed: set "
-                       "--api-key (or HEARTH_API_KEY), or listen on 127.0.0.1",
-                       o->host);
+                       "%s can be reached from other machines, so an API key is needed: make one "
+                       "with 'hearth key create NAME', or set --api-key (or HEARTH_API_KEY), or "
+                       "listen on 127.0.0.1",
+                       s->opts.host);
     return 0;
 }
 
@@ -185,7 +189,7 @@ static int open_http(struct server *s, struct err *err)
     int code = listen_open(o->host, o->port, &fd, &s->port, &s->loopback, err);
     if (code != 0)
         return code;
-    code = check_opts(o, s->loopback, err);
+    code = check_opts(s, err);
     if (code != 0) {
         close(fd);
         return code;
@@ -237,6 +241,12 @@ static int start(struct server *s, struct err *err)
     metrics_init(&s->metrics);
     int code = models_init(&s->models, &s->loop, &s->opts, &s->metrics, err);
     if (code == 0)
+        code = callers_init(&s->callers, s->opts.keys_path, s->opts.api_key, err);
+    s->traces.keep_prompts = s->opts.keep_prompts;
+    if (code == 0 && s->opts.request_log != NULL)
+        code = request_log_new(&s->loop, s->opts.request_log, s->opts.request_log_bytes_max,
+                               &s->request_log, err);
+    if (code == 0)
         code = open_http(s, err);
     if (code == 0)
         code = load_startup(s, err);
@@ -261,6 +271,9 @@ int gateway_run(const struct gateway_opts *opts, struct err *err)
     uv_run(&s->loop, UV_RUN_DEFAULT);
     uv_loop_close(&s->loop);
     models_release(&s->models);
+    request_log_free(s->request_log);
+    traces_release(&s->traces);
+    callers_release(&s->callers);
     int code = s->fatal.code;
     if (code != 0 && err != NULL)
         *err = s->fatal;

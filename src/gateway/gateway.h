@@ -27,6 +27,8 @@ struct gateway_opts {
     int activations;          /* enum activations, model/model.h */
     int kv_type;              /* enum kv_type, kernels/attend.h */
     int64_t memory_max_bytes; /* 0 = what the machine has */
+    int64_t keep_alive_ms;    /* after a model's last request; -1: until its memory is needed */
+    int load_wait_ms;         /* for memory that busy models hold; then the load is refused */
     int queue_max;            /* choices waiting per model; more get 503 with Retry-After */
     int connections_max;
     int header_timeout_ms, body_timeout_ms; /* for the whole head, the whole body */
@@ -36,7 +38,11 @@ struct gateway_opts {
     int stall_timeout_ms;                   /* of a worker without progress; 0: for ever */
     int64_t body_bytes_max;
     int64_t client_buffer_bytes_max; /* of a stream that is not read; beyond it: dropped */
-    const char *api_key;             /* NULL = none; needed when host is not loopback */
+    const char *api_key;             /* NULL = none; a key is needed when host is not loopback */
+    const char *keys_path;           /* of the file of keys; NULL: the user's own */
+    const char *request_log;         /* a file; NULL: none */
+    int64_t request_log_bytes_max;   /* of each of its files */
+    bool keep_prompts;               /* for /v1/requests/{id}?prompt=1 */
     bool quiet;                      /* no banner */
 };
 

@@ -68,6 +68,7 @@ const struct http_counts *http_counts(const struct http *h);
 enum http_method exchange_method(const struct exchange *x);
 const char *exchange_path(const struct exchange *x); /* decoded, without the query */
 const char *exchange_header(const struct exchange *x, const char *name); /* NULL when absent */
+const char *exchange_query(const struct exchange *x, const char *name);  /* likewise; decoded */
 struct str exchange_body(const struct exchange *x); /* until the answer, or exchange_drop_body */
 void exchange_drop_body(struct exchange *x);
 const char *exchange_id(const struct exchange *x); /* x-request-id: "req_..." */

@@ -8,9 +8,12 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
+#include <dirent.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #define BODY_MAX (16u << 20)
 
@@ -119,9 +122,17 @@ static void describe(struct ollama_model *m, const struct slot *slot)
     m->file_type = slot->ready.file_type;
     m->n_params = slot->ready.n_params;
     m->n_ctx = slot->ready.n_ctx;
-    m->resident_bytes = slot_plan_bytes(slot);
+    m->plan_bytes = slot_plan_bytes(slot);
+    m->resident_bytes = models_resident_bytes(slot);
+    m->n_parallel = slot->ready.n_seq_max;
     m->state = slot_state_word(slot);
     m->n_requests = slot->n_jobs;
+    m->n_running = slot->stats.running < slot->n_jobs ? slot->stats.running : slot->n_jobs;
+    m->n_waiting = slot->n_jobs - m->n_running;
+    m->prefill_rate = rate_now(&slot->prompt_rate, clock_ms());
+    m->decode_rate = rate_now(&slot->output_rate, clock_ms());
+    m->expires_ms = models_expires_ms(slot);
+    m->line_position = models_line_position(slot->models, slot);
 }
 
 void inventory_tags(struct server *s, struct exchange *x)
@@ -167,22 +178,52 @@ void inventory_ps(struct server *s, struct exchange *x)
     reply_json(x, 200, &out);
 }
 
-void inventory_unload(struct server *s, struct exchange *x)
+static void reply_loaded(struct exchange *x, struct str model, const char *reason)
+{
+    struct buf out;
+    buf_init(&out, BODY_MAX);
+    ollama_write_loaded(model, reason, &out);
+    reply_json(x, 200, &out);
+}
+
+static void on_loaded(struct server *s, struct exchange *x, void *ctx, struct str text,
+                      const struct err *err)
+{
+    (void)s, (void)text;
+    if (err->code == 0)
+        reply_loaded(x, str_z(ctx), "load");
+    else
+        reply_error(x, err, NULL);
+}
+
+/* Answered when the model is there: the worker is asked for the tokens of no text. */
+static int load(struct server *s, struct exchange *x, const struct ollama_load *l, struct err *err)
+{
+    struct slot *slot;
+    int code = models_find(&s->models, l->model.ptr, false, &slot, err);
+    if (code != 0)
+        return code;
+    models_keep(&s->models, slot, l->keep_alive_given, l->keep_alive_ms);
+    ask_worker(s, x, slot, json_pack("{s:s, s:s}", "t", "tokenize", "text", ""), on_loaded,
+               str_dup(l->model), free);
+    return 0;
+}
+
+void inventory_load(struct server *s, struct exchange *x)
 {
     struct err err = {0};
-    struct str name;
-    struct buf out;
+    struct ollama_load l;
     json_t *body = json_parse(exchange_body(x), JSON_DEPTH_MAX, &err);
-    int code = body == NULL ? err.code : ollama_unload_parse(body, &name, &err);
-    if (code == 0)
-        code = models_unload(&s->models, name.ptr, &err);
-    if (code == 0) {
-        buf_init(&out, BODY_MAX);
-        ollama_write_unloaded(name, &out);
-        reply_json(x, 200, &out);
-    } else {
+    int code = body == NULL ? err.code : ollama_load_parse(body, &l, &err);
+    bool unload = code == 0 && l.keep_alive_given && l.keep_alive_ms == 0;
+    if (unload)
+        code = models_unload(&s->models, l.model.ptr, &err);
+    else if (code == 0)
+        code = load(s, x, &l, &err);
+    if (code != 0)
         reply_error(x, &err, NULL);
-    }
+    else if (unload)
+        reply_loaded(x, l.model, "unload");
     json_decref(body);
 }
 
@@ -222,7 +263,7 @@ void inventory_health(struct server *s, struct exchange *x)
     buf_init(&out, BODY_MAX);
     buf_printf(&out, "{\"status\":\"%s\"", word);
     /* To whom has no key, no names and no reasons. */
-    if (access_check_key(s, exchange_header(x, "Authorization"), NULL) == 0) {
+    if (access_identify(s, x, NULL, NULL) == 0) {
         buf_printf(&out, ",\"version\":\"%s\",\"uptime_s\":%.1f,\"models\":[", HEARTH_VERSION,
                    (double)(clock_ms() - s->start_ms) / 1000);
         for (const struct slot *slot = s->models.slots; slot != NULL; slot = slot->next) {
@@ -241,6 +282,32 @@ static void write_number(struct buf *out, const char *name, const char *type, do
 {
     metrics_head(out, name, type, help);
     buf_printf(out, "%s %.15g\n", name, value);
+}
+
+/* Of this process; names as Prometheus's own client libraries have them. */
+static void write_process(struct buf *out)
+{
+    struct rlimit limit = {0};
+    struct rusage use = {0};
+    int64_t n_fds = 0;
+    DIR *dir = opendir("/proc/self/fd");
+    while (dir != NULL && readdir(dir) != NULL)
+        n_fds++;
+    if (dir != NULL)
+        closedir(dir);
+    getrlimit(RLIMIT_NOFILE, &limit);
+    getrusage(RUSAGE_SELF, &use);
+    write_number(out, "process_resident_memory_bytes", "gauge",
+                 (double)models_process_bytes((int)getpid()),
+                 "Resident memory of the gateway; workers have their own.");
+    write_number(out, "process_open_fds", "gauge", n_fds > 3 ? (double)(n_fds - 3) : 0,
+                 "Open descriptors of the gateway."); /* without ".", ".." and the folder's own */
+    write_number(out, "process_max_fds", "gauge", (double)limit.rlim_cur,
+                 "Descriptors that the gateway may open.");
+    write_number(out, "process_cpu_seconds_total", "counter",
+                 (double)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) +
+                     (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec) * 1e-6,
+                 "Processor time of the gateway.");
 }
 
 void inventory_metrics(struct server *s, struct exchange *x)
@@ -267,8 +334,15 @@ void inventory_metrics(struct server *s, struct exchange *x)
                  "Requests whose head took too long.");
     write_number(&out, "hearth_http_body_timeouts_total", "counter", (double)h->deadline_body,
                  "Requests whose body took too long.");
+    write_number(&out, "hearth_request_log_dropped_total", "counter",
+                 (double)request_log_dropped(s->request_log),
+                 "Lines that the request log could not take.");
+    write_number(&out, "hearth_memory_budget_bytes", "gauge",
+                 (double)models_budget_bytes(&s->models), "What all models together may use.");
+    write_process(&out);
     metrics_write(&s->metrics, &out);
     models_write_metrics(&s->models, &out);
+    callers_write_metrics(&s->callers, &out);
     exchange_reply(x, 200, "text/plain; version=0.0.4; charset=utf-8", buf_str(&out));
     buf_release(&out);
 }

@@ -6,6 +6,8 @@
 #include "base/mem.h"
 
 #include <inttypes.h>
+#include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 static const double long_bounds[] = {0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1,
@@ -23,10 +25,25 @@ void metrics_init(struct metrics *m)
 {
     *m = (struct metrics){0};
     histogram_init(&m->duration, long_bounds, ARRAY_LEN(long_bounds));
-    histogram_init(&m->ttft, long_bounds, ARRAY_LEN(long_bounds));
-    histogram_init(&m->queue, long_bounds, ARRAY_LEN(long_bounds));
-    histogram_init(&m->itl, short_bounds, ARRAY_LEN(short_bounds));
     histogram_init(&m->cancel, short_bounds, ARRAY_LEN(short_bounds));
+}
+
+static void model_init(struct model_metrics *one, const char *name)
+{
+    snprintf(one->name, sizeof one->name, "%s", name);
+    histogram_init(&one->ttft, long_bounds, ARRAY_LEN(long_bounds));
+    histogram_init(&one->queue, long_bounds, ARRAY_LEN(long_bounds));
+    histogram_init(&one->itl, short_bounds, ARRAY_LEN(short_bounds));
+}
+
+struct model_metrics *metrics_model(struct metrics *m, const char *name)
+{
+    int i = 0;
+    while (i < m->n_model && strcmp(m->model[i].name, name) != 0)
+        i++;
+    if (i == m->n_model && m->n_model <= METRICS_MODELS_MAX)
+        model_init(&m->model[m->n_model++], i == METRICS_MODELS_MAX ? "+other" : name);
+    return &m->model[i < m->n_model ? i : METRICS_MODELS_MAX];
 }
 
 void histogram_add(struct histogram *h, double seconds)
@@ -79,17 +96,107 @@ static void write_counter(struct buf *out, const char *name, uint64_t value, con
     buf_printf(out, "%s %" PRIu64 "\n", name, value);
 }
 
+/* model: a label's value, or NULL for a series without labels. The head is written before. */
 static void write_histogram(struct buf *out, const char *name, const struct histogram *h,
-                            const char *help)
+                            const char *model)
 {
     uint64_t below = 0;
-    metrics_head(out, name, "histogram", help);
-    for (int i = 0; i < h->n_bound; i++) {
-        below += h->bucket[i];
-        buf_printf(out, "%s_bucket{le=\"%g\"} %" PRIu64 "\n", name, h->bound[i], below);
+    struct buf label;
+    buf_init(&label, 4096);
+    if (model != NULL) {
+        buf_add_z(&label, "model=\"");
+        metrics_label(&label, model);
+        buf_add_char(&label, '"');
     }
-    buf_printf(out, "%s_bucket{le=\"+Inf\"} %" PRIu64 "\n%s_sum %.9g\n%s_count %" PRIu64 "\n", name,
-               h->count, name, h->sum, name, h->count);
+    struct str l = label.len == 0 ? STR("") : buf_str(&label);
+    const char *comma = l.len == 0 ? "" : ",";
+    for (int i = 0; i <= h->n_bound; i++) {
+        below += h->bucket[i];
+        buf_printf(out, "%s_bucket{%.*s%sle=\"", name, STR_ARG(l), comma);
+        if (i < h->n_bound)
+            buf_printf(out, "%g\"} %" PRIu64 "\n", h->bound[i], below);
+        else
+            buf_printf(out, "+Inf\"} %" PRIu64 "\n", h->count);
+    }
+    const char *open = l.len == 0 ? "" : "{", *close = l.len == 0 ? "" : "}";
+    buf_printf(out, "%s_sum%s%.*s%s %.9g\n", name, open, STR_ARG(l), close, h->sum);
+    buf_printf(out, "%s_count%s%.*s%s %" PRIu64 "\n", name, open, STR_ARG(l), close, h->count);
+    buf_release(&label);
+}
+
+/* ---- per model ---- */
+
+struct model_series {
+    const char *name, *help;
+    size_t offset; /* of a uint64_t */
+};
+
+#define AT(member) offsetof(struct model_metrics, member)
+
+/* clang-format off: rows of a table */
+static const struct model_series model_counters[] = {
+    {"hearth_prompt_tokens_total", "Prompt tokens of generations that are over.",
+     AT(prompt_tokens)},
+    {"hearth_cached_tokens_total", "Prompt tokens that were already computed.", AT(cached_tokens)},
+    {"hearth_completion_tokens_total", "Tokens of answers that are over.", AT(completion_tokens)},
+    {"hearth_model_loads_total", "Times that the model became ready.", AT(loads)},
+    {"hearth_model_evictions_total", "Times that the model was unloaded to make room.",
+     AT(evictions)},
+};
+static const struct model_series model_histograms[] = {
+    {"hearth_time_to_first_token_seconds", "From a request's arrival to the first piece of text.",
+     AT(ttft)},
+    {"hearth_inter_token_seconds", "Between two pieces of one choice's text.", AT(itl)},
+    {"hearth_queue_seconds", "From a request's arrival to the start of its prompt.", AT(queue)},
+};
+/* clang-format on */
+
+static void write_model_name(struct buf *out, const char *series, const char *model)
+{
+    buf_printf(out, "%s{model=\"", series);
+    metrics_label(out, model);
+    buf_add_char(out, '"');
+}
+
+static void write_outcomes(const struct metrics *m, struct buf *out)
+{
+    static const char *const word[OUTCOME_N] = {"done", "failed", "cancelled"};
+    metrics_head(out, "hearth_generations_total", "counter",
+                 "Generations that are over, by how they ended.");
+    for (int i = 0; i < m->n_model; i++)
+        for (int o = 0; o < OUTCOME_N; o++) {
+            write_model_name(out, "hearth_generations_total", m->model[i].name);
+            buf_printf(out, ",outcome=\"%s\"} %" PRIu64 "\n", word[o], m->model[i].outcome[o]);
+        }
+}
+
+static void write_models(const struct metrics *m, struct buf *out)
+{
+    write_outcomes(m, out);
+    for (size_t i = 0; i < ARRAY_LEN(model_counters); i++) {
+        const struct model_series *x = &model_counters[i];
+        metrics_head(out, x->name, "counter", x->help);
+        for (int j = 0; j < m->n_model; j++) {
+            write_model_name(out, x->name, m->model[j].name);
+            buf_printf(out, "} %" PRIu64 "\n",
+                       *(const uint64_t *)((const char *)&m->model[j] + x->offset));
+        }
+    }
+    metrics_head(out, "hearth_model_load_seconds_total", "counter",
+                 "Time from a worker's start until it was ready, of all loads.");
+    for (int j = 0; j < m->n_model; j++) {
+        write_model_name(out, "hearth_model_load_seconds_total", m->model[j].name);
+        buf_printf(out, "} %.9g\n", m->model[j].load_s);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(model_histograms); i++) {
+        const struct model_series *x = &model_histograms[i];
+        metrics_head(out, x->name, "histogram", x->help);
+        for (int j = 0; j < m->n_model; j++)
+            write_histogram(
+                out, x->name,
+                (const struct histogram *)(const void *)((const char *)&m->model[j] + x->offset),
+                m->model[j].name);
+    }
 }
 
 static void write_requests(const struct metrics *m, struct buf *out)
@@ -122,12 +229,6 @@ void metrics_write(const struct metrics *m, struct buf *out)
                   "Generations that ended with an error.");
     write_counter(out, "hearth_requests_refused_total", m->refused_full,
                   "Generations refused because the queue was full.");
-    write_counter(out, "hearth_prompt_tokens_total", m->prompt_tokens,
-                  "Prompt tokens of finished generations.");
-    write_counter(out, "hearth_cached_tokens_total", m->cached_tokens,
-                  "Prompt tokens that were already computed.");
-    write_counter(out, "hearth_completion_tokens_total", m->completion_tokens,
-                  "Tokens of finished generations' answers.");
     write_counter(out, "hearth_worker_starts_total", m->worker_starts, "Worker processes started.");
     write_counter(out, "hearth_worker_restarts_total", m->worker_restarts,
                   "Worker processes started again after a death.");
@@ -137,16 +238,11 @@ void metrics_write(const struct metrics *m, struct buf *out)
                   "Worker processes killed because they made no progress.");
     write_counter(out, "hearth_requests_resumed_total", m->resumed,
                   "Generations that went on in another worker process after a death.");
-    write_counter(out, "hearth_model_evictions_total", m->evictions,
-                  "Idle models unloaded to make room.");
-    write_histogram(out, "hearth_request_duration_seconds", &m->duration,
-                    "From a request's first byte to its answer's end.");
-    write_histogram(out, "hearth_time_to_first_token_seconds", &m->ttft,
-                    "From a request's arrival to the first piece of text.");
-    write_histogram(out, "hearth_inter_token_seconds", &m->itl,
-                    "Between two pieces of one choice's text.");
-    write_histogram(out, "hearth_queue_seconds", &m->queue,
-                    "From a request's arrival to the start of its prompt.");
-    write_histogram(out, "hearth_cancel_seconds", &m->cancel,
-                    "From a client's leaving until the worker confirmed that its work stopped.");
+    metrics_head(out, "hearth_request_duration_seconds", "histogram",
+                 "From a request's first byte to its answer's end.");
+    write_histogram(out, "hearth_request_duration_seconds", &m->duration, NULL);
+    metrics_head(out, "hearth_cancel_seconds", "histogram",
+                 "From a client's leaving until the worker confirmed that its work stopped.");
+    write_histogram(out, "hearth_cancel_seconds", &m->cancel, NULL);
+    write_models(m, out);
 }

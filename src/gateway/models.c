@@ -10,8 +10,11 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "gateway/process.h"
+#include "gateway/room.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -23,6 +26,8 @@ int models_init(struct models *m, uv_loop_t *loop, const struct gateway_opts *op
 {
     struct err why = {0};
     *m = (struct models){.loop = loop, .opts = opts, .metrics = metrics};
+    uv_timer_init(loop, &m->expiry);
+    m->expiry.data = m;
     if (opts->pack_cache && pack_cache_open(opts->cache_dir, opts->pack_cache_bytes_max,
                                             opts->pack_layout, &m->pack_cache, &why) != 0)
         log_warn("packed weights are not kept: %s", why.text);
@@ -55,9 +60,13 @@ void models_release(struct models *m)
 {
     store_close(m->store);
     pack_cache_close(m->pack_cache);
+    for (int i = 0; i < MODELS_KNOWN_MAX; i++)
+        free(m->known[i].digest_or_name);
     m->store = NULL;
     m->pack_cache = NULL;
 }
+
+static void line_leave(struct models *m, struct slot *s);
 
 void models_forget(struct models *m, struct slot *s)
 {
@@ -65,6 +74,7 @@ void models_forget(struct models *m, struct slot *s)
     while (*at != s)
         at = &(*at)->next;
     *at = s->next;
+    line_leave(m, s);
     log_info("model %s is unloaded", s->name);
     slot_free(s);
     done_if_empty(m);
@@ -73,6 +83,14 @@ void models_forget(struct models *m, struct slot *s)
 uint64_t models_next_id(struct models *m)
 {
     return ++m->last_id;
+}
+
+int64_t models_position(const struct models *m, uint64_t job_id)
+{
+    int64_t position = -1;
+    for (const struct slot *s = m->slots; s != NULL && position < 0; s = s->next)
+        position = slot_position(s, job_id);
+    return position;
 }
 
 /* ---- memory ---- */
@@ -89,7 +107,7 @@ static int64_t cgroup_bytes(void)
     return bytes;
 }
 
-static int64_t budget_bytes(const struct models *m)
+int64_t models_budget_bytes(const struct models *m)
 {
     if (m->opts->memory_max_bytes > 0)
         return m->opts->memory_max_bytes;
@@ -98,46 +116,300 @@ static int64_t budget_bytes(const struct models *m)
     return (int64_t)((double)(machine < group ? machine : group) * MACHINE_SHARE);
 }
 
-bool models_evict_one(struct models *m, const struct slot *but)
+/* What its process holds, or may come to hold. */
+static int64_t held_bytes(const struct slot *s)
 {
-    struct slot *oldest = NULL;
-    for (struct slot *s = m->slots; s != NULL; s = s->next)
-        if (s != but && s->state == SLOT_READY && s->n_jobs == 0 &&
-            (oldest == NULL || s->used_ms < oldest->used_ms))
-            oldest = s;
-    if (oldest == NULL)
-        return false;
-    log_info("model %s is idle and makes room for another", oldest->name);
-    m->metrics->evictions++;
-    slot_stop(oldest);
+    if (s->process == NULL)
+        return 0;
+    return s->state == SLOT_LOADING ? s->granted_bytes : slot_plan_bytes(s);
+}
+
+/* ---- what is known from before ---- */
+
+static const char *known_key(const struct slot *s)
+{
+    return s->digest[0] != '\0' ? s->digest : s->name;
+}
+
+static struct model_known *known_find(struct models *m, const struct slot *s)
+{
+    for (int i = 0; i < MODELS_KNOWN_MAX; i++)
+        if (m->known[i].digest_or_name != NULL &&
+            strcmp(m->known[i].digest_or_name, known_key(s)) == 0)
+            return &m->known[i];
+    return NULL;
+}
+
+/* The one used longest ago, or a free one, becomes this model's. */
+static void remember(struct models *m, const struct slot *s)
+{
+    struct model_known *k = known_find(m, s);
+    for (int i = 0; k == NULL && i < MODELS_KNOWN_MAX; i++)
+        if (m->known[i].digest_or_name == NULL)
+            k = &m->known[i];
+    for (int i = 0; i < MODELS_KNOWN_MAX && (k == NULL || k->used > 0); i++)
+        if (k == NULL || (known_find(m, s) == NULL && m->known[i].used < k->used))
+            k = &m->known[i];
+    if (k->digest_or_name == NULL || strcmp(k->digest_or_name, known_key(s)) != 0) {
+        free(k->digest_or_name);
+        k->digest_or_name = str_dup(str_z(known_key(s)));
+    }
+    k->need_bytes = s->need_bytes;
+    k->load_ms = s->load_ms;
+    k->used = ++m->last_known;
+}
+
+void models_recall(struct models *m, struct slot *s)
+{
+    const struct model_known *k = known_find(m, s);
+    s->keep_alive_ms = m->opts->keep_alive_ms;
+    if (k != NULL) {
+        s->need_bytes = k->need_bytes;
+        s->load_ms = k->load_ms;
+    }
+}
+
+bool models_needs_more(struct models *m, struct slot *s)
+{
+    int64_t others = 0, budget = models_budget_bytes(m);
+    for (const struct slot *other = m->slots; other != NULL; other = other->next)
+        others += other == s ? 0 : held_bytes(other);
+    if (others == 0)
+        return false; /* it had everything */
+    int64_t more = s->granted_bytes / 8 > 16 << 20 ? s->granted_bytes / 8 : 16 << 20;
+    s->need_bytes = s->granted_bytes < budget - more ? s->granted_bytes + more : budget;
+    remember(m, s);
     return true;
 }
 
-enum models_room models_make_room(struct models *m, const struct slot *s, int64_t *ret_bytes_max,
+/* ---- the line for memory ---- */
+
+static struct slot *line_head(const struct models *m)
+{
+    struct slot *head = NULL;
+    for (struct slot *s = m->slots; s != NULL; s = s->next)
+        if (s->ticket != 0 && (head == NULL || s->ticket < head->ticket))
+            head = s;
+    return head;
+}
+
+int models_line_position(const struct models *m, const struct slot *s)
+{
+    int n = s->ticket != 0;
+    for (const struct slot *other = m->slots; s->ticket != 0 && other != NULL; other = other->next)
+        n += other->ticket != 0 && other->ticket < s->ticket;
+    return n;
+}
+
+/* Who was told to yield for it need not any more; the next in the line looks for itself. */
+static void line_leave(struct models *m, struct slot *s)
+{
+    if (s->ticket == 0)
+        return;
+    s->ticket = 0;
+    for (struct slot *other = m->slots; other != NULL; other = other->next) {
+        if (other->yielding && other->state == SLOT_READY) {
+            other->yielding = false;
+            slot_poke(other);
+        }
+    }
+    if (line_head(m) != NULL)
+        slot_poke(line_head(m));
+}
+
+static enum models_room line_join(struct models *m, struct slot *s)
+{
+    if (s->ticket == 0) {
+        s->ticket = ++m->last_ticket;
+        s->line_ms = clock_ms();
+        log_info("model %s waits for memory, number %d in the line", s->name,
+                 models_line_position(m, s));
+    }
+    return MODELS_ROOM_SOON;
+}
+
+static int64_t need_of(const struct slot *s)
+{
+    return s->need_bytes > s->bytes ? s->need_bytes : s->bytes;
+}
+
+static enum models_room refuse(struct models *m, struct slot *s, int64_t staying, struct err *err)
+{
+    int64_t budget = models_budget_bytes(m),
+            waited_ms = s->ticket == 0 ? 0 : clock_ms() - s->line_ms;
+    line_leave(m, s);
+    err_set(err, ERR_NOMEM,
+            "it needs %" PRId64 " MiB%s, and of the memory budget of %" PRId64
+            " MiB other models in use hold %" PRId64 " MiB",
+            need_of(s) >> 20, s->need_bytes > s->bytes ? "" : " for its files", budget >> 20,
+            staying >> 20);
+    if (waited_ms > 0)
+        err_wrap(err, "it waited %.1f s for memory", (double)waited_ms * 1e-3);
+    size_t n = strlen(err->text);
+    snprintf(err->text + n, sizeof err->text - n,
+             "; stop one of them, use a smaller model, or raise --memory-max");
+    return MODELS_ROOM_NONE;
+}
+
+/* How the others are, for room_plan. ret and ret_slot: as many as there are slots. */
+static int survey(const struct models *m, const struct slot *but, struct room_model *ret,
+                  struct slot **ret_slot)
+{
+    int n = 0;
+    int64_t now_ms = clock_ms();
+    for (struct slot *s = m->slots; s != NULL; s = s->next) {
+        if (s == but || s->process == NULL)
+            continue;
+        bool idle = s->n_jobs == 0 || (s->yielding && !slot_runs(s));
+        ret[n] = (struct room_model){
+            .state = s->state == SLOT_STOPPING || s->state == SLOT_LEAVING ? ROOM_LEAVING
+                     : s->state != SLOT_READY                              ? ROOM_LOADING
+                     : idle                                                ? ROOM_IDLE
+                                                                           : ROOM_BUSY,
+            .bytes = held_bytes(s),
+            .ready_ms = now_ms - s->ready_ms,
+            .idle_ms = now_ms - s->used_ms,
+            .load_ms = s->load_ms,
+            .keep = s->keep,
+            .yielding = s->yielding,
+        };
+        ret_slot[n++] = s;
+    }
+    return n;
+}
+
+static void evict(struct models *m, struct slot *s, const struct slot *for_whom)
+{
+    log_info("model %s makes room for %s", s->name, for_whom->name);
+    metrics_model(m->metrics, s->name)->evictions++;
+    m->age = s->keep;
+    slot_evict(s);
+}
+
+static enum models_room take_room(struct models *m, struct slot *s, int64_t held,
+                                  int64_t *ret_bytes_max)
+{
+    int64_t budget = models_budget_bytes(m), left = budget - held;
+    bool given = m->opts->memory_max_bytes > 0;
+    line_leave(m, s);
+    s->granted_bytes = left;
+    *ret_bytes_max = given || held > 0 ? (left > 0 ? left : 1) : 0;
+    return MODELS_ROOM_YES;
+}
+
+enum models_room models_make_room(struct models *m, struct slot *s, int64_t *ret_bytes_max,
                                   struct err *err)
 {
-    int64_t budget = budget_bytes(m), staying = 0, leaving = 0;
-    for (const struct slot *other = m->slots; other != NULL; other = other->next) {
-        if (other == s)
-            continue;
-        if (other->state == SLOT_STOPPING)
-            leaving += slot_plan_bytes(other);
-        else
-            staying += slot_plan_bytes(other);
+    int n_slot = 0, i = 0;
+    int64_t held = 0;
+    for (const struct slot *other = m->slots; other != NULL; other = other->next)
+        n_slot++;
+    struct room_model *model = mem_zero((size_t)n_slot + 1, sizeof *model);
+    struct slot **slot = mem_zero((size_t)n_slot + 1, sizeof(struct slot *));
+    int n = survey(m, s, model, slot);
+    bool loading = false; /* one that is being loaded will be idle some time: the wait has an end */
+    for (int k = 0; k < n; k++) {
+        held += model[k].bytes;
+        loading = loading || model[k].state == ROOM_LOADING;
     }
-    bool given = m->opts->memory_max_bytes > 0;
-    int64_t left = budget - staying - leaving;
-    *ret_bytes_max = given || staying + leaving > 0 ? (left > 0 ? left : 1) : 0;
-    if (s->bytes <= left)
-        return ROOM_YES;
-    if (s->bytes <= budget - staying || models_evict_one(m, s))
-        return ROOM_SOON;
-    err_set(err, ERR_NOMEM,
-            "its files need %" PRId64 " MiB, and of the memory budget of %" PRId64
-            " MiB other models in use hold %" PRId64 " MiB; stop one of them, use a smaller model, "
-            "or raise --memory-max",
-            s->bytes >> 20, budget >> 20, staying >> 20);
-    return ROOM_NONE;
+    const struct slot *head = line_head(m);
+    int64_t waited_ms = s->ticket == 0 ? 0 : clock_ms() - s->line_ms;
+    enum room_step step = room_plan(model, n, models_budget_bytes(m), need_of(s), waited_ms, &i);
+    enum models_room ret = MODELS_ROOM_SOON;
+    if (step == ROOM_NEVER || (s->ticket != 0 && !loading && waited_ms >= m->opts->load_wait_ms)) {
+        ret = refuse(m, s, held, err);
+    } else if (head != NULL && head != s) {
+        ret = line_join(m, s);
+    } else if (step == ROOM_GO) {
+        ret = take_room(m, s, held, ret_bytes_max);
+    } else {
+        ret = line_join(m, s);
+        if (step == ROOM_EVICT)
+            evict(m, slot[i], s);
+        if (step == ROOM_YIELD) {
+            log_info("model %s has had its turn and yields to %s", slot[i]->name, s->name);
+            slot[i]->yielding = true;
+        }
+    }
+    free(model);
+    free(slot);
+    return ret;
+}
+
+/* ---- times ---- */
+
+void models_on_ready(struct models *m, struct slot *s)
+{
+    struct model_metrics *mm = metrics_model(m->metrics, s->name);
+    s->ready_ms = clock_ms();
+    s->load_ms = s->ready_ms - s->start_ms;
+    s->used_ms = s->ready_ms;
+    s->keep = m->age + room_cost(s->load_ms, slot_plan_bytes(s));
+    mm->loads++;
+    mm->load_s += (double)s->load_ms * 1e-3;
+    remember(m, s);
+    models_on_job_over(m, s);
+}
+
+static bool expires(const struct slot *s)
+{
+    return s->n_jobs == 0 && s->keep_alive_ms >= 0 && s->process != NULL && !s->retiring &&
+           s->state == SLOT_READY;
+}
+
+static void plan_expiry(struct models *m);
+
+static void on_expiry(uv_timer_t *t)
+{
+    struct models *m = t->data;
+    struct slot *next;
+    for (struct slot *s = m->slots; s != NULL; s = next) {
+        next = s->next;
+        if (expires(s) && clock_ms() - s->used_ms >= s->keep_alive_ms) {
+            log_info("model %s was idle for its keep_alive", s->name);
+            slot_retire(s);
+        }
+    }
+    plan_expiry(m);
+}
+
+static void plan_expiry(struct models *m)
+{
+    int64_t least = -1, now_ms = clock_ms();
+    for (const struct slot *s = m->slots; s != NULL; s = s->next) {
+        int64_t left = s->keep_alive_ms - (now_ms - s->used_ms);
+        if (expires(s) && (least < 0 || left < least))
+            least = left > 0 ? left : 0;
+    }
+    if (least < 0 || m->stopping)
+        uv_timer_stop(&m->expiry);
+    else
+        uv_timer_start(&m->expiry, on_expiry, (uint64_t)least, 0);
+}
+
+void models_on_job_over(struct models *m, struct slot *s)
+{
+    struct slot *head = line_head(m);
+    if (head != NULL && head->state == SLOT_WAITING)
+        slot_poke(head);
+    if (s->n_jobs == 0 && s->keep_alive_ms >= 0)
+        plan_expiry(m);
+}
+
+void models_keep(struct models *m, struct slot *s, bool given, int64_t keep_alive_ms)
+{
+    s->keep_alive_ms = given ? keep_alive_ms : m->opts->keep_alive_ms;
+    if (s->n_jobs == 0)
+        plan_expiry(m);
+}
+
+int64_t models_expires_ms(const struct slot *s)
+{
+    if (s->keep_alive_ms < 0 || s->state != SLOT_READY)
+        return -1;
+    int64_t idle_ms = s->n_jobs > 0 ? 0 : clock_ms() - s->used_ms;
+    int64_t left = s->keep_alive_ms - idle_ms;
+    return clock_wall_ms() + (left > 0 ? left : 0);
 }
 
 /* ---- names ---- */
@@ -201,6 +473,9 @@ int models_find(struct models *m, const char *name, bool trusted, struct slot **
         if (code != 0)
             return code;
     }
+    s->used_ms = clock_ms();
+    if (s->state == SLOT_READY)
+        s->keep = m->age + room_cost(s->load_ms, slot_plan_bytes(s));
     *ret = s;
     return 0;
 }
@@ -220,6 +495,27 @@ int models_unload(struct models *m, const char *name, struct err *err)
 }
 
 /* ---- numbers ---- */
+
+int64_t models_process_bytes(int pid)
+{
+    char path[48];
+    struct buf text;
+    struct str rest, part;
+    int64_t pages = 0;
+    snprintf(path, sizeof path, "/proc/%d/statm", pid);
+    buf_init(&text, 256);
+    bool ok = fs_read(path, &text, NULL) == 0; /* "size resident shared ..." */
+    rest = buf_str(&text);
+    ok = ok && str_split(&rest, ' ', &part) && str_split(&rest, ' ', &part) &&
+         str_to_i64(part, &pages);
+    buf_release(&text);
+    return ok ? pages * sysconf(_SC_PAGESIZE) : 0;
+}
+
+int64_t models_resident_bytes(const struct slot *s)
+{
+    return s->process == NULL ? 0 : models_process_bytes(process_pid(s->process));
+}
 
 struct series {
     const char *name, *type, *help;
@@ -246,6 +542,13 @@ VALUE(value_prefill, s->stats.prefill_s)
 VALUE(value_decode, s->stats.decode_s)
 VALUE(value_restarts, s->n_starts > 0 ? s->n_starts - 1 : 0)
 VALUE(value_bytes, slot_plan_bytes(s))
+VALUE(value_resident, models_resident_bytes(s))
+VALUE(value_blocks_cached, s->stats.cached_blocks)
+VALUE(value_lookup, s->stats.cache_lookup_tokens)
+VALUE(value_found, s->stats.cached_tokens)
+VALUE(value_prompt_rate, rate_now(&s->prompt_rate, clock_ms()))
+VALUE(value_output_rate, rate_now(&s->output_rate, clock_ms()))
+VALUE(value_line, models_line_position(s->models, s))
 
 /* clang-format off: rows of a table */
 static const struct series all_series[] = {
@@ -260,6 +563,20 @@ static const struct series all_series[] = {
     {"hearth_worker_kv_blocks_used", "gauge", "Blocks of keys and values in use.",
      value_blocks_used},
     {"hearth_worker_kv_blocks", "gauge", "Blocks of keys and values.", value_blocks},
+    {"hearth_worker_kv_blocks_cached", "gauge", "Blocks that keep prefixes for later requests.",
+     value_blocks_cached},
+    {"hearth_worker_cache_lookup_tokens_total", "counter", "Prompt tokens looked up in the cache.",
+     value_lookup},
+    {"hearth_worker_cache_found_tokens_total", "counter", "Prompt tokens found in the cache.",
+     value_found},
+    {"hearth_worker_prefill_tokens_per_second", "gauge", "Of the last ten seconds.",
+     value_prompt_rate},
+    {"hearth_worker_decode_tokens_per_second", "gauge", "Of the last ten seconds.",
+     value_output_rate},
+    {"hearth_worker_resident_bytes", "gauge", "Resident memory of the worker process.",
+     value_resident},
+    {"hearth_model_line_position", "gauge", "Place in the line for memory, from 1; 0: in none.",
+     value_line},
     {"hearth_worker_steps_total", "counter", "Engine steps since the worker started.", value_steps},
     {"hearth_worker_prompt_tokens_total", "counter", "Prompt tokens computed.", value_prompt},
     {"hearth_worker_output_tokens_total", "counter", "Tokens generated.", value_output},

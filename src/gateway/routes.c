@@ -11,12 +11,14 @@
 #include "base/mem.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct route {
     const char *name; /* the path; with a final slash: everything below it */
     unsigned methods; /* bits of enum http_method; GET brings HEAD */
     bool open;        /* answered without a key */
+    bool generates;   /* has a trace */
     enum api_dialect dialect;
     void (*serve)(struct server *s, struct exchange *x);
 };
@@ -27,21 +29,23 @@ struct route {
 static void serve_page(struct server *s, struct exchange *x);
 
 static const struct route table[] = {
-    {"/", GET, true, API_OPENAI, serve_page},
-    {"/assets/", GET, true, API_OPENAI, serve_page},
-    {"/health", GET, true, API_OPENAI, inventory_health},
-    {"/metrics", GET, false, API_OPENAI, inventory_metrics},
-    {"/v1/chat/completions", POST, false, API_OPENAI, completions_chat},
-    {"/v1/completions", POST, false, API_OPENAI, completions_text},
-    {"/v1/models", GET, false, API_OPENAI, inventory_models},
-    {"/v1/models/", GET, false, API_OPENAI, inventory_model},
-    {"/api/version", GET, true, API_OLLAMA, inventory_version},
-    {"/api/tags", GET, false, API_OLLAMA, inventory_tags},
-    {"/api/ps", GET, false, API_OLLAMA, inventory_ps},
-    {"/api/generate", POST, false, API_OLLAMA, inventory_unload},
+    {"/", GET, true, false, API_OPENAI, serve_page},
+    {"/assets/", GET, true, false, API_OPENAI, serve_page},
+    {"/health", GET, true, false, API_OPENAI, inventory_health},
+    {"/metrics", GET, false, false, API_OPENAI, inventory_metrics},
+    {"/v1/chat/completions", POST, false, true, API_OPENAI, completions_chat},
+    {"/v1/completions", POST, false, true, API_OPENAI, completions_text},
+    {"/v1/models", GET, false, false, API_OPENAI, inventory_models},
+    {"/v1/models/", GET, false, false, API_OPENAI, inventory_model},
+    {"/v1/requests", GET, false, false, API_OPENAI, requests_list},
+    {"/v1/requests/", GET, false, false, API_OPENAI, requests_one},
+    {"/api/version", GET, true, false, API_OLLAMA, inventory_version},
+    {"/api/tags", GET, false, false, API_OLLAMA, inventory_tags},
+    {"/api/ps", GET, false, false, API_OLLAMA, inventory_ps},
+    {"/api/generate", POST, false, false, API_OLLAMA, inventory_load},
 };
 
-static const struct route no_route = {"other", 0, false, API_OPENAI, NULL};
+static const struct route no_route = {"other", 0, false, false, API_OPENAI, NULL};
 
 static const struct route *find_route(const char *path)
 {
@@ -57,16 +61,24 @@ static const struct route *find_route(const char *path)
 
 /* ---- answers that say no ---- */
 
+struct visit *routes_visit(const struct exchange *x)
+{
+    return exchange_tag(x);
+}
+
 enum api_dialect routes_dialect(const struct exchange *x)
 {
-    const struct route *route = exchange_tag(x);
-    return route == NULL ? API_OPENAI : route->dialect;
+    const struct visit *v = routes_visit(x);
+    return v == NULL ? API_OPENAI : v->route->dialect;
 }
 
 static void reply_status(struct exchange *x, int status, const struct err *err,
                          const struct api_counts *counts)
 {
     struct buf body;
+    struct visit *v = routes_visit(x);
+    if (v != NULL && v->trace != NULL)
+        trace_failed(v->trace, err);
     buf_init(&body, 16384);
     api_error_write(routes_dialect(x), err, counts, &body);
     exchange_reply(x, status, "application/json", buf_str(&body));
@@ -96,15 +108,15 @@ static void refuse_method(struct exchange *x, const struct route *route)
         reply_status(x, 405, &err, NULL);
 }
 
-static int check_access(struct server *s, struct exchange *x, const struct route *route,
-                        struct err *err)
+/* The caller is nobody's tenant until the key was found good. */
+static int check_access(struct server *s, struct exchange *x, struct visit *v, struct err *err)
 {
     const char *host = exchange_header(x, "Host");
     int code = access_check_host(s, host, err);
     if (code == 0)
         code = access_check_origin(exchange_header(x, "Origin"), host, err);
-    if (code == 0 && !route->open)
-        code = access_check_key(s, exchange_header(x, "Authorization"), err);
+    if (code == 0 && !v->route->open)
+        code = access_identify(s, x, &v->caller, err);
     return code;
 }
 
@@ -114,8 +126,14 @@ void routes_on_head(struct exchange *x, void *ctx)
     struct err err = {0};
     const struct route *route = find_route(exchange_path(x));
     const char *encoding = exchange_header(x, "Content-Encoding");
-    exchange_set_tag(x, (void *)route);
-    int code = check_access(s, x, route, &err);
+    struct visit *v = mem_zero(1, sizeof *v);
+    v->route = route;
+    v->caller.tenant = UINT32_MAX;
+    exchange_set_tag(x, v);
+    int code = check_access(s, x, v, &err);
+    if (route->generates && exchange_method(x) == HTTP_POST)
+        v->trace =
+            traces_open(&s->traces, exchange_id(x), &v->caller, route->name, exchange_start_ns(x));
     if (code == 0 && s->draining)
         code = err_set(&err, ERR_UNAVAILABLE, "the server is shutting down");
     if (code == 0 && route == &no_route)
@@ -136,18 +154,33 @@ void routes_on_head(struct exchange *x, void *ctx)
 
 void routes_on_request(struct exchange *x, void *ctx)
 {
-    const struct route *route = exchange_tag(x);
-    route->serve(ctx, x);
+    routes_visit(x)->route->serve(ctx, x);
+}
+
+static void close_trace(struct server *s, struct trace *r, int status)
+{
+    struct buf line;
+    traces_close(&s->traces, r, status);
+    if (s->request_log == NULL)
+        return;
+    buf_init(&line, 4096);
+    trace_write_line(r, &line);
+    request_log_add(s->request_log, buf_str(&line));
+    buf_release(&line);
 }
 
 void routes_on_over(struct exchange *x, void *ctx)
 {
     struct server *s = ctx;
-    const struct route *route = exchange_tag(x);
-    const char *name = route == NULL ? "none" : route->name;
+    struct visit *v = routes_visit(x);
+    const char *name = v == NULL ? "none" : v->route->name;
     double seconds = (double)(clock_ns() - exchange_start_ns(x)) * 1e-9;
     metrics_request(&s->metrics, name, exchange_status(x), seconds);
     log_debug("%s %s %d %.3fs", exchange_id(x), name, exchange_status(x), seconds);
+    if (v != NULL && v->trace != NULL)
+        close_trace(s, v->trace, exchange_status(x));
+    exchange_set_tag(x, NULL);
+    free(v);
 }
 
 /* ---- the page ---- */

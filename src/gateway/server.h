@@ -6,10 +6,13 @@
 
 #include "api/errors.h"
 #include "api/openai.h"
+#include "gateway/callers.h"
 #include "gateway/gateway.h"
 #include "gateway/http.h"
 #include "gateway/metrics.h"
 #include "gateway/models.h"
+#include "gateway/request_log.h"
+#include "gateway/traces.h"
 
 struct server {
     struct gateway_opts opts;
@@ -17,8 +20,11 @@ struct server {
     struct http *http;
     struct models models;
     struct metrics metrics;
-    char startup_name[512]; /* the library's name of the model named at start, or "" */
-    bool announced;         /* the banner was printed */
+    struct callers callers;
+    struct traces traces;
+    struct request_log *request_log; /* or NULL */
+    char startup_name[512];          /* the library's name of the model named at start, or "" */
+    bool announced;                  /* the banner was printed */
     int port;
     bool loopback; /* bound to a loopback address: Host is checked, a key is not needed */
     bool draining; /* no new requests; the running ones are finished */
@@ -34,6 +40,13 @@ struct server {
 
 /* routes.c */
 struct route;
+/* What is known of an exchange from its head to its end: its tag. */
+struct visit {
+    const struct route *route;
+    struct caller caller;
+    struct trace *trace; /* of routes that generate, else NULL */
+};
+struct visit *routes_visit(const struct exchange *x);
 void routes_on_head(struct exchange *x, void *ctx);
 void routes_on_request(struct exchange *x, void *ctx);
 void routes_on_over(struct exchange *x, void *ctx);
@@ -45,7 +58,9 @@ void reply_error(struct exchange *x, const struct err *err, const struct api_cou
 /* access.c: who may ask. 0 or ERR_AUTH, ERR_DENIED. */
 int access_check_host(const struct server *s, const char *host, struct err *err);
 int access_check_origin(const char *origin, const char *host, struct err *err);
-int access_check_key(const struct server *s, const char *authorization, struct err *err);
+/* Whose key the exchange bears; ret may be NULL. */
+int access_identify(struct server *s, const struct exchange *x, struct caller *ret,
+                    struct err *err);
 
 /* completions.c */
 void completions_chat(struct server *s, struct exchange *x);
@@ -56,10 +71,23 @@ void inventory_models(struct server *s, struct exchange *x);
 void inventory_model(struct server *s, struct exchange *x);
 void inventory_tags(struct server *s, struct exchange *x);
 void inventory_ps(struct server *s, struct exchange *x);
-void inventory_unload(struct server *s, struct exchange *x);
+void inventory_load(struct server *s, struct exchange *x);
 void inventory_health(struct server *s, struct exchange *x);
 void inventory_metrics(struct server *s, struct exchange *x);
 void inventory_version(struct server *s, struct exchange *x);
+
+/* requests.c: GET /v1/requests and /v1/requests/{id}. */
+void requests_list(struct server *s, struct exchange *x);
+void requests_one(struct server *s, struct exchange *x);
+
+/* ask.c: one small question to the worker of a model; the answer comes later. The owner of the
+ * exchange is the asking from now on: fn answers it, once, unless the client leaves. err: code 0,
+ * or why there is no text. */
+typedef void (*ask_fn)(struct server *s, struct exchange *x, void *ctx, struct str text,
+                       const struct err *err);
+/* frame: a new reference; its "id" is filled in here. free_ctx may be NULL. */
+void ask_worker(struct server *s, struct exchange *x, struct slot *slot, json_t *frame, ask_fn fn,
+                void *ctx, void (*free_ctx)(void *ctx));
 
 /* banner.c: what a person at the terminal sees. */
 void banner_progress(struct server *s, const struct slot *slot);

@@ -4,6 +4,7 @@
  *   LOADING -ready-> READY -death-> WAITING -timer-> LOADING
  *   LOADING -failed-> FAILED (or WAITING, when unloading another model may help)
  *   any -slot_stop-> STOPPING -process gone-> forgotten
+ *   READY -slot_evict-> LEAVING -process gone-> WAITING (for room), or forgotten without jobs
  *
  * A cancelled job stays in the list, without an owner, until the worker says that it is over: its
  * place is taken until then, and the time that takes is measured.
@@ -76,6 +77,7 @@ static void job_remove(struct job *j)
     }
     replay_release(&j->replay);
     free(j);
+    models_on_job_over(s->models, s);
 }
 
 /* Removed first, told then: the owner may cancel other jobs of this slot. */
@@ -89,6 +91,12 @@ static void job_fail(struct job *j, const struct gen_error *error)
     job_remove(j);
     if (fn != NULL)
         fn(ctx, tag, &(struct job_news){.event = JOB_ERROR, .error = error});
+}
+
+static void tell(struct job *j, const struct job_news *news)
+{
+    if (j->fn != NULL)
+        j->fn(j->ctx, j->tag, news);
 }
 
 static void fail_jobs(struct slot *s, const struct err *err)
@@ -152,14 +160,17 @@ static bool send_job(struct job *j)
     if (s->n_sent++ == 0)
         watch(s);
     j->state = JOB_IS_SENT;
-    s->models->metrics->resumed += j->n_lives++ > 0;
+    if (j->n_lives++ > 0) {
+        s->models->metrics->resumed++;
+        tell(j, &(struct job_news){.event = JOB_RESUMED});
+    }
     return true;
 }
 
 static void send_waiting(struct slot *s)
 {
     struct job *j;
-    while (s->state == SLOT_READY && (j = trial_next(s)) != NULL)
+    while (s->state == SLOT_READY && !s->yielding && (j = trial_next(s)) != NULL)
         if (!send_job(j))
             return;
 }
@@ -209,6 +220,32 @@ struct job *slot_submit(struct slot *s, uint64_t id, json_t *frame, int64_t n_un
     return j;
 }
 
+bool slot_runs(const struct slot *s)
+{
+    const struct job *j = s->jobs;
+    while (j != NULL && j->state == JOB_IS_WAITING)
+        j = j->next;
+    return j != NULL;
+}
+
+void slot_poke(struct slot *s)
+{
+    if (s->state == SLOT_WAITING || s->state == SLOT_READY)
+        uv_timer_start(&s->timer, on_timer, 0, 0);
+}
+
+int64_t slot_position(const struct slot *s, uint64_t job_id)
+{
+    int64_t n = 0;
+    for (const struct job *j = s->jobs; j != NULL; j = j->next) {
+        bool waits = j->state == JOB_IS_WAITING || j->state == JOB_IS_SENT;
+        if (j->id == job_id)
+            return waits ? n : -1;
+        n += waits;
+    }
+    return -1;
+}
+
 void job_cancel(struct job *j, bool client_left)
 {
     static const enum cancel_stage stage[] = {CANCEL_QUEUE, CANCEL_QUEUE, CANCEL_PREFILL,
@@ -256,6 +293,7 @@ static int on_ready(struct slot *s, const json_t *frame, struct err *err)
     s->pace.last = (struct worker_stats){0};
     s->progress_ms = clock_ms();
     err_clear(&s->reason);
+    models_on_ready(s->models, s);
     log_info("model %s is ready: %s, %s, context %" PRId64 ", %" PRId64
              " at once, loaded in %.0f ms",
              s->name, ready.arch, ready.file_type, ready.n_ctx, ready.n_seq_max, ready.load_ms);
@@ -293,13 +331,9 @@ static int on_stats(struct slot *s, const json_t *frame, struct err *err)
         s->progress_ms = clock_ms();
     s->stats = stats;
     wait_measure(s, &stats);
+    rate_add(&s->prompt_rate, clock_ms(), stats.prompt_tokens);
+    rate_add(&s->output_rate, clock_ms(), stats.output_tokens);
     return 0;
-}
-
-static void tell(struct job *j, const struct job_news *news)
-{
-    if (j->fn != NULL)
-        j->fn(j->ctx, j->tag, news);
 }
 
 /* The first worker's word goes to the owner; what a later one says twice, does not. */
@@ -393,6 +427,22 @@ static int on_error(struct job *j, const json_t *frame, struct err *err)
     return code;
 }
 
+/* The answer to a question that is no generation. */
+static int on_text(struct job *j, const json_t *frame, struct err *err)
+{
+    struct str text = STR("");
+    int code = json_get_str(frame, "text", &text, err);
+    if (code != 0)
+        return code;
+    job_fn fn = j->fn;
+    void *ctx = j->ctx;
+    int tag = j->tag;
+    job_remove(j);
+    if (fn != NULL)
+        fn(ctx, tag, &(struct job_news){.event = JOB_TEXT, .text = text});
+    return 0;
+}
+
 static int on_job_frame(struct slot *s, const char *type, const json_t *frame, struct err *err)
 {
     uint64_t id;
@@ -407,7 +457,8 @@ static int on_job_frame(struct slot *s, const char *type, const json_t *frame, s
         const char *type;
         int (*take)(struct job *j, const json_t *frame, struct err *err);
     } news[] = {{"delta", on_delta}, {"accepted", on_accepted}, {"started", on_started},
-                {"end", on_end},     {"done", on_done},         {"error", on_error}};
+                {"end", on_end},     {"done", on_done},         {"error", on_error},
+                {"text", on_text},   {"tokens", on_text}};
     for (size_t i = 0; i < ARRAY_LEN(news); i++)
         if (strcmp(type, news[i].type) == 0)
             return news[i].take(j, frame, err);
@@ -570,10 +621,14 @@ static void on_over(void *ctx, const char *how)
     uv_timer_stop(&s->watch);
     packing_free(s->packing, s->state == SLOT_LOADING && !s->load_failed);
     s->packing = NULL;
-    if (s->state == SLOT_STOPPING) {
+    s->prompt_rate = s->output_rate = (struct rate){0};
+    if (s->state == SLOT_STOPPING || (s->state == SLOT_LEAVING && s->n_jobs == 0)) {
         models_forget(s->models, s);
-    } else if (s->load_failed && s->reason.code == ERR_NOMEM && models_evict_one(s->models, s)) {
-        log_info("model %s: %s; unloading another model for it", s->name, s->reason.text);
+    } else if (s->state == SLOT_LEAVING) {
+        s->n_starts = 0; /* the next is no restart after a death */
+        wait_for(s, 0);
+    } else if (s->load_failed && s->reason.code == ERR_NOMEM && models_needs_more(s->models, s)) {
+        log_info("model %s: %s; it waits for other models to make room", s->name, s->reason.text);
         wait_for(s, ROOM_POLL_MS);
     } else if (s->load_failed && s->reason.code == ERR_NOMEM && s->ctx_kept > 0) {
         s->ctx_kept = 0; /* there is less memory than before: those that still fit go on */
@@ -649,15 +704,17 @@ void slot_start(struct slot *s)
     err_clear(&s->reason);
     s->load_failed = false;
     enum models_room room = models_make_room(s->models, s, &bytes_max, &s->reason);
-    if (room == ROOM_SOON) {
+    if (room == MODELS_ROOM_SOON) {
         wait_for(s, ROOM_POLL_MS);
         return;
     }
-    if (room == ROOM_NONE || start_process(s, bytes_max) != 0) {
+    if (room == MODELS_ROOM_NONE || start_process(s, bytes_max) != 0) {
         give_up(s);
         return;
     }
     s->state = SLOT_LOADING;
+    s->start_ms = clock_ms();
+    s->yielding = false;
     s->fraction = 0;
     s->blameless = false;
     strcpy(s->stage, "start");
@@ -670,7 +727,9 @@ void slot_start(struct slot *s)
 static void on_timer(uv_timer_t *t)
 {
     struct slot *s = t->data;
-    if (s->state == SLOT_WAITING)
+    if (s->state == SLOT_WAITING && s->ticket != 0 && s->n_jobs == 0)
+        slot_stop(s); /* all who wanted it have left the line */
+    else if (s->state == SLOT_WAITING)
         slot_start(s);
     else if (s->state == SLOT_READY)
         send_waiting(s);
@@ -693,6 +752,13 @@ void slot_stop(struct slot *s)
         process_stop(s->process, SLOT_STOP_GRACE_MS);
     else
         models_forget(s->models, s);
+}
+
+void slot_evict(struct slot *s)
+{
+    s->state = SLOT_LEAVING;
+    uv_timer_stop(&s->timer);
+    process_stop(s->process, SLOT_STOP_GRACE_MS);
 }
 
 void slot_retire(struct slot *s)
@@ -732,6 +798,7 @@ struct slot *slot_new(struct models *m, struct store_model *found)
     found->path = NULL;
     found->n_path = 0;
     s->used_ms = clock_ms();
+    models_recall(m, s);
     s->timer.data = s->watch.data = s;
     uv_timer_init(m->loop, &s->timer);
     uv_timer_init(m->loop, &s->watch);
@@ -762,8 +829,9 @@ void slot_free(struct slot *s)
 
 const char *slot_state_word(const struct slot *s)
 {
-    static const char *const words[] = {"loading", "ready", "restarting", "failed", "stopping"};
-    return words[s->state];
+    static const char *const words[] = {"loading", "ready",    "restarting",
+                                        "failed",  "stopping", "leaving"};
+    return s->ticket != 0 ? "waiting" : words[s->state];
 }
 
 int64_t slot_plan_bytes(const struct slot *s)

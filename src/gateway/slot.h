@@ -11,6 +11,7 @@
 #define HEARTH_GATEWAY_SLOT_H
 
 #include "base/buf.h"
+#include "gateway/rate.h"
 #include "ipc/message.h"
 
 #include <uv.h>
@@ -31,6 +32,7 @@ enum slot_state {
     SLOT_WAITING, /* for the next start: after a death, or for memory */
     SLOT_FAILED,  /* `reason` says why; no process */
     SLOT_STOPPING,
+    SLOT_LEAVING, /* its process ends to make room; its jobs wait, and with any it comes back */
 };
 
 /* What was measured of a model, for wait.c; 0: nothing yet. */
@@ -52,7 +54,16 @@ struct slot {
     struct process *process;
     struct worker_ready ready; /* of the present or the last process; zero before the first */
     struct worker_stats stats;
-    bool retiring;           /* takes nothing new, stops when idle */
+    bool retiring;         /* takes nothing new, stops when idle */
+    bool yielding;         /* sends nothing to its worker: another model waits for the memory */
+    uint64_t ticket;       /* its place in the line for memory; 0: not in it */
+    int64_t line_ms;       /* since when */
+    int64_t need_bytes;    /* what a worker was too small with; 0: its files' size */
+    int64_t granted_bytes; /* what the present process may take while it loads */
+    int64_t start_ms, ready_ms, load_ms; /* of the present or the last process */
+    double keep;                         /* room.h */
+    int64_t keep_alive_ms;               /* after the last request; -1: for ever */
+    struct rate prompt_rate, output_rate;
     char stage[16];          /* while loading: what it is at, */
     double fraction;         /* and how far */
     struct err reason;       /* why it failed, or died the last time */
@@ -82,29 +93,35 @@ struct slot {
 enum job_event {
     JOB_ACCEPTED, /* the prompt is known to fit */
     JOB_STARTED,  /* its first token is being computed */
+    JOB_RESUMED,  /* its worker died; another one goes on with it */
     JOB_DELTA,
     JOB_END,
     JOB_DONE,  /* last */
     JOB_ERROR, /* last */
+    JOB_TEXT,  /* last: the answer to `render`, `tokenize` and `detokenize` */
 };
 
 struct job_news { /* one pointer is set, by event; none for the first two */
     enum job_event event;
     int64_t n_prompt; /* JOB_ACCEPTED */
     int64_t n_cached; /* JOB_STARTED */
+    struct str text;  /* JOB_TEXT; empty for `tokens` */
     const struct gen_delta *delta;
     const struct gen_end *end;
     const struct gen_done *done;
     const struct gen_error *error;
 };
 
-/* The job is freed after JOB_DONE and JOB_ERROR. May cancel this and other jobs. */
+/* The job is freed after JOB_DONE, JOB_ERROR and JOB_TEXT. May cancel this and other jobs. */
 typedef void (*job_fn)(void *ctx, int tag, const struct job_news *news);
 
 struct slot *slot_new(struct models *m, struct store_model *found); /* takes what it needs */
 void slot_start(struct slot *s);
 void slot_stop(struct slot *s);
-void slot_retire(struct slot *s); /* slot_stop when idle */
+void slot_evict(struct slot *s);      /* makes room; nothing of it may be running */
+void slot_poke(struct slot *s);       /* looks soon whether it can go on */
+bool slot_runs(const struct slot *s); /* was any of its jobs sent to the worker? */
+void slot_retire(struct slot *s);     /* slot_stop when idle */
 /* A failed slot: starts again when it has cooled; else err says why it failed. */
 int slot_revive(struct slot *s, struct err *err) __attribute__((warn_unused_result));
 void slot_free(struct slot *s); /* by models_forget */
@@ -124,6 +141,8 @@ bool slot_has_room(const struct slot *s, int64_t n_units, int *ret_retry_after_s
 /* frame: a new reference, taken over. The job waits until the worker is ready. */
 struct job *slot_submit(struct slot *s, uint64_t id, json_t *frame, int64_t n_units, int tag,
                         job_fn fn, void *ctx);
+/* How many jobs came before this one and have not started yet; -1: it has started, or is gone. */
+int64_t slot_position(const struct slot *s, uint64_t job_id);
 /* No news comes any more. client_left: counted as such, by how far it had come. */
 void job_cancel(struct job *j, bool client_left);
 

@@ -2,7 +2,9 @@
  * trial: which request kills the worker, when one does. See job.h.
  *
  * Every job that was sent and not done when a worker died is under suspicion: the worker's last
- * words may be lost, so whether it was really being computed is not known.
+ * words may be lost, so whether it was really being computed is not known. But when as many as
+ * the worker computes at once had started, those that had been accepted and not started were
+ * waiting in its queue, and are not.
  *   - After one death all go on together.
  *   - Jobs that were there at two deaths are suspects. They are sent alone, one at a time: first
  *     the one that was on trial when the worker died again, then those that were computing, then
@@ -64,16 +66,26 @@ bool trial_progress(struct job *j)
     return true;
 }
 
+/* Whether the worker had its hands full with others. */
+static bool was_queued(const struct slot *s, const struct job *j, int64_t n_started)
+{
+    return s->ready.n_seq_max > 0 && n_started >= s->ready.n_seq_max && j->state == JOB_IS_SENT &&
+           j->replay.accepted;
+}
+
 struct job *trial_death(struct slot *s, bool blameless)
 {
     struct job *only = NULL;
+    int64_t n_started = 0;
     int n_sent = 0;
+    for (const struct job *j = s->jobs; j != NULL; j = j->next)
+        n_started += j->state == JOB_IS_WAITING || j->state == JOB_IS_SENT ? 0 : j->n_units;
     for (struct job *j = s->jobs; j != NULL; j = j->next) {
         if (j->state == JOB_IS_WAITING)
             continue;
         n_sent++;
         only = j;
-        j->n_deaths += !blameless;
+        j->n_deaths += !blameless && !was_queued(s, j, n_started);
         j->cleared = false;
         j->was_tried = s->trial == j;
         j->was_started = j->state != JOB_IS_SENT;

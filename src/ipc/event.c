@@ -79,6 +79,9 @@ static const struct field stats_fields[] = {
     FIELD_COUNT(worker_stats, cancelled),
     FIELD(worker_stats, prefill_s, FIELD_F64, 0, FIELD_INT_MAX),
     FIELD(worker_stats, decode_s, FIELD_F64, 0, FIELD_INT_MAX),
+    FIELD_COUNT(worker_stats, cached_blocks),
+    FIELD_COUNT(worker_stats, cache_lookup_tokens),
+    FIELD_COUNT(worker_stats, cached_tokens),
 };
 
 static const char *const reason_names[] = {[GEN_STOP] = "stop", [GEN_LENGTH] = "length"};

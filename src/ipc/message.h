@@ -237,6 +237,8 @@ struct worker_stats {
     int64_t kv_blocks_used, kv_blocks;                                   /* now */
     int64_t steps, prompt_tokens, output_tokens, preemptions, cancelled; /* since start */
     double prefill_s, decode_s; /* engine time since start */
+    int64_t cached_blocks;      /* that the prefix cache finds now; those in use with them */
+    int64_t cache_lookup_tokens, cached_tokens; /* prompt tokens looked up and found, since start */
 };
 json_t *worker_stats_to_json(const struct worker_stats *s);
 int worker_stats_from_json(const json_t *frame, struct worker_stats *ret, struct err *err)

@@ -71,6 +71,9 @@ static void collect_stats(struct loop *l, struct worker_stats *ret)
         .cancelled = l->n_cancelled,
         .prefill_s = e.prefill_s,
         .decode_s = e.decode_s,
+        .cached_blocks = e.n_cache_blocks,
+        .cache_lookup_tokens = (int64_t)(e.n_prompt_tokens + e.n_cached_tokens),
+        .cached_tokens = (int64_t)e.n_cached_tokens,
     };
 }
 

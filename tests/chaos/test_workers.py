@@ -344,27 +344,7 @@ def library(hearth_bin, tmp_path):
     """Puts fake models into the library: library("a", weight_bytes=...)."""
 
     def put(name, **cfg):
-        data = json.dumps({**cfg, "name": name}).encode()
-        import hashlib
-        blobs = tmp_path / "library" / "blobs"
-        blobs.mkdir(parents=True, exist_ok=True)
-
-        def blob(content):
-            digest = hashlib.sha256(content).hexdigest()
-            (blobs / f"sha256-{digest}").write_bytes(content)
-            return {"digest": f"sha256:{digest}", "size": len(content)}
-
-        pad = cfg.pop("file_bytes", 0)
-        layers = [{"mediaType": "application/vnd.ollama.image.model", **blob(data + b" " * pad)}]
-        for kind in ("system", "params"):
-            if kind in cfg:
-                layers.append({"mediaType": f"application/vnd.ollama.image.{kind}", **blob(cfg[kind].encode())})
-        manifest = {"schemaVersion": 2, "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
-                    "config": {"mediaType": "application/vnd.docker.container.image.v1+json", **blob(b"{}")},
-                    "layers": layers}
-        at = tmp_path / "library" / "manifests" / "registry.ollama.ai" / "library" / name
-        at.mkdir(parents=True, exist_ok=True)
-        (at / "latest").write_text(json.dumps(manifest))
+        serving.library_model(tmp_path, name, **cfg)
 
     return put
 
@@ -397,10 +377,11 @@ def test_the_idle_model_used_longest_ago_makes_room(launch, library, tmp_path):
 def test_a_busy_model_is_never_unloaded(launch, library, tmp_path):
     for name in ("one", "two"):
         library(name, weight_bytes=60 << 20, file_bytes=60 << 20)
-    server = launch(worker_exe=serving.fake_exe(tmp_path), memory_max="100m")
+    server = launch(worker_exe=serving.fake_exe(tmp_path), memory_max="100m", load_wait="300ms")
     sock = server.stream(body("SILENT", stream=True, model="one"))
     server.wait_metric("hearth_worker_running", 1)
     status, _, answer = server.chat(model="two")
+    assert "waited 0." in answer["error"]["message"]
     assert status == 503 and "60 MiB" in answer["error"]["message"] and "100 MiB" in answer["error"]["message"]
     sock.close()
     server.wait_metric("hearth_worker_running", 0)

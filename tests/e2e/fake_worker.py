@@ -11,6 +11,7 @@ descriptor 4; its members, all optional, say how to behave:
     stall_at      a prompt that holds "STALL" stops the whole process (SIGSTOP) once its answer is so long
     log           a file to which each start adds a line
     weight_bytes  of the plan
+    needs         with less memory it does not load
     repeat        the answer: this text over and over, a word a token (default: the prompt's words)
 A prompt of N words has N tokens; N beyond n_ctx is a context_length error. "SILENT" never answers.
 """
@@ -77,6 +78,9 @@ class Worker:
 
     def ready(self):
         c = self.cfg
+        given = int(sys.argv[sys.argv.index("--memory-max") + 1]) if "--memory-max" in sys.argv else 0
+        if 0 < given < c.get("needs", 0):
+            c["fail"] = {"code": "out_of_memory", "message": f"it needs {c['needs']} bytes, not {given}"}
         if "fail" in c:
             self.send("failed", **c["fail"])
             self.flush()
@@ -259,6 +263,12 @@ class Worker:
                 self.generate(frame)
             elif frame["t"] == "cancel":
                 self.cancel(frame)
+            elif frame["t"] == "tokenize":
+                self.send("tokens", id=frame["id"], tokens=[1] * len(words(frame["text"])))
+            elif frame["t"] == "detokenize":
+                self.send("text", id=frame["id"], text=self.prompt_of({"kind": "tokens", **frame}))
+            elif frame["t"] == "render":
+                self.send("text", id=frame["id"], text=f"<fake>{self.prompt_of({'chat': frame['request']})}</fake>")
 
     def run(self):
         if "log" in self.cfg:

@@ -1,5 +1,6 @@
 """HTTP itself: methods, connections, limits, who may ask, what is where."""
 import json
+import os
 import re
 import socket
 import urllib.parse
@@ -22,7 +23,7 @@ def raw(server, data, timeout=5):
 # ---- routes and methods
 
 def test_what_is_where(fake_server):
-    for path in ("/health", "/v1/models", "/api/version", "/api/tags", "/api/ps"):
+    for path in ("/health", "/v1/models", "/v1/requests", "/api/version", "/api/tags", "/api/ps"):
         status, headers, body = fake_server.get(path)
         assert (status, headers["Content-Type"]) == (200, "application/json"), path
         assert json.loads(body) and headers["x-request-id"].startswith("req_")
@@ -94,8 +95,9 @@ def test_unload(fake):
     assert (status, answer["done_reason"], answer["done"]) == (200, "unload", True)
     server.wait_metric("hearth_worker_starts_total", 1)
     assert server.post("/api/generate", {"model": "other", "keep_alive": 0})[0] == 404
-    for bad in ({"model": name, "prompt": "x", "keep_alive": 0}, {"model": name, "keep_alive": "5m"},
-                {"model": name}, {"keep_alive": 0}, {"model": name, "keep_alive": 0, "raw": True}):
+    for bad in ({"model": name, "prompt": "x", "keep_alive": 0}, {"model": name, "keep_alive": "5 minutes"},
+                {"model": name, "keep_alive": [5]}, {"model": name, "prompt": "x"}, {"keep_alive": 0},
+                {"model": name, "keep_alive": 0, "raw": True}):
         status, _, answer = server.post("/api/generate", bad)
         assert status == 400 and isinstance(answer["error"], str)
     assert server.chat()[0] == 200  # loads it again
@@ -205,6 +207,25 @@ def test_api_key(fake):
     for path in ("/", "/health", "/api/version"):
         assert server.request("GET", path, headers={"Authorization": ""})[0] == 200
     assert json.loads(server.request("GET", "/health", headers={"Authorization": ""})[2]) == {"status": "ok"}
+
+
+def test_every_metric_is_in_the_documents(fake_server):
+    """docs/metrics.md lists what /metrics has, no more and no less; METRICS_DOC=write makes it so."""
+    fake_server.chat()
+    text = fake_server.get("/metrics")[2].decode()
+    what = dict(re.findall(r"^# HELP (\S+) (.*)$", text, re.M))
+    kind = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.M))
+    assert what and set(what) == set(kind)
+
+    def labels(name):
+        series = re.findall(rf"^{name}(?:_bucket|_sum|_count)?({{.*}}) ", text, re.M)
+        return ", ".join(sorted(set(re.findall(r'(\w+)="', " ".join(series))) - {"le"}))
+    rows = "".join(f"| `{n}` | {kind[n]} | {labels(n)} | {what[n]} |\n" for n in sorted(what))
+    path = serving.HERE.parent / "docs" / "metrics.md"
+    before, mark, _ = path.read_text().partition("| Name | Type | Labels | What |\n|---|---|---|---|\n")
+    if os.environ.get("METRICS_DOC") == "write":
+        path.write_text(before + mark + rows)
+    assert mark and path.read_text() == before + mark + rows
 
 
 def test_metrics_are_prometheus(fake_server):

@@ -74,13 +74,13 @@ static void one(enum openai_kind kind, const json_t *body, const uint8_t *data, 
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct str model;
+    struct ollama_load load;
     json_t *body = json_parse((struct str){(const char *)data, size}, JSON_DEPTH_MAX, NULL);
     if (body == NULL)
         return 0;
     one(OPENAI_CHAT, body, data, size);
     one(OPENAI_COMPLETION, body, data, size);
-    (void)!ollama_unload_parse(body, &model, NULL);
+    (void)!ollama_load_parse(body, &load, NULL);
     json_decref(body);
     return 0;
 }

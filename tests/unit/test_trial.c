@@ -164,12 +164,35 @@ static void test_suspects_run_alone(void **state)
     assert_ptr_equal(trial_next(&slot), &fresh);
 }
 
+/* What waits in the worker's queue while others fill it is no suspect; with a free place it is. */
+static void test_the_queue_is_no_suspect(void **state)
+{
+    (void)state;
+    struct slot slot = {.ready = {.n_seq_max = 2}};
+    struct job queued = {.slot = &slot, .n_units = 1, .replay = {.accepted = true}};
+    struct job fresh = {.slot = &slot, .n_units = 1, .next = &queued};
+    struct job running = {.slot = &slot, .n_units = 2, .next = &fresh};
+    slot.jobs = &running;
+    running.state = JOB_IS_DECODING;
+    fresh.state = queued.state = JOB_IS_SENT;
+    assert_null(trial_death(&slot, false));
+    assert_int_equal(running.n_deaths, 1);
+    assert_int_equal(fresh.n_deaths, 1);
+    assert_int_equal(queued.n_deaths, 0);
+    running.state = JOB_IS_WAITING;
+    fresh.state = JOB_IS_STARTED;
+    queued.state = JOB_IS_SENT;
+    assert_null(trial_death(&slot, false));
+    assert_int_equal(queued.n_deaths, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_only_the_guilty_fail),
         cmocka_unit_test(test_a_single_job),
         cmocka_unit_test(test_suspects_run_alone),
+        cmocka_unit_test(test_the_queue_is_no_suspect),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

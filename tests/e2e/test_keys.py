@@ -1,0 +1,154 @@
+"""Keys with names: made, listed, revoked, their limits, and what each may see."""
+import json
+import os
+import stat
+import subprocess
+import threading
+
+import pytest
+
+import serving
+
+
+class Keys:
+    def __init__(self, hearth_bin, folder):
+        self.bin, self.path = str(hearth_bin), folder / "keys.json"
+
+    def run(self, *args):
+        env = {k: v for k, v in os.environ.items() if not k.startswith("HEARTH_")}
+        return subprocess.run([self.bin, "key", *args], env=env | {"HEARTH_KEYS": str(self.path), "HEARTH_CONFIG": "/dev/null"},
+                              capture_output=True, text=True, timeout=30)
+
+    def create(self, *args):
+        done = self.run("create", *args)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+
+@pytest.fixture
+def keys(hearth_bin, tmp_path):
+    return Keys(hearth_bin, tmp_path)
+
+
+def bearer(key):
+    return {"Authorization": f"Bearer {key}"}
+
+
+def chat(server, key, content="hello there", **more):
+    return server.post("/v1/chat/completions", {"messages": [{"role": "user", "content": content}], **more},
+                       headers=bearer(key))
+
+
+def test_a_key_is_shown_once_and_kept_hashed(keys):
+    key = keys.create("ann", "--priority", "batch", "--requests-max", "3")
+    assert key.startswith("hearth-") and len(key) == 55
+    text = keys.path.read_text()
+    assert key not in text and key[7:] not in text and "sha256:" in text
+    assert stat.S_IMODE(keys.path.stat().st_mode) == 0o600
+    (listed,) = json.loads(keys.run("list", "--json").stdout)
+    assert (listed["name"], listed["priority"], listed["requests_max"], listed["tenant"]) == ("ann", "batch", 3, 1)
+    again = keys.run("create", "ann")
+    assert again.returncode == 1 and "already" in again.stderr
+    assert keys.run("revoke", "ann").returncode == 0
+    assert json.loads(keys.run("list", "--json").stdout) == []
+    assert keys.run("revoke", "ann").returncode == 1
+    keys.create("ben")  # a tenant is never given twice
+    assert json.loads(keys.run("list", "--json").stdout)[0]["tenant"] == 2
+
+
+@pytest.mark.parametrize("name", ["", "-x", "a b", "a/b", "ä", "x" * 64, 'a"b'])
+def test_names_that_are_none(keys, name):
+    done = keys.run("create", "--", name)
+    assert done.returncode == 1 and "name" in done.stderr and not keys.path.exists()
+
+
+def test_writers_at_once_lose_no_key(keys):
+    threads = [threading.Thread(target=keys.create, args=(f"k{i}",)) for i in range(8)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    listed = json.loads(keys.run("list", "--json").stdout)
+    assert sorted(k["name"] for k in listed) == [f"k{i}" for i in range(8)]
+    assert len({k["tenant"] for k in listed}) == 8
+
+
+def test_a_running_server_notices_keys(fake, keys):
+    server = fake()
+    assert server.chat()[0] == 200  # on loopback nobody needs one
+    ann = keys.create("ann")
+    status, headers, answer = server.chat()
+    assert (status, answer["error"]["code"], headers["WWW-Authenticate"]) == (401, "invalid_api_key", "Bearer")
+    assert chat(server, ann)[0] == 200
+    ben = keys.create("ben")
+    assert chat(server, ben)[0] == 200 and chat(server, ann)[0] == 200
+    assert chat(server, ann[:-1])[0] == 401 and chat(server, "")[0] == 401
+    keys.run("revoke", "ann")
+    assert chat(server, ann)[0] == 401 and chat(server, ben)[0] == 200
+    keys.run("revoke", "ben")  # the last one: that opens nothing
+    assert chat(server, ben)[0] == 401 and server.chat()[0] == 401
+    keys.path.unlink()
+    assert server.chat()[0] == 401
+
+
+def test_the_unnamed_key_goes_on_working(fake, keys):
+    ann = keys.create("ann")
+    server = fake(api_key="s3cret")
+    assert server.chat()[0] == 200 and chat(server, ann)[0] == 200 and chat(server, "other")[0] == 401
+
+
+def test_a_damaged_file_changes_nothing_while_running_and_stops_a_start(fake, keys, launch, tmp_path):
+    ann = keys.create("ann")
+    server = fake()
+    good = keys.path.read_text()
+    for bad in ("{", '{"keys": 5}', good.replace("sha256:", "md5:"), good.replace('"tenant": 1', '"tenant": 0')):
+        keys.path.write_text(bad)
+        assert chat(server, ann)[0] == 200 and server.chat()[0] == 401
+    assert "keys stay as they were" in server.log()
+    second = launch(serving.fake_model(tmp_path), worker_exe=serving.fake_exe(tmp_path), wait=False)
+    assert second.process.wait(20) == 1 and "keys.json" in second.log()
+    keys.path.write_text(good)
+    keys.path.chmod(0o622)
+    third = launch(serving.fake_model(tmp_path), worker_exe=serving.fake_exe(tmp_path), wait=False)
+    assert third.process.wait(20) == 1 and "chmod 600" in third.log()
+
+
+def test_requests_at_once(fake, keys):
+    ann, ben = keys.create("ann", "--requests-max", "1"), keys.create("ben")
+    server = fake()
+    server.key = ann
+    held = threading.Thread(target=lambda: chat(server, ann, "SILENT", stream=False))
+    sock_headers = bearer(ann)
+    import http.client
+    c = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    c.request("POST", "/v1/chat/completions", json.dumps({"messages": [{"role": "user", "content": "SILENT"}]}), sock_headers)
+    server.wait_metric("hearth_key_running", 1, key="ann")
+    status, headers, answer = chat(server, ann)
+    assert (status, answer["error"]["code"]) == (429, "rate_limit_exceeded")
+    assert int(headers["Retry-After"]) >= 1 and "1 requests at once" in answer["error"]["message"]
+    assert chat(server, ben)[0] == 200
+    c.close()
+    server.wait_metric("hearth_key_running", 0, key="ann")
+    assert chat(server, ann)[0] == 200
+    assert server.metric("hearth_key_refused_total", key="ann") == 1
+    del held
+
+
+def test_tokens_per_minute(fake, keys):
+    ann = keys.create("ann", "--tokens-per-minute", "10")
+    server = fake()
+    assert chat(server, ann, "one two three four five six")[0] == 200  # 6 + 6 tokens: two too many
+    status, headers, answer = chat(server, ann, "x")
+    assert status == 429 and 10 <= int(headers["Retry-After"]) <= 13, headers["Retry-After"]
+    assert "10 tokens a minute" in answer["error"]["message"]
+
+
+def test_counts_per_key(fake, keys):
+    ann, ben = keys.create("ann"), keys.create("ben")
+    server = fake()
+    server.key = ann
+    chat(server, ann, "one two three")
+    chat(server, ben, "one two")
+    assert server.metric("hearth_key_prompt_tokens_total", key="ann") == 3
+    assert server.metric("hearth_key_completion_tokens_total", key="ben") == 2
+    assert server.metric("hearth_key_requests_total", key="ben") == 1
