@@ -98,6 +98,8 @@ def capacity(row, results):
         sides.fail(f"{row.name} needs the result of {base}: measure that first (or both in one call)")
     slowest = min(statistics.median(s["tokens"] / s["seconds"] for s in results[base][side])
                   for side in ("ours", "peer"))
+    if slowest <= 0:
+        sides.fail(f"{base} has a server that gave no token in its window: measure it again on a quieter machine")
     return slowest / chat_trace.means(chat_trace.load())["output"]
 
 
@@ -212,7 +214,7 @@ def main():
     chosen = [] if args.docs_only else choose(args.rows)
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     if chosen:
-        args.llama_server = servers.llama_binary(say)
+        args.llama_server, args.llama_about = servers.llama_binary(say)
     try:
         for row in chosen:
             measure_row(args, row, results)

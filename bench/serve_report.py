@@ -105,6 +105,9 @@ def origin(here):
     client = max((s["client_cpu"] for s in samples if "client_cpu" in s), default=None)
     if client is not None:
         text += f". The load generator took at most {100 * client:.0f} % of a core"
+    idle = max((s["idle_cpu_s"] / s["seconds"] for s in samples if "idle_cpu_s" in s and "seconds" in s), default=None)
+    if idle is not None:
+        text += f", the idle server at most {100 * idle:.0f} % of one while the other was measured"
     if any(r["quick"] for r in here):
         text += ". **Some rows are of a quick run: no figures**"
     return text + f". Load average at the end: {max(r['load'] for r in here):.1f}.\n"

@@ -75,12 +75,15 @@ def build_llama(say):
 
 
 def llama_binary(say):
+    """The program, and what to call it: builds without git do not know their own version."""
     named = os.environ.get("LLAMA_SERVER")
     if named == "prebuilt":
-        return fetch_prebuilt(say)
+        return fetch_prebuilt(say), f"{XLLAMA_PACKAGE}, prebuilt for AVX2"
     if named and not os.access(named, os.X_OK):
         sides.fail(f"LLAMA_SERVER={named} is no program")
-    return pathlib.Path(named).resolve() if named else build_llama(say)
+    if named:
+        return pathlib.Path(named).resolve(), named
+    return build_llama(say), f"{LLAMA_PACKAGE}, built here"
 
 
 class Server:
@@ -159,13 +162,13 @@ class Server:
         return total / CLOCK_TICKS
 
     def wait_idle(self, seconds=60):
-        """Until a cut load is off the server: less than a twentieth of a core for a quarter of a second."""
-        end = time.monotonic() + seconds
-        before = self.cpu_s()
+        """Until a cut load is off the server: less than a twentieth of a core for three quarters of a second."""
+        end, before, quiet = time.monotonic() + seconds, self.cpu_s(), 0
         while time.monotonic() < end:
             time.sleep(0.25)
             now = self.cpu_s()
-            if now - before <= 0.02:
+            quiet = quiet + 1 if now - before <= 0.02 else 0
+            if quiet == 3:
                 return
             before = now
         sides.fail(f"{self.name} is still at work {seconds} s after its last request was cut")
@@ -196,3 +199,7 @@ class LlamaServer(Server):
 
     def environment(self):
         return dict(os.environ)
+
+    def warm_up(self):
+        super().warm_up()
+        self.about = f"{self.setup.llama_about} ({self.about})"

@@ -291,7 +291,8 @@ def test_the_same_salt_gives_the_same_bytes():
 
 def loaded(tokens, p95, failed=0):
     return {"tokens": tokens, "seconds": 10, "ttft": [0.1, p95, p95], "itl": [0.01, 0.02, None], "gap_max": 0.5,
-            "good_per_s": 2.0, "n_failed": failed, "n_started": 40, "errors": [], "client_cpu": 0.031}
+            "good_per_s": 2.0, "n_failed": failed, "n_started": 40, "errors": [], "client_cpu": 0.031,
+            "idle_cpu_s": 0.2}
 
 
 def result(kind, ours, peer):
@@ -320,7 +321,7 @@ def test_tables_are_written_between_their_markers(tmp_path):
     assert "100 (100 to 100) | 2000 (2000 to 2000) | **0.05** (0.05 to 0.05); goal 0.1" in text
     assert "| **0.02** (0.02 to 0.02) | **0.02** (0.02 to 0.02) | goal 0.05 |" in text
     assert "| **0.04** (0.04 to 0.04) | **1.00** (1.00 to 1.00) | goal 0.05 |" in text
-    assert "at most 3 % of a core" in text and "quick run" not in text
+    assert "at most 3 % of a core, the idle server at most 2 % of one" in text and "quick run" not in text
     for name, head in serve_report.HEAD.items():
         lines = serve_report.table(name, serve.ROWS, results()).splitlines()
         assert {x.count("|") for x in lines if x.startswith("|")} == {len(head) + 1}
@@ -357,5 +358,7 @@ def test_capacity_is_the_slower_ones():
     row = serve.choose(["small-open-50"])[0]
     mean = chat_trace.means(chat_trace.load())["output"]
     assert serve.capacity(row, results()) == pytest.approx(75 / mean)  # the medians: 200 and 75 tokens a second
-    with pytest.raises(SystemExit):
-        serve.capacity(row, {})
+    silent = {"small-users-32": result("closed", [loaded(10, 1)], [loaded(0, None)])}
+    for wrong in ({}, silent):
+        with pytest.raises(SystemExit):
+            serve.capacity(row, wrong)
