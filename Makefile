@@ -19,6 +19,9 @@ test:
 bench: all
 	@sh scripts/bench.sh
 
+bench-serve: all
+	@sh scripts/bench-serve.sh
+
 asan:
 	@sh scripts/install-deps.sh scripts/packages.txt
 	@sh scripts/sanitize.sh build-asan address,undefined
@@ -45,4 +48,4 @@ install: all
 clean:
 	rm -rf build build-asan build-tsan build-fuzz
 
-.PHONY: all run test bench asan tsan fuzz lint format install clean
+.PHONY: all run test bench bench-serve asan tsan fuzz lint format install clean

@@ -122,12 +122,17 @@ def origin(here):
     return text + f". Load average at the end: {busy:.1f}.\n"
 
 
-def write_docs(path, results):
+def write_tables(path, tables):
+    """name -> text between its markers."""
     text = path.read_text(encoding="utf-8")
-    for name in HEAD:
+    for name, lines in tables.items():
         begin, end = f"<!-- table {name} -->\n", f"<!-- end {name} -->"
         if begin not in text or end not in text:
             raise SystemExit(f"bench: {path} has no markers for the table {name}")
         before, rest = text.split(begin, 1)
-        text = before + begin + table(name, results) + end + rest.split(end, 1)[1]
+        text = before + begin + lines + end + rest.split(end, 1)[1]
     path.write_text(text, encoding="utf-8")
+
+
+def write_docs(path, results):
+    write_tables(path, {name: table(name, results) for name in HEAD})
