@@ -73,10 +73,11 @@ class Client(threading.Thread):
 
     def __init__(self, storm, number):
         super().__init__(daemon=True)
-        self.storm, self.rng = storm, random.Random(f"{storm.seed} {number}")
+        self.storm, self.rng, self.n_asked = storm, random.Random(f"{storm.seed} {number}"), 0
 
     def run(self):
         while (seed := self.storm.next()) is not None:
+            self.n_asked += 1
             try:
                 self.one(seed)
             except Exception as e:  # noqa: BLE001: whatever it is, the test must tell it
@@ -162,16 +163,18 @@ class Storm:
 
     def harm(self):
         """
-        Kills the worker or makes it stand still, twice in a row, then no more until 200 answers
-        later: a request that was there at two deaths and alone at a third one would be blamed, rightly.
+        Kills the worker or makes it stand still, twice in a row, then no more until the requests
+        that saw it are over: one that was there at two deaths and alone at a third would be
+        blamed, rightly.
         """
         rng = random.Random(self.seed + 1)
         while any(c.is_alive() for c in self.clients):
             for _ in range(2):
                 time.sleep(2 + 4 * rng.random())
                 self.hurt(rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGABRT, signal.SIGSTOP]))
-            answered = self.count["answered"]
-            while any(c.is_alive() for c in self.clients) and self.count["answered"] < answered + 200:
+            time.sleep(5)  # until it is noticed
+            asking = [(c, c.n_asked) for c in self.clients]
+            while any(c.is_alive() and c.n_asked == n for c, n in asking):
                 time.sleep(0.1)
 
     def hurt(self, how):
