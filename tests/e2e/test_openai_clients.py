@@ -114,7 +114,7 @@ def test_an_error_in_a_running_stream(fake):
     server = fake({"die": "poison"})
     client = openai.OpenAI(base_url=server.url + "/v1", api_key="none", max_retries=0)
     with pytest.raises(openai.APIError) as caught:
-        list(client.chat.completions.create(model="", messages=[{"role": "user", "content": "poison"}], stream=True))
+        list(client.chat.completions.create(model="", messages=[{"role": "user", "content": "poison and more"}], stream=True))
     assert "signal 9" in caught.value.message
 
 
