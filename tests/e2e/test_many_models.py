@@ -116,7 +116,9 @@ def test_two_clients_whose_models_do_not_fit_together(house):
     server = house({"one": 60, "two": 60}, {n: {"load_s": 0.3, "token_s": 0.002} for n in ("one", "two")},
                    memory_max="100m")
     clients = [Client(server, "one"), Client(server, "two")]
-    time.sleep(10)
+    end = time.monotonic() + 90  # a machine that is busy loads slowly, and gives long turns
+    while (min(c.done for c in clients) < 10 or server.metric("hearth_model_loads_total") < 5) and time.monotonic() < end:
+        time.sleep(0.2)
     for c in clients:
         c.over = True
     for c in clients:
@@ -127,7 +129,7 @@ def test_two_clients_whose_models_do_not_fit_together(house):
     load_s = server.metric("hearth_model_load_seconds_total") / loads
     # the other's load, its turn of twice that, the own load; and slack for a machine that is busy
     assert max(c.longest for c in clients) < 6 * load_s + 2, load_s
-    assert 2 < loads <= 20, loads
+    assert 5 <= loads <= 20, loads
     assert sum(c.done for c in clients) > 3 * loads
 
 
