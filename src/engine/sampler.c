@@ -14,6 +14,8 @@
 
 #define DRAW_STREAM 0x6472617775ull /* "drawu": apart from other uses of the same seed */
 #define LANES       8
+#define GROUP       64    /* logits whose greatest stands for them, to find a floor */
+#define MIN_P_SLACK 0.01f /* more than min-p's own rounding, in logits: it has the last word */
 
 /*
  * e^x for x <= 0, relative error below 3e-7. 2^t is split into a whole power and 2^f with f in
@@ -44,6 +46,23 @@ static inline uint32_t key_of(float x)
     uint32_t bits;
     memcpy(&bits, &x, sizeof(bits));
     return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+}
+
+/* The greatest of row[0..n), NaN left out; -INFINITY for none. In lanes, for vectors. */
+static float greatest(const float *row, int n)
+{
+    float lane[LANES], max = -INFINITY;
+    int i = 0;
+    for (int k = 0; k < LANES; k++)
+        lane[k] = -INFINITY;
+    for (; i + LANES <= n; i += LANES)
+        for (int k = 0; k < LANES; k++)
+            lane[k] = row[i + k] > lane[k] ? row[i + k] : lane[k];
+    for (; i < n; i++)
+        max = row[i] > max ? row[i] : max;
+    for (int k = 0; k < LANES; k++)
+        max = lane[k] > max ? lane[k] : max;
+    return max;
 }
 
 /* The lowest id of the greatest logit; NaN is never greater. */
@@ -247,32 +266,49 @@ static double weigh(struct sampler_scratch *s, int n, float inv_temperature)
     return sum;
 }
 
-/* The bin (11 high bits) below which no logit can be among the k best. */
-static uint32_t floor_bin(struct sampler_scratch *s, const float *row, int64_t k)
+/*
+ * A logit that at least k reach, so that the k best are all at or above it: the k-th greatest of
+ * the greatest of each group, to the precision of a bin. -INFINITY when there are fewer groups than
+ * k.
+ */
+static float floor_of(struct sampler_scratch *s, const float *row, int64_t k)
 {
+    int n_group = s->n_vocab / GROUP;
+    if (k > n_group)
+        return -INFINITY;
     memset(s->bin, 0, SAMPLER_BINS * sizeof(*s->bin));
-    for (int i = 0; i < s->n_vocab; i++)
-        s->bin[key_of(row[i]) >> 21] += 1;
+    for (int g = 0; g < n_group; g++)
+        s->bin[key_of(greatest(row + (size_t)g * GROUP, GROUP)) >> 21] += 1;
     uint32_t b = SAMPLER_BINS - 1;
     for (double n = 0; b > 0; b--) {
         n += s->bin[b];
         if (n >= (double)k)
             break;
     }
-    return b;
+    uint32_t key = b << 21, bits = key & 0x80000000u ? key & 0x7fffffffu : ~key;
+    float least;
+    memcpy(&least, &bits, sizeof(least));
+    return least == least ? least : -INFINITY;
 }
 
-static int gather(struct sampler_scratch *s, const float *row, int64_t top_k)
+/* The candidates at or above least, in ascending order of id; whole groups below it are passed. */
+static int gather(struct sampler_scratch *s, const float *row, const struct sampling *p)
 {
-    bool cut = top_k > 0 && top_k < s->n_vocab;
-    uint32_t least = cut ? floor_bin(s, row, top_k) : 0;
+    bool cut = p->top_k > 0 && p->top_k < s->n_vocab;
+    float least = cut ? floor_of(s, row, p->top_k) : -INFINITY;
+    /* Nothing else comes before min-p: what it would drop need not be gathered. */
+    if (!cut && p->top_p >= 1 && p->typical_p >= 1 && p->min_p > 0)
+        least = greatest(row, s->n_vocab) + (float)log(p->min_p) - MIN_P_SLACK;
     int n = 0;
-    for (int i = 0; i < s->n_vocab; i++) {
-        uint32_t key = key_of(row[i]);
-        if (row[i] > -INFINITY && key >> 21 >= least)
-            s->cand[n++] = (struct sampler_candidate){i, row[i], 1.0f, key};
+    for (int from = 0; from < s->n_vocab; from += GROUP) {
+        int to = from + GROUP < s->n_vocab ? from + GROUP : s->n_vocab;
+        if (!(greatest(row + from, to - from) >= least))
+            continue;
+        for (int i = from; i < to; i++)
+            if (row[i] >= least && row[i] > -INFINITY)
+                s->cand[n++] = (struct sampler_candidate){i, row[i], 1.0f, key_of(row[i])};
     }
-    return cut ? keep_best(s, n, (double)top_k) : n;
+    return cut ? keep_best(s, n, (double)p->top_k) : n;
 }
 
 /* Locally typical sampling (Meister et al., 2022): nearest to the entropy first. */
@@ -305,7 +341,7 @@ static int keep_min_p(struct sampler_scratch *s, int n, double min_p)
 
 static int truncate_all(struct sampler_scratch *s, const float *row, const struct sampling *p)
 {
-    int n = gather(s, row, p->top_k);
+    int n = gather(s, row, p);
     if (p->typical_p < 1 && n > 1)
         n = keep_typical(s, n, p->typical_p);
     if (p->top_p < 1 && n > 1) {

@@ -147,7 +147,7 @@ static void check_set(const struct sampling *p, bool ties)
 static void test_top_k(void **state)
 {
     (void)state;
-    static const int64_t k[] = {1, 2, 40, 499};
+    static const int64_t k[] = {1, 2, 5, 7, 40, 499};
     for (size_t i = 0; i < ARRAY_LEN(k); i++) {
         struct sampling p = plain();
         p.top_k = k[i];
@@ -167,6 +167,10 @@ static void test_top_p_and_others(void **state)
     p = plain();
     p.min_p = 0.1;
     check_set(&p, false);
+    p.min_p = 0.9;
+    check_set(&p, true);
+    p.min_p = 1e-3;
+    check_set(&p, true);
     p = plain();
     p.typical_p = 0.4;
     check_set(&p, false);
