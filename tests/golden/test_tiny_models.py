@@ -70,7 +70,7 @@ def test_same_bits(hearth_bin, folder, name):
         assert got.tobytes() == alone.tobytes()
 
 
-@pytest.mark.parametrize("kv_type", ["f16", "q8_0"])
+@pytest.mark.parametrize("kv_type", ["f16", "q8_0", "q4_0"])
 @pytest.mark.parametrize("name, window", [("llama-tied-q8", None), ("gemma3", 270),
                                           ("phi3-window", 24)])
 def test_pieces(hearth_bin, tmp_path, name, window, kv_type):
@@ -110,7 +110,7 @@ def levels(hearth_bin, folder, monkeypatch):
             yield level
 
 
-@pytest.mark.parametrize("kv_type", ["f16", "q8_0"])
+@pytest.mark.parametrize("kv_type", ["f16", "q8_0", "q4_0"])
 @pytest.mark.parametrize("name", ["llama-tied-q8", "gemma3", "phi3-window"])
 def test_random_mixes(hearth_bin, folder, monkeypatch, name, kv_type):
     """Random sequences in random company, chunks and threads, at every level: the bits that each has
