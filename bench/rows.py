@@ -71,5 +71,6 @@ ROWS = [
     Row("gemma3-prefill", "real", "prefill 512, Gemma 3 270M Q4_K_M", GEMMA3, prefill(512), 3),
     Row("gemma3-decode", "real", "decode, Gemma 3 270M Q4_K_M", GEMMA3, decode(1, 64), 3),
     Row("start-8b", "process", "second start to first token, 8B", LLAMA_8B, {}, 15, 3.0, kind="start"),
+    Row("memory-1b", "process", "peak memory, 1B, context 1024", LLAMA_1B, {"ctx": 1024}, 5, kind="memory"),
     Row("memory-8b", "process", "peak memory, 8B, context 1024", LLAMA_8B, {"ctx": 1024}, 12, kind="memory"),
 ]

@@ -24,6 +24,7 @@ int cmd_cp(int argc, char **argv);
 int cmd_eval(int argc, char **argv);
 int cmd_key(int argc, char **argv);
 int cmd_list(int argc, char **argv);
+int cmd_plan(int argc, char **argv);
 int cmd_ps(int argc, char **argv);
 int cmd_pull(int argc, char **argv);
 int cmd_render(int argc, char **argv);

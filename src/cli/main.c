@@ -23,6 +23,7 @@ static const struct command commands[] = {
     {"list", "list the models in the library", cmd_list},
     {"ps", "show the models that the server has loaded", cmd_ps},
     {"stop", "unload models from the server's memory", cmd_stop},
+    {"plan", "show what memory a model takes, and what fits", cmd_plan},
     {"show", "show what is inside a model", cmd_show},
     {"cp", "give a model a second name", cmd_cp},
     {"cache", "show or empty the cache of packed weights", cmd_cache},

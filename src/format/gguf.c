@@ -260,6 +260,12 @@ void gguf_let_go_metadata(const struct gguf *g)
         advise(&g->part[0], g->part[0].base, (size_t)(end - g->part[0].base), MADV_DONTNEED);
 }
 
+void gguf_let_go_all(const struct gguf *g)
+{
+    for (int i = 0; i < g->n_parts; i++)
+        advise(&g->part[i], g->part[i].base, g->part[i].len, MADV_DONTNEED);
+}
+
 static int open_file(const char *path, int *ret_fd, struct err *err)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);

@@ -89,6 +89,7 @@ void gguf_let_go(const struct gguf *g, const uint8_t *data, size_t len, bool who
 /* These will be needed soon: a disk may begin to read them. Any thread. */
 void gguf_fetch(const struct gguf *g, const uint8_t *data, size_t len);
 void gguf_let_go_metadata(const struct gguf *g); /* the same, for keys and descriptions */
+void gguf_let_go_all(const struct gguf *g);      /* for everything; not `wholly` */
 
 /*
  * For the library and for split files: the paths a model consists of, given its first file. Goes by

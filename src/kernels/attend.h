@@ -9,12 +9,20 @@
  *         values int8 [32][pad16(head_dim_v)], then their scales f16 [groups of 32 dims][32]
  *   q8_0 in fours (KV_Q8_0_QUADS, for levels with products of bytes): the same, but the keys int8
  *         [quads of 4 dims][32][4], the last quad filled up
+ *   q4_0: keys two dims a byte [pairs of dims][32], the even dim in the low half, an even number of
+ *         pairs, then their scales f16 [groups of 32 dims][32]; values [32][pad16(head_dim_v) / 2],
+ *         of 16 dims the first eight in the low halves of eight bytes, then their scales as q8_0
  * Keys lie transposed, so both products (query with keys, weights with values) have the same form:
  * a row of numbers times rows of lanes, and no sum runs across lanes. A position writes its own
  * column and row only. What lies at positions not stored yet, and in the padding, may be anything.
  *
  * q8_0: per position and group of 32 dims d = f16(max|x| / 127), q = round(x / d), ties to even, at
  * most 127 in magnitude. A group with a value that is not finite gets a scale that is NaN.
+ *
+ * q4_0: q in -8..7, two's complement; d = f16(-m / 8), where m is the first value of the greatest
+ * magnitude, with its sign: it becomes -8, and a value opposite and as great is cut to 7. 4 bits
+ * are too few for groups in which a dim stands out, as in keys, so callers turn heads before they
+ * store them (kv_rotate).
  */
 #ifndef HEARTH_KERNELS_ATTEND_H
 #define HEARTH_KERNELS_ATTEND_H
@@ -34,16 +42,29 @@
 enum kv_type {
     KV_F16,
     KV_Q8_0,
+    KV_Q4_0,
     KV_TYPES,                 /* how many can be asked for */
     KV_Q8_0_QUADS = KV_TYPES, /* how some levels store q8_0 (kernels.kv_q8_0) */
 };
 
-#define KV_TYPE_WORDS "f16|q8_0" /* their names, in order */
+#define KV_TYPE_WORDS "f16|q8_0|q4_0" /* their names, in order */
 const char *kv_type_name(enum kv_type t);
 
 /* Bytes of the keys, and of the values, of one head in one block; multiples of 64. */
 size_t kv_key_bytes(enum kv_type t, int head_dim);
 size_t kv_value_bytes(enum kv_type t, int head_dim_v);
+/*
+ * Turns one head so that no dim stands out within the 32 of a scale: an orthonormal Walsh-Hadamard
+ * transform in place, over blocks of the greatest power of two that divides head_dim, at most
+ * KV_ROTATE_MAX (96: three of 32; 80: five of 16; an odd number: nothing happens). It is its own
+ * inverse. Products of two vectors stay what they are when both are turned, but for roundings; the
+ * result of attention over turned values is turned back by the same call. The bits are the same at
+ * every level. docs/numerics.md has what it buys, and why blocks are not larger.
+ */
+#define KV_ROTATE_MAX 32
+void kv_rotate(float *x, int head_dim);
+/* Whether keys (with the queries) and values of a type are to be turned. */
+bool kv_is_rotated(enum kv_type t);
 /* Stores one position (i of its block) of one head. kv: this head's keys, its values follow them.
  * The bits are the same at every level. */
 void kv_store(enum kv_type t, uint8_t *kv, int i, const float *k, int head_dim, const float *v,

@@ -52,7 +52,7 @@ struct pass {
 struct tile {
     float *c;
     const float *a;
-    const void *b;         /* int8 or f16 [i][b_stride] */
+    const void *b;         /* f16, int8 or halves of bytes (attend.h) [i][b_stride] */
     const uint16_t *scale; /* [lanes] of a scaled product: c += scale * sum; else c += sum */
     size_t c_stride, b_stride;
     size_t a_group; /* from the a of 32 lanes to those of the next 32; 0: the same for all */
@@ -62,7 +62,7 @@ struct tile {
 };
 
 /* The product at hand; constants wherever it is asked for. */
-enum form { SCORES_F16, SCORES_Q8_0, VALUES_F16, VALUES_Q8_0 };
+enum form { SCORES_F16, SCORES_Q8_0, SCORES_Q4_0, VALUES_F16, VALUES_Q8_0, VALUES_Q4_0 };
 
 /* Where a[r][i] stands: rows lie at constant distances, so that their addresses take no registers.
  */
@@ -70,7 +70,7 @@ ALWAYS size_t a_at(enum form form, int r, int i)
 {
     if (form == VALUES_F16)
         return (size_t)r * S_STRIDE + (size_t)i;
-    if (form == VALUES_Q8_0)
+    if (form == VALUES_Q8_0 || form == VALUES_Q4_0)
         return (size_t)r * KV_BLOCK_LEN + (size_t)i;
     return (size_t)i * Q_STRIDE + (size_t)r;
 }
@@ -80,6 +80,10 @@ ALWAYS v16 load_b(enum form form, const struct tile *t, int i, int lane)
     const size_t at = (size_t)i * t->b_stride + (size_t)lane;
     if (form == SCORES_F16 || form == VALUES_F16)
         return v16_load_f16((const uint16_t *)t->b + at);
+    if (form == SCORES_Q4_0)
+        return v16_load_u4((const uint8_t *)t->b + (size_t)(i / 2) * t->b_stride + lane, i % 2);
+    if (form == VALUES_Q4_0)
+        return v16_load_u4x2((const uint8_t *)t->b + at / 2);
     return v16_load_i8((const int8_t *)t->b + at);
 }
 
@@ -87,7 +91,8 @@ ALWAYS v16 load_b(enum form form, const struct tile *t, int i, int lane)
 ALWAYS void do_tile(enum form form, int nr, int nv, const struct tile *t, int lane,
                     const uint8_t *ahead)
 {
-    const bool adds = form == VALUES_F16 || form == VALUES_Q8_0;
+    const bool scaled = form == SCORES_Q8_0 || form == SCORES_Q4_0;
+    const bool adds = form == VALUES_F16 || form == VALUES_Q8_0 || form == VALUES_Q4_0;
     v16 acc[ATTEND_TILE_ROWS][2];
     float *c = t->c + lane;
     const size_t c_stride = t->c_stride; /* stores of vectors might change *t, for all GCC knows */
@@ -107,11 +112,11 @@ ALWAYS void do_tile(enum form form, int nr, int nv, const struct tile *t, int la
     }
     UNROLL for (int v = 0; v < nv; v++)
     {
-        const v16 d = form == SCORES_Q8_0 ? v16_load_f16(t->scale + lane + 16 * v) : v16_zero();
+        const v16 d = scaled ? v16_load_f16(t->scale + lane + 16 * v) : v16_zero();
         UNROLL for (int r = 0; r < nr; r++)
         {
             float *to = c + (size_t)r * c_stride + 16 * v;
-            v16_store(to, form == SCORES_Q8_0 ? v16_fma(acc[r][v], d, v16_load(to)) : acc[r][v]);
+            v16_store(to, scaled ? v16_fma(acc[r][v], d, v16_load(to)) : acc[r][v]);
         }
     }
 }
@@ -172,8 +177,10 @@ ALWAYS void do_rows(enum form form, int nr, const struct tile *t)
 
 ROWS_FORM(scores_f16, SCORES_F16)
 ROWS_FORM(scores_q8_0, SCORES_Q8_0)
+ROWS_FORM(scores_q4_0, SCORES_Q4_0)
 ROWS_FORM(values_f16, VALUES_F16)
 ROWS_FORM(values_q8_0, VALUES_Q8_0)
+ROWS_FORM(values_q4_0, VALUES_Q4_0)
 
 ALWAYS int min_i(int a, int b)
 {
@@ -215,11 +222,12 @@ ALWAYS void seen_of(const struct pass *p, int r, int i, int *from, int *to)
     *to = min_i(p->j1[r] - i * KV_BLOCK_LEN, KV_BLOCK_LEN);
 }
 
-/* Of a block of q8_0. */
+/* Of a block of q8_0 or q4_0. */
 static const uint16_t *key_scales(const struct pass *p, const uint8_t *k)
 {
     const size_t quads = ((size_t)p->a->head_dim + 3) / 4;
-    return (const uint16_t *)(const void *)(k + quads * 4 * KV_BLOCK_LEN);
+    const size_t quad_bytes = p->a->type == KV_Q4_0 ? 2 : 4;
+    return (const uint16_t *)(const void *)(k + quads * quad_bytes * KV_BLOCK_LEN);
 }
 
 #ifdef K_QUANTIZE
@@ -294,7 +302,10 @@ static void score_block(const struct pass *p, int i, int r0, int nr)
     t.scale = key_scales(p, k);
     for (t.i0 = 0; t.i0 < dim; t.i0 += 32, t.scale += KV_BLOCK_LEN) {
         t.i1 = min_i(t.i0 + 32, dim);
-        scores_q8_0(nr, &t);
+        if (p->a->type == KV_Q4_0)
+            scores_q4_0(nr, &t);
+        else
+            scores_q8_0(nr, &t);
         t.ahead += 2 * 32 * t.ahead_step;
     }
 }
@@ -355,6 +366,8 @@ static __attribute__((noinline)) void add_rows(enum kv_type type, const struct t
     mine.i1 = to;
     if (type == KV_F16)
         values_f16(nr, &mine);
+    else if (type == KV_Q4_0)
+        values_q4_0(nr, &mine);
     else
         values_q8_0(nr, &mine);
 }
@@ -383,7 +396,8 @@ static void add_block(const struct pass *p, int i, int r0, int nr)
         .lane1 = p->dim_v,
     };
     if (p->a->type != KV_F16) {
-        weigh(p, i, r0, nr, (const uint16_t *)(const void *)(v + (size_t)p->dim_v * KV_BLOCK_LEN));
+        const size_t row = p->a->type == KV_Q4_0 ? (size_t)p->dim_v / 2 : (size_t)p->dim_v;
+        weigh(p, i, r0, nr, (const uint16_t *)(const void *)(v + row * KV_BLOCK_LEN));
         t.a = p->w;
         t.a_group = (size_t)ATTEND_TILE_ROWS * KV_BLOCK_LEN;
     }

@@ -81,8 +81,8 @@ struct kernels {
      * (i, i + n_rot/2), else (2i, 2i+1). In place. */
     void (*rope)(float *x, const float *cos_sin, int n_head, int head_dim, int n_rot, bool neox);
     void (*f32_to_f16)(uint16_t *y, const float *x, int n); /* round to nearest even */
-    /* How this level stores q8_0, KV_Q8_0 or KV_Q8_0_QUADS: attend takes that and KV_F16. With
-     * quads queries are rounded to about 15 bits. */
+    /* How this level stores q8_0, KV_Q8_0 or KV_Q8_0_QUADS: attend takes that, KV_F16 and KV_Q4_0.
+     * With quads queries are rounded to about 15 bits. */
     enum kv_type kv_q8_0;
     void (*attend)(const struct attend_args *a);
     /* part: n_part partial results of one row, one after the other, ascending; the first is

@@ -41,10 +41,21 @@ static uint8_t *head_at(const struct attention *a, uint32_t i_block, int i_kv)
            (size_t)a->i_layer * a->m->layer_bytes + (size_t)i_kv * head_bytes(a->m);
 }
 
-void attention_store(const struct attention *a, int t, const float *k, const float *v)
+static void rotate(const struct model *m, float *x, int n_head)
+{
+    for (int i = 0; i < n_head; i++)
+        kv_rotate(x + (size_t)i * m->h.head_dim, m->h.head_dim);
+}
+
+void attention_store(const struct attention *a, int t, float *k, float *v)
 {
     const struct model *m = a->m;
     int dim = m->h.head_dim;
+    if (kv_is_rotated(m->kv_type)) {
+        rotate(m, m->s.q + (size_t)t * m->h.n_head * dim, m->h.n_head);
+        rotate(m, k, m->h.n_head_kv);
+        rotate(m, v, m->h.n_head_kv);
+    }
     int position = m->s.position[t];
     uint32_t i_block = a->b->seq[m->s.i_seq[t]].block[position / KV_BLOCK_LEN];
     for (int i = 0; i < m->h.n_head_kv; i++)
@@ -115,14 +126,12 @@ void attention_item(void *ctx, int i_item, int i_thread)
     });
 }
 
-void attention_join(const struct attention *a, int t, float *att)
+/* The results of the stretches of row t. */
+static void join_pieces(const struct attention *a, int t, const struct query_tile *tile, float *att)
 {
     const struct model *m = a->m;
     const struct hparams *h = &m->h;
-    const struct query_tile *tile = &m->s.tile[m->s.i_tile[t]];
     const struct tile_cut *cut = &tile->cut[a->kind];
-    if (cut->n_stretch == 1)
-        return;
     int position = m->s.position[t];
     int first = first_seen(h, a->kind, position) / ATTEND_SPLIT;
     for (int i = 0; i < h->n_head; i++) {
@@ -131,6 +140,15 @@ void attention_join(const struct attention *a, int t, float *att)
                                      m->s.part + at * attend_part_len(h->head_dim),
                                      position / ATTEND_SPLIT - first + 1, h->head_dim);
     }
+}
+
+void attention_join(const struct attention *a, int t, float *att)
+{
+    const struct query_tile *tile = &a->m->s.tile[a->m->s.i_tile[t]];
+    if (tile->cut[a->kind].n_stretch > 1)
+        join_pieces(a, t, tile, att);
+    if (kv_is_rotated(a->m->kv_type))
+        rotate(a->m, att, a->m->h.n_head);
 }
 
 /* ---- how a batch is cut ---- */

@@ -28,12 +28,13 @@ struct attention {
 void attention_plan(struct attention *a, struct model *m, const struct kv_slab *kv,
                     const struct batch *b);
 void attention_begin(struct attention *a, int i_layer);
-/* Key and value of row t of the batch: [n_head_kv * head_dim] each. */
-void attention_store(const struct attention *a, int t, const float *k, const float *v);
+/* Key and value of row t of the batch: [n_head_kv * head_dim] each; they and the row's query are
+ * turned where the type asks for it (kernels/attend.h). */
+void attention_store(const struct attention *a, int t, float *k, float *v);
 /* ctx: struct attention. i_item in [0, n_items). */
 void attention_item(void *ctx, int i_item, int i_thread);
-/* If row t of the batch was attended in several stretches: their result, [n_head * head_dim], to
- * att. Else att is left alone. */
+/* Finishes row t of the batch: att, [n_head * head_dim], is what its item wrote, or gets the result
+ * of its stretches where it was attended in several. */
 void attention_join(const struct attention *a, int t, float *att);
 
 #endif

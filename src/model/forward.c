@@ -77,7 +77,15 @@ static void embed(void *ctx, int t, int i_thread)
     int n = s->h->n_embd;
     float *x = s->s->x + (size_t)t * n;
     (void)i_thread;
-    CHECK(dequantize_row(e->type, e->data + (size_t)s->b->token[t] * e->stride, x, (size_t)n));
+    size_t token = (size_t)s->b->token[t];
+    const uint8_t *row = e->data + token * e->stride;
+    if (e->panels != NULL) { /* the rows of output are in memory already: the file's are not read */
+        uint8_t *block = (uint8_t *)(s->s->xn + (size_t)t * n); /* free until the first norm */
+        pack_unpack_row(e->type, block, e->panels + token / PACK_ROWS * e->panel_bytes,
+                        (int)(token % PACK_ROWS), n);
+        row = block;
+    }
+    CHECK(dequantize_row(e->type, row, x, (size_t)n));
     if (s->h->arch->embd_scale)
         s->k->scale(x, sqrtf((float)n), n);
     int position = seq->pos0 + t - seq->i_token;

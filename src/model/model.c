@@ -213,14 +213,17 @@ static void carve_all(struct carver *c, const struct hparams *h, const struct mo
     int n_q = h->n_head * h->head_dim;
     int n_kv = h->n_head_kv * h->head_dim;
     s->x = carve(c, n * (size_t)h->n_embd, sizeof(float));
-    s->xn = carve(c, n * (size_t)h->n_embd, sizeof(float));
+    s->xn = s->y = carve(c, n * (size_t)h->n_embd, sizeof(float));
     s->act = carve(c, n, act_bytes_max(h));
+    size_t shared = c->at;
     s->q = carve(c, n * (size_t)n_q, sizeof(float));
     s->k = carve(c, n * (size_t)n_kv, sizeof(float));
     s->v = carve(c, n * (size_t)n_kv, sizeof(float));
     s->att = carve(c, n * (size_t)n_q, sizeof(float));
-    s->y = carve(c, n * (size_t)h->n_embd, sizeof(float));
+    size_t attention_end = c->at;
+    c->at = shared;
     s->ff = carve(c, n * (size_t)h->n_ff, sizeof(float));
+    c->at = c->at > attention_end ? c->at : attention_end;
     s->angle[0] = carve(c, n * (size_t)h->n_rot, sizeof(float));
     s->angle[1] = carve(c, n * (size_t)h->n_rot, sizeof(float));
     s->position = carve(c, n, sizeof(*s->position));
@@ -290,6 +293,10 @@ static int load(struct model *m, const struct gguf *g, struct err *err)
         (rc = weights_load(g, &m->h, o->kernels, o->n_ctx_max, &m->w, err)) != 0 ||
         (rc = packed_load(g, &m->w, m->h.n_layer, o, &m->packed, err)) != 0)
         return rc;
+    if (m->w.embd.data == m->w.output.data) { /* one table: its panels serve look-ups, too */
+        m->w.embd.panels = m->w.output.panels;
+        m->w.embd.panel_bytes = m->w.output.panel_bytes;
+    }
     m->slab = mem_try_aligned(bytes);
     if (m->slab == NULL)
         return err_set(err, ERR_NOMEM,

@@ -45,8 +45,8 @@ struct scratch {
     float *q;                /* [n, n_head * head_dim] */
     float *k, *v;            /* [n, n_head_kv * head_dim] */
     float *att;              /* [n, n_head * head_dim] */
-    float *y;                /* [n, n_embd] a branch's output, before it joins the stream */
-    float *ff;               /* [n, n_ff] act(gate) * up */
+    float *y;                /* [n, n_embd] a branch's output, before it joins the stream: xn */
+    float *ff;               /* [n, n_ff] act(gate) * up; where q, k, v and att were */
     float *angle[2];         /* [n, n_rot / 2][2] cosine and sine; of global and of local layers */
     int *position;           /* [n] */
     int *i_seq;              /* [n] */

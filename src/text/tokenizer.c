@@ -130,6 +130,20 @@ int tokenizer_encode(const struct tokenizer *t, struct str text, unsigned flags,
     return rc;
 }
 
+static uint64_t trie_bytes(const struct trie *t)
+{
+    return t->edges.n_slots * sizeof(*t->edges.slot) + t->cap * sizeof(*t->node);
+}
+
+uint64_t tokenizer_bytes(const struct tokenizer *t)
+{
+    const struct token none = {0}, *last = t->n_vocab > 0 ? &t->token[t->n_vocab - 1] : &none;
+    return sizeof(*t) + last->offset + last->len +
+           t->n_vocab * (sizeof(*t->token) + (t->score != NULL ? sizeof(*t->score) : 0)) +
+           t->n_ids * sizeof(*t->ids) + t->merges.n_slots * sizeof(*t->merges.slot) +
+           trie_bytes(&t->special) + trie_bytes(&t->words);
+}
+
 size_t tokenizer_n_vocab(const struct tokenizer *t)
 {
     return t->n_vocab;

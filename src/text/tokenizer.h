@@ -46,6 +46,8 @@ enum tokenize_flags {
 int tokenizer_encode(const struct tokenizer *t, struct str text, unsigned flags, struct tokens *out,
                      struct err *err) __attribute__((warn_unused_result));
 
+/* Bytes of its tables. */
+uint64_t tokenizer_bytes(const struct tokenizer *t);
 size_t tokenizer_n_vocab(const struct tokenizer *t);
 token_id tokenizer_bos(const struct tokenizer *t); /* TOKEN_NONE if there is none */
 token_id tokenizer_eos(const struct tokenizer *t);

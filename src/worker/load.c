@@ -6,16 +6,12 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "worker/load_plan.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-
-#define BATCH_MAX   256 /* tokens in one step: enough for the kernels to be at full speed */
-#define SCORE_ROWS  16  /* rows of logits beside one per sequence, for prompts with echo */
-#define STEP_MS     60  /* a step with prefill lasts about so long: others wait no longer */
-#define SEQ_DEFAULT 4
 
 static void progress(const struct load_opts *o, const char *stage, double fraction)
 {
@@ -65,33 +61,6 @@ static int load_text(struct loaded *l, struct err *err)
 }
 
 /* ---- memory ---- */
-
-static int make_plan(const struct load_opts *o, struct loaded *l, const struct model_info *info,
-                     struct engine_config *c, struct model_opts *m, struct err *err)
-{
-    struct memory_wish w = {
-        .budget_bytes = o->budget_bytes,
-        .weight_bytes = info->weight_bytes,
-        .block_bytes = info->kv_block_bytes,
-        .block_len = KV_BLOCK_LEN,
-        .n_ctx_train = info->n_ctx_train,
-        .n_ctx = o->n_ctx,
-        .n_seq = c->limits.n_seq_max,
-        .kv_bytes = (uint64_t)o->kv_bytes,
-    };
-    uint64_t scratch;
-    m->n_ctx_max = o->n_ctx > 0 && o->n_ctx < info->n_ctx_train ? (int)o->n_ctx : info->n_ctx_train;
-    int rc = model_scratch_bytes(l->gguf, m, &scratch, err);
-    if (rc != 0)
-        return rc;
-    w.scratch_bytes = scratch + engine_bytes(c);
-    rc = memory_plan(&w, &l->plan, err);
-    if (rc != 0)
-        return rc;
-    m->n_ctx_max = (int)l->plan.n_ctx;
-    l->ready.scratch_bytes = (int64_t)(w.scratch_bytes + l->plan.reserve_bytes);
-    return 0;
-}
 
 /* Zero pages that cost nothing until they are used. */
 static int map_slab(struct loaded *l, struct err *err)
@@ -161,54 +130,34 @@ static void describe(const struct load_opts *o, struct loaded *l, const struct m
 
 static int load_weights(const struct load_opts *o, struct loaded *l, struct err *err)
 {
-    struct model_info info;
-    int rc = model_describe(l->gguf, o->kv_type, &info, err);
+    struct load_plan p;
+    int rc = load_plan_make(o, l->gguf, l->tokenizer, &p, err);
     if (rc != 0)
         return rc;
-    if (tokenizer_n_vocab(l->tokenizer) > (size_t)info.n_vocab)
-        return err_set(err, ERR_CORRUPT, "the tokenizer has %zu tokens, the model knows %d",
-                       tokenizer_n_vocab(l->tokenizer), info.n_vocab);
-    int n_seq = o->n_seq > 0 ? (int)o->n_seq : SEQ_DEFAULT;
-    struct model_opts m = {
-        .kernels = o->kernels,
-        .pool = o->pool,
-        .kv_type = o->kv_type,
-        .pack = o->pack,
-        .progress = o->progress,
-        .progress_ctx = o->progress_ctx,
-        .n_batch_max = n_seq < BATCH_MAX ? BATCH_MAX : n_seq + 1,
-        .n_out_max = n_seq + SCORE_ROWS,
-        .n_threads_decode = (int)o->n_threads_decode,
-        .activations = o->activations,
-    };
-    struct engine_config c = {
-        .forward = forward,
-        .pool = o->pool,
-        .n_vocab = info.n_vocab,
-        .eog = l->eog,
-        .n_eog = l->n_eog,
-        .limits = {n_seq, m.n_batch_max, m.n_out_max},
-        .step_ms = STEP_MS,
-    };
-    l->ready.n_seq_max = n_seq;
-    rc = make_plan(o, l, &info, &c, &m, err);
-    rc = rc != 0 ? rc : map_slab(l, err);
+    l->plan = p.memory;
+    l->ready.n_seq_max = p.engine.limits.n_seq_max;
+    l->ready.scratch_bytes = (int64_t)load_plan_scratch_bytes(&p);
+    rc = map_slab(l, err);
     progress(o, "load", 0);
-    rc = rc != 0 ? rc : model_new(l->gguf, &m, &l->model, err);
+    rc = rc != 0 ? rc : model_new(l->gguf, &p.model, &l->model, err);
     if (rc != 0)
         return rc;
+    gguf_let_go_all(l->gguf); /* packed or copied, all but a table that output does not share */
     /* A packed file is made of a model that was found healthy, and all of it was just read. */
     if (model_pack_report(l->model)->from != PACK_MAPPED) {
         progress(o, "warm", 0);
-        rc = warm(l, info.n_vocab, err);
+        rc = warm(l, p.info.n_vocab, err);
         if (rc != 0)
             return rc;
     }
-    c.forward_ctx = l->model;
-    c.kv = l->kv;
-    c.block_bytes = info.kv_block_bytes;
+    p.engine.forward = forward;
+    p.engine.forward_ctx = l->model;
+    p.engine.eog = l->eog;
+    p.engine.n_eog = l->n_eog;
+    p.engine.kv = l->kv;
+    p.engine.block_bytes = p.info.kv_block_bytes;
     describe(o, l, model_info(l->model));
-    return engine_new(&c, &l->engine, err);
+    return engine_new(&p.engine, &l->engine, err);
 }
 
 int load_model(const struct load_opts *opts, struct loaded *ret, struct err *err)

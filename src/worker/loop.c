@@ -8,7 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "worker/answer.h"
+#include "worker/intake.h"
 #include "worker/prompt.h"
 
 #include <errno.h>
@@ -27,6 +27,7 @@
 struct loop {
     struct loaded *model;
     struct outbox *out;
+    struct intake *intake; /* requests on their way to answers */
     struct frame_reader in;
     bool has_frames; /* the reader may hold whole frames */
     struct answer *answers;
@@ -137,7 +138,7 @@ static int may_admit(const struct loop *l, struct err *err)
 {
     if (l->is_draining)
         return err_set(err, ERR_UNAVAILABLE, "the model is being unloaded; try again");
-    if (l->n_answers >= ANSWERS_MAX || l->answer_bytes >= ANSWER_BYTES_MAX)
+    if (l->n_answers + intake_n(l->intake) >= ANSWERS_MAX || l->answer_bytes >= ANSWER_BYTES_MAX)
         return err_set(err, ERR_UNAVAILABLE, "%d requests are queued already; try again later",
                        l->n_answers);
     return 0;
@@ -145,19 +146,20 @@ static int may_admit(const struct loop *l, struct err *err)
 
 /* ---- frames ---- */
 
-static void on_generate(struct loop *l, const json_t *frame, uint64_t id)
+static void on_generate(struct loop *l, json_t *frame, uint64_t id)
 {
     struct err err = {0};
-    struct gen_request r;
-    if (may_admit(l, &err) != 0 || gen_request_from_json(frame, &r, &err) != 0) {
+    if (may_admit(l, &err) != 0)
         send_error(l, id, &err);
-        return;
-    }
-    struct answer *a;
-    struct gen_error e;
-    if (!answer_new(l->model, &r, &a, &e)) {
-        gen_request_release(&r);
-        outbox_put(l->out, gen_error_to_json(&e));
+    else
+        intake_put(l->intake, frame, id);
+}
+
+static void begin(struct loop *l, const struct intake_result *r)
+{
+    struct answer *a = r->answer;
+    if (a == NULL) {
+        outbox_put(l->out, gen_error_to_json(&r->error));
         return;
     }
     a->next = l->answers;
@@ -165,12 +167,23 @@ static void on_generate(struct loop *l, const json_t *frame, uint64_t id)
     l->n_answers++;
     l->answer_bytes += a->bytes;
     answer_begin(a, l->out);
+    if (r->is_cancelled)
+        answer_cancel(a);
     finish_if_over(l, a);
 }
 
-static void on_cancel(struct loop *l, const json_t *frame, uint64_t id)
+static void take_requests(struct loop *l)
+{
+    struct intake_result r;
+    while (intake_take(l->intake, &r))
+        begin(l, &r);
+}
+
+static void on_cancel(struct loop *l, json_t *frame, uint64_t id)
 {
     (void)frame;
+    if (intake_cancel(l->intake, id))
+        return;
     for (struct answer *a = l->answers; a; a = a->next) {
         if (a->request.id == id) {
             answer_cancel(a);
@@ -192,7 +205,7 @@ static int encode_text(struct loop *l, const json_t *frame, struct tokens *out, 
     return tokenizer_encode(l->model->tokenizer, text, flags, out, err);
 }
 
-static void on_tokenize(struct loop *l, const json_t *frame, uint64_t id)
+static void on_tokenize(struct loop *l, json_t *frame, uint64_t id)
 {
     struct err err = {0};
     struct tokens tokens;
@@ -244,7 +257,7 @@ static int decode_tokens(struct loop *l, const json_t *frame, struct buf *out, s
     return rc != 0 || ok ? rc : err_set(err, ERR_TOO_LARGE, "the text is too large");
 }
 
-static void on_detokenize(struct loop *l, const json_t *frame, uint64_t id)
+static void on_detokenize(struct loop *l, json_t *frame, uint64_t id)
 {
     struct err err = {0};
     struct buf text;
@@ -256,7 +269,7 @@ static void on_detokenize(struct loop *l, const json_t *frame, uint64_t id)
     buf_release(&text);
 }
 
-static void on_render(struct loop *l, const json_t *frame, uint64_t id)
+static void on_render(struct loop *l, json_t *frame, uint64_t id)
 {
     struct err err = {0};
     struct buf text;
@@ -272,11 +285,11 @@ static void on_render(struct loop *l, const json_t *frame, uint64_t id)
     buf_release(&text);
 }
 
-static void handle(struct loop *l, const json_t *frame)
+static void handle(struct loop *l, json_t *frame)
 {
     static const struct {
         const char *type;
-        void (*run)(struct loop *l, const json_t *frame, uint64_t id);
+        void (*run)(struct loop *l, json_t *frame, uint64_t id);
     } handlers[] = {
         {"generate", on_generate},     {"cancel", on_cancel}, {"tokenize", on_tokenize},
         {"detokenize", on_detokenize}, {"render", on_render},
@@ -343,36 +356,46 @@ static int wait_ms(struct loop *l)
     return left < 0 ? 0 : (int)left;
 }
 
+/* What poll said of the socket. */
+static void hear(struct loop *l, short revents, bool full)
+{
+    if (!l->has_frames && !full && revents & (POLLIN | POLLHUP | POLLERR))
+        read_frames(l);
+    else if (full && revents & (POLLHUP | POLLERR))
+        l->is_over = true;
+}
+
 static void turn(struct loop *l)
 {
     outbox_flush(l->out);
     bool full = outbox_is_full(l->out);
-    struct pollfd p[2] = {
+    struct pollfd p[3] = {
         {.fd = l->out->fd, .events = outbox_is_empty(l->out) ? 0 : POLLOUT},
         {.fd = engine_event_fd(l->model->engine), .events = full ? 0 : POLLIN},
+        {.fd = intake_fd(l->intake), .events = full ? 0 : POLLIN},
     };
     if (!full && !l->has_frames)
         p[0].events |= POLLIN;
-    int rc = poll(p, 2, l->has_frames && !full ? 0 : wait_ms(l));
+    int rc = poll(p, 3, l->has_frames && !full ? 0 : wait_ms(l));
     if (rc < 0 && errno != EINTR) {
         broken(l, strerror(errno));
         return;
     }
     if (rc > 0 && p[1].revents)
         take_events(l);
-    if (rc > 0 && !l->has_frames && !full && p[0].revents & (POLLIN | POLLHUP | POLLERR))
-        read_frames(l);
-    else if (rc > 0 && full && p[0].revents & (POLLHUP | POLLERR))
-        l->is_over = true;
+    if (rc > 0 && p[2].revents)
+        take_requests(l);
+    if (rc > 0)
+        hear(l, p[0].revents, full);
     handle_frames(l);
-    l->is_over = l->is_over || (l->is_draining && l->n_answers == 0);
+    l->is_over = l->is_over || (l->is_draining && l->n_answers == 0 && intake_n(l->intake) == 0);
     if (clock_ms() >= l->stats_ms + STATS_MS || l->is_over)
         send_stats(l);
 }
 
-int loop_run(struct loaded *model, struct outbox *out)
+int loop_run(struct loaded *model, struct intake *intake, struct outbox *out)
 {
-    struct loop l = {.model = model, .out = out, .stats_ms = clock_ms()};
+    struct loop l = {.model = model, .intake = intake, .out = out, .stats_ms = clock_ms()};
     frame_reader_init(&l.in);
     while (!l.is_over && !out->is_broken)
         turn(&l);

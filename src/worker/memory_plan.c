@@ -1,6 +1,5 @@
 /*
- * memory_plan: see the header. When no size is asked for, keys and values take what n_seq full
- * contexts need, but at most half of what is left, and never less than one full context.
+ * memory_plan: see the header.
  */
 #include "worker/memory_plan.h"
 #include "base/buf.h"
@@ -10,7 +9,7 @@
 #include <string.h>
 
 #define RESERVE_BYTES (64ull << 20) /* tokenizer, requests, output not sent yet */
-#define CTX_LEAST     256           /* a shorter context serves nobody: better to refuse */
+#define CTX_OTHERS    8192          /* of users beside one with a full context */
 #define BLOCKS_MAX    (1u << 30)
 
 static void describe(uint64_t bytes, char *ret, size_t size)
@@ -60,6 +59,19 @@ static int refuse(const struct memory_wish *w, int64_t n_ctx, uint64_t kv_bytes,
                    total, weights, (long long)n_ctx, kv, rest, budget);
 }
 
+/* Blocks of keys and values when their size is left to us; n_fit hold at least one context. */
+static uint64_t blocks_computed(const struct memory_wish *w, int64_t n_ctx, uint64_t n_fit)
+{
+    uint64_t one = blocks_for(w, n_ctx), others = (uint64_t)w->n_seq - 1;
+    if (w->n_ctx > 0) {
+        uint64_t all = one * (others + 1);
+        return all < n_fit ? all : n_fit;
+    }
+    uint64_t n = one + others * blocks_for(w, min_i64(n_ctx, CTX_OTHERS));
+    uint64_t most = n_fit / 2 > one ? n_fit / 2 : one;
+    return n < most ? n : most;
+}
+
 int memory_plan(const struct memory_wish *w, struct memory_plan *ret, struct err *err)
 {
     if (w->n_ctx > w->n_ctx_train)
@@ -67,7 +79,7 @@ int memory_plan(const struct memory_wish *w, struct memory_plan *ret, struct err
                              "a context of %lld tokens was asked for, but the model is trained "
                              "for %lld: ask for at most that",
                              (long long)w->n_ctx, (long long)w->n_ctx_train);
-    int64_t least = w->n_ctx > 0 ? w->n_ctx : min_i64(w->n_ctx_train, CTX_LEAST);
+    int64_t least = w->n_ctx > 0 ? w->n_ctx : min_i64(w->n_ctx_train, MEMORY_CTX_LEAST);
     uint64_t fixed = sum(sum(w->weight_bytes, w->scratch_bytes), RESERVE_BYTES);
     uint64_t left = w->budget_bytes > fixed ? w->budget_bytes - fixed : 0;
     if (w->kv_bytes > 0 && w->kv_bytes < left)
@@ -80,12 +92,7 @@ int memory_plan(const struct memory_wish *w, struct memory_plan *ret, struct err
             w->kv_bytes > left ? w->kv_bytes : product(blocks_for(w, least), w->block_bytes), err);
     int64_t n_ctx = w->n_ctx > 0 ? w->n_ctx : w->n_ctx_train;
     n_ctx = min_i64(n_ctx, (int64_t)n_fit * w->block_len);
-    uint64_t one = blocks_for(w, n_ctx), all = one * (uint64_t)w->n_seq;
-    uint64_t n = n_fit;
-    if (w->kv_bytes == 0) {
-        n = n_fit / 2 > one ? n_fit / 2 : one;
-        n = n < all ? n : all;
-    }
+    uint64_t n = w->kv_bytes > 0 ? n_fit : blocks_computed(w, n_ctx, n_fit);
     *ret = (struct memory_plan){
         .n_ctx = n_ctx,
         .n_blocks = (uint32_t)n,

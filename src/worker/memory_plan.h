@@ -3,6 +3,13 @@
  *
  * total = weights + keys and values (blocks) + scratch + reserve <= budget. Arithmetic only: the
  * caller measures and allocates.
+ *
+ * How much keys and values get where their size is not given. With a context that was asked for,
+ * n_seq of it, or what fits: who names both numbers wants both. Without, the context is the trained
+ * one, which few requests come near: one of them and 8192 tokens for each other sequence, at most
+ * half of what is left, but never less than one whole context. All sequences share the blocks, and
+ * when they run out the youngest waits; so a machine's memory is not promised to contexts that
+ * nobody uses. Pages are touched as blocks are used.
  */
 #ifndef HEARTH_WORKER_MEMORY_PLAN_H
 #define HEARTH_WORKER_MEMORY_PLAN_H
@@ -10,6 +17,9 @@
 #include "base/err.h"
 
 #include <stdint.h>
+
+/* Tokens; a shorter context serves nobody: better to refuse. */
+#define MEMORY_CTX_LEAST 256
 
 struct memory_wish {
     uint64_t budget_bytes;

@@ -150,7 +150,9 @@ static int load_and_serve(struct load_opts *load, const struct options *o, struc
     for (int fd = MODEL_FD; fd < fd_end; fd++)
         close(fd);
     send_packed(out, model_pack_report(model.model));
+    struct intake *intake = NULL;
     rc = engine_start(model.engine, err);
+    rc = rc != 0 ? rc : intake_new(&model, &intake, err);
     if (rc == 0 && lock)
         rc = sandbox_enter_run(err);
     int code;
@@ -160,8 +162,9 @@ static int load_and_serve(struct load_opts *load, const struct options *o, struc
     } else {
         model.ready.sandboxed = lock;
         outbox_put(out, worker_ready_to_json(&model.ready));
-        code = loop_run(&model, out);
+        code = loop_run(&model, intake, out);
     }
+    intake_free(intake);
     loaded_release(&model);
     return code;
 }

@@ -76,6 +76,30 @@ def test_q8_0_keys_and_values(hearth_bin, smollm2_path):
         assert w.close() == 0
 
 
+def test_cancelled_while_it_is_tokenized(hearth_bin, smollm2_path):
+    """Requests are tokenized beside the loop, in order: one that is cancelled there ends like any other, those behind
+    it are answered, and one too long gets its error."""
+    with Worker(hearth_bin, [smollm2_path], ctx=2048, parallel=2) as w:
+        assert w.ready()["t"] == "ready"
+        huge, long = "many words " * 60000, "many words " * 600
+        w.send(text(1, huge, max_tokens=4))
+        w.send(text(2, long, max_tokens=500, ignore_eos=True))
+        w.send({"t": "cancel", "id": 2})
+        w.send(text(3, "The sky is", max_tokens=4))
+        frames = []
+        while {f["id"] for f in frames if f["t"] in ("done", "error")} != {1, 2, 3}:
+            frames.append(w.read())
+            assert frames[-1] is not None, w.last_words()
+            frames = [f for f in frames if "id" in f]
+        first = [next(i for i, f in enumerate(frames) if f["id"] == id) for id in (1, 2, 3)]
+        assert first == sorted(first), "out of order"
+        assert frames[0]["t"] == "error" and frames[0]["code"] == "context_length"
+        of = {id: [f["t"] for f in frames if f["id"] == id] for id in (2, 3)}
+        assert of[2][0] == "accepted" and of[2].count("delta") < 100
+        assert of[3][0] == "accepted" and of[3][-1] == "done" and "delta" in of[3]
+        assert w.close() == 0
+
+
 # ---- the same request, the same bytes ----
 
 

@@ -41,7 +41,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
         return 0;
     struct model_opts o = {.kernels = kernels_get(cpu_level_detect()),
                            .pool = pool,
-                           .kv_type = len > 0 && data[len - 1] % 2 ? KV_Q8_0 : KV_F16,
+                           .kv_type = len > 0 ? (enum kv_type)(data[len - 1] % KV_TYPES) : KV_F16,
                            .n_batch_max = 2,
                            .n_out_max = 1,
                            .n_ctx_max = 2};

@@ -295,7 +295,7 @@ static void bench_attend(const struct kernels *k)
 {
     printf("attention: multiply-adds per cycle by rows (bytes of keys and values)\n");
     for (int i = 0; i < KV_TYPES; i++) {
-        const enum kv_type type = i == 0 ? KV_F16 : k->kv_q8_0;
+        const enum kv_type type = i == KV_Q8_0 ? k->kv_q8_0 : (enum kv_type)i;
         bench_attend_kind(k, type, 64, 512, 1);
         bench_attend_kind(k, type, 128, 512, 1);
         bench_attend_kind(k, type, 128, 1 << 14, 8);

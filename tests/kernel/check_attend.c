@@ -212,7 +212,8 @@ static void check_parts(const struct kernels *k, struct scene *s, int n, const i
     }
 }
 
-/* Half a step of q8_0; f16 to its rounding. A value that is not finite stays visible. */
+/* Half a step of q8_0, a step of q4_0; f16 to its rounding. A value that is not finite stays
+ * visible. */
 static void check_store(enum kv_type type)
 {
     float k[40], v[40] = {0};
@@ -239,7 +240,10 @@ static void check_store(enum kv_type type)
                                        .head_dim = 40,
                                        .head_dim_v = 40,
                                        .scratch = scratch});
-    const float step = type == KV_F16 ? 7.4f / 2048 : 7.4f / 127 / 2 * 1.01f;
+    /* Half a step; of 4 bits a whole one, for what is cut to 7 of 8. */
+    const float step = type == KV_F16    ? 7.4f / 2048
+                       : type == KV_Q4_0 ? 7.4f / 8 * 1.01f
+                                         : 7.4f / 127 / 2 * 1.01f;
     check_n_done++;
     for (int i = 0; i < 32; i++)
         if (!(fabsf(out[i] - v[i]) <= step))
@@ -248,6 +252,39 @@ static void check_store(enum kv_type type)
     if (isfinite(out[33]))
         check_fail("kv_store %s: infinity comes back as %g", kv_type_name(type), (double)out[33]);
     check_buf_free(&b);
+}
+
+/* Its own inverse, keeps products, and spreads a dim that stands out over its block. */
+static void check_rotate(int dim, int block)
+{
+    float x[DIM_MAX], y[DIM_MAX], a[DIM_MAX], b[DIM_MAX], e[DIM_MAX] = {0};
+    double before = 0, after = 0;
+    for (int i = 0; i < dim; i++) {
+        a[i] = x[i] = check_gauss();
+        b[i] = y[i] = check_gauss();
+        before += (double)x[i] * (double)y[i];
+    }
+    kv_rotate(a, dim);
+    kv_rotate(b, dim);
+    for (int i = 0; i < dim; i++)
+        after += (double)a[i] * (double)b[i];
+    kv_rotate(a, dim);
+    e[dim - 1] = 1;
+    kv_rotate(e, dim);
+    check_n_done++;
+    bool ok = fabs(before - after) < 1e-5 * dim;
+    for (int i = 0; i < dim; i++) {
+        const float want = i < dim - block ? 0 : 1 / sqrtf((float)block);
+        ok = ok && fabsf(a[i] - x[i]) < 1e-5f && fabsf(fabsf(e[i]) - want) < 1e-6f;
+    }
+    if (!ok)
+        check_fail("kv_rotate of %d dims is not the transform of blocks of %d", dim, block);
+}
+
+/* The type that level k has for one that can be asked for. */
+static enum kv_type stored(const struct kernels *k, size_t type)
+{
+    return type == KV_Q8_0 ? k->kv_q8_0 : (enum kv_type)type;
 }
 
 void check_attend(const struct kernels *k)
@@ -268,8 +305,7 @@ void check_attend(const struct kernels *k)
         struct scene s;
         const size_t j = i / (3 * KV_TYPES);
         int from[ROWS_MAX], to[ROWS_MAX], n = c[j].n;
-        scene_init(&s, i / 3 % KV_TYPES == 0 ? KV_F16 : k->kv_q8_0, c[j].dim, c[j].dim_v, c[j].len,
-                   c[j].cap);
+        scene_init(&s, stored(k, i / 3 % KV_TYPES), c[j].dim, c[j].dim_v, c[j].len, c[j].cap);
         ranges(&s, (int)(i % 3), n, from, to);
         check_against_generic(k, &s, n, from, to, all);
         check_alone(k, &s, n, from, to, all);
@@ -279,4 +315,10 @@ void check_attend(const struct kernels *k)
     }
     for (int t = 0; t <= KV_Q8_0_QUADS; t++)
         check_store((enum kv_type)t);
+    check_rotate(64, 32);
+    check_rotate(256, 32);
+    check_rotate(80, 16);
+    check_rotate(96, 32);
+    check_rotate(100, 4);
+    check_rotate(5, 1);
 }

@@ -48,11 +48,34 @@ static void test_context_is_what_fits(void **state)
     assert_int_equal(memory_plan(&w, &p, NULL), 0); /* 800 blocks are left; 4 x 128 are wanted */
     assert_int_equal(p.n_ctx, 4096);
     assert_int_equal(p.n_blocks, 400); /* half of them */
+    w.n_ctx = 4096;
+    assert_int_equal(memory_plan(&w, &p, NULL), 0);
+    assert_int_equal(p.n_blocks, 4 * 128); /* both numbers were named */
+    w.n_seq = 8;
+    assert_int_equal(memory_plan(&w, &p, NULL), 0);
+    assert_int_equal(p.n_blocks, 800); /* all that fits */
+    w = wish();
     w.budget_bytes = (100 + 36 + 64 + 50) * MIB;
     assert_int_equal(memory_plan(&w, &p, NULL), 0);
     assert_int_equal(p.n_ctx, 50 * 32);
     assert_int_equal(p.n_blocks, 50); /* one whole context comes first */
     assert_true(p.total_bytes <= w.budget_bytes);
+}
+
+/* Several users of a model with a huge trained context: one may use it all, the others share. */
+static void test_long_contexts_are_shared(void **state)
+{
+    (void)state;
+    struct memory_wish w = wish();
+    struct memory_plan p;
+    w.n_ctx_train = 131072;
+    w.budget_bytes = 100000 * MIB;
+    assert_int_equal(memory_plan(&w, &p, NULL), 0);
+    assert_int_equal(p.n_ctx, 131072);
+    assert_int_equal(p.n_blocks, 4096 + 3 * 256);
+    w.n_seq = 1;
+    assert_int_equal(memory_plan(&w, &p, NULL), 0);
+    assert_int_equal(p.n_blocks, 4096);
 }
 
 static void test_kv_bytes_are_obeyed(void **state)
@@ -121,6 +144,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_fits),
         cmocka_unit_test(test_context_is_what_fits),
+        cmocka_unit_test(test_long_contexts_are_shared),
         cmocka_unit_test(test_kv_bytes_are_obeyed),
         cmocka_unit_test(test_refusals_show_the_arithmetic),
         cmocka_unit_test(test_absurd_sizes),

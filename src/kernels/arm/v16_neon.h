@@ -55,14 +55,30 @@ ALWAYS v16 v16_load_f16(const uint16_t *p)
     return EACH(vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p + 4 * i))));
 }
 
-ALWAYS v16 v16_load_i8(const int8_t *p)
+ALWAYS v16 v16_of_s8(int8x16_t v)
 {
-    const int8x16_t v = vld1q_s8(p);
     const int16x8_t low = vmovl_s8(vget_low_s8(v)), high = vmovl_s8(vget_high_s8(v));
     return (v16){{vcvtq_f32_s32(vmovl_s16(vget_low_s16(low))),
                   vcvtq_f32_s32(vmovl_s16(vget_high_s16(low))),
                   vcvtq_f32_s32(vmovl_s16(vget_low_s16(high))),
                   vcvtq_f32_s32(vmovl_s16(vget_high_s16(high)))}};
+}
+
+ALWAYS v16 v16_load_i8(const int8_t *p)
+{
+    return v16_of_s8(vld1q_s8(p));
+}
+
+ALWAYS v16 v16_load_u4(const uint8_t *p, int high)
+{
+    const int8x16_t up = vshlq_s8(vreinterpretq_s8_u8(vld1q_u8(p)), vdupq_n_s8(high ? 0 : 4));
+    return v16_of_s8(vshrq_n_s8(up, 4));
+}
+
+ALWAYS v16 v16_load_u4x2(const uint8_t *p)
+{
+    const int8x8_t x = vreinterpret_s8_u8(vld1_u8(p));
+    return v16_of_s8(vcombine_s8(vshr_n_s8(vshl_n_s8(x, 4), 4), vshr_n_s8(x, 4)));
 }
 
 ALWAYS v16 v16_fma(v16 x, v16 y, v16 z)

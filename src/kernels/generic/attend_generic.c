@@ -19,14 +19,26 @@ static const uint8_t *block_of(const struct attend_args *a, int pos)
     return a->kv + a->block[pos / KV_BLOCK_LEN] * a->block_bytes;
 }
 
+/* Four bits in two's complement. */
+static int half_of(uint8_t byte, bool high)
+{
+    const int q = high ? byte >> 4 : byte & 15;
+    return q < 8 ? q : q - 16;
+}
+
 static double key(const struct attend_args *a, int pos, int i)
 {
     const uint8_t *k = block_of(a, pos);
     const size_t j = (size_t)(pos % KV_BLOCK_LEN), at = (size_t)i * KV_BLOCK_LEN + j;
     if (a->type == KV_F16)
         return (double)f16_to_f32(((const uint16_t *)k)[at]);
-    const uint16_t *scale =
-        (const uint16_t *)(k + ((size_t)a->head_dim + 3) / 4 * 4 * KV_BLOCK_LEN);
+    const size_t quants = ((size_t)a->head_dim + 3) / 4 * 4 * KV_BLOCK_LEN;
+    if (a->type == KV_Q4_0) {
+        const uint16_t *scale = (const uint16_t *)(k + quants / 2);
+        return (double)f16_to_f32(scale[(size_t)(i / 32) * KV_BLOCK_LEN + j]) *
+               half_of(k[(size_t)(i / 2) * KV_BLOCK_LEN + j], i % 2 != 0);
+    }
+    const uint16_t *scale = (const uint16_t *)(k + quants);
     const size_t quad_at = ((size_t)(i / 4) * KV_BLOCK_LEN + j) * 4 + (size_t)(i % 4);
     return (double)f16_to_f32(scale[(size_t)(i / 32) * KV_BLOCK_LEN + j]) *
            ((const int8_t *)k)[a->type == KV_Q8_0 ? at : quad_at];
@@ -39,6 +51,11 @@ static double value(const struct attend_args *a, int pos, int i)
     const size_t at = j * row + (size_t)i;
     if (a->type == KV_F16)
         return (double)f16_to_f32(((const uint16_t *)v)[at]);
+    if (a->type == KV_Q4_0) {
+        const uint16_t *scale = (const uint16_t *)(v + row / 2 * KV_BLOCK_LEN);
+        return (double)f16_to_f32(scale[(size_t)(i / 32) * KV_BLOCK_LEN + j]) *
+               half_of(v[j * row / 2 + (size_t)(i / 16 * 8 + i % 8)], i % 16 >= 8);
+    }
     const uint16_t *scale = (const uint16_t *)(v + row * KV_BLOCK_LEN);
     return (double)f16_to_f32(scale[(size_t)(i / 32) * KV_BLOCK_LEN + j]) * ((const int8_t *)v)[at];
 }

@@ -5,11 +5,14 @@
  * that enough sums run side by side.
  *
  * What every level's header offers, all static, on v16: v16_zero(), v16_set1(x), v16_load(p),
- * v16_store(p, v), v16_load_f16(const uint16_t *), v16_load_i8(const int8_t *), v16_fma(a, b, c) =
- * a * b + c, v16_mul, v16_add, v16_sub, v16_div, v16_max, v16_exp (0 below -87.33), v16_tanh,
- * v16_lanes(v, j0, j1): -infinity in lanes outside [j0, j1); v16_sum_of, v16_max_of: of all lanes,
- * in the order of a tree; no pointer need be aligned. TILE_ROWS
- * (at most ATTEND_TILE_ROWS) rows share registers; up to WIDE_ROWS take two v16 each.
+ * v16_store(p, v), v16_load_f16(const uint16_t *), v16_load_i8(const int8_t *),
+ * v16_load_u4(const uint8_t *, high): numbers of 4 bits in the low (0) or high (1) halves of 16
+ * bytes, v16_load_u4x2(const uint8_t *): in the low halves of 8 bytes, then in their high halves,
+ * both in two's complement; v16_fma(a, b, c) = a * b + c, v16_mul, v16_add, v16_sub, v16_div,
+ * v16_max, v16_exp (0 below -87.33), v16_tanh, v16_lanes(v, j0, j1): -infinity in lanes outside
+ * [j0, j1); v16_sum_of, v16_max_of: of all lanes, in the order of a tree; no pointer need be
+ * aligned. TILE_ROWS (at most ATTEND_TILE_ROWS) rows share registers; up to WIDE_ROWS take two v16
+ * each.
  */
 #ifndef HEARTH_KERNELS_V16_AVX2_H
 #define HEARTH_KERNELS_V16_AVX2_H
@@ -63,6 +66,31 @@ ALWAYS __m256 load_i8(const int8_t *p)
 ALWAYS v16 v16_load_i8(const int8_t *p)
 {
     return (v16){load_i8(p), load_i8(p + 8)};
+}
+
+/* Eight bytes: their numbers of 4 bits, when shifted up by 28 (the low ones) or 24. */
+ALWAYS __m256 halves(__m256i bytes, int shift)
+{
+    const __m256i up = _mm256_sll_epi32(bytes, _mm_cvtsi32_si128(shift));
+    return _mm256_cvtepi32_ps(_mm256_srai_epi32(up, 28));
+}
+
+ALWAYS __m256i load_u8(const uint8_t *p)
+{
+    return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p));
+}
+
+ALWAYS v16 v16_load_u4(const uint8_t *p, int high)
+{
+    const int shift = 28 - 4 * high;
+    return (v16){halves(load_u8(p), shift), halves(load_u8(p + 8), shift)};
+}
+
+ALWAYS v16 v16_load_u4x2(const uint8_t *p)
+{
+    const __m256i x = load_u8(p);
+    return (v16){_mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_slli_epi32(x, 28), 28)),
+                 _mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_slli_epi32(x, 24), 28))};
 }
 
 ALWAYS v16 v16_fma(v16 x, v16 y, v16 z)

@@ -51,6 +51,22 @@ ALWAYS v16 v16_load_i8(const int8_t *p)
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(x));
 }
 
+ALWAYS v16 v16_load_u4(const uint8_t *p, int high)
+{
+    const __m512i x = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
+    const __m512i up = _mm512_sll_epi32(x, _mm_cvtsi32_si128(28 - 4 * high));
+    return _mm512_cvtepi32_ps(_mm512_srai_epi32(up, 28));
+}
+
+ALWAYS v16 v16_load_u4x2(const uint8_t *p)
+{
+    const __m128i x = _mm_loadl_epi64((const __m128i *)(const void *)p);
+    const __m512i twice = _mm512_cvtepu8_epi32(_mm_unpacklo_epi64(x, x));
+    const __m512i up = _mm512_sllv_epi32(
+        twice, _mm512_setr_epi32(28, 28, 28, 28, 28, 28, 28, 28, 24, 24, 24, 24, 24, 24, 24, 24));
+    return _mm512_cvtepi32_ps(_mm512_srai_epi32(up, 28));
+}
+
 ALWAYS v16 v16_fma(v16 x, v16 y, v16 z)
 {
     return _mm512_fmadd_ps(x, y, z);

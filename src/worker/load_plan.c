@@ -1,0 +1,118 @@
+/*
+ * load_plan: see the header. Owns the sizes of a step: how many tokens, rows of logits, and how
+ * long it is to last.
+ */
+#include "worker/load_plan.h"
+
+#define BATCH_MAX   256 /* tokens in one step: enough for the kernels to be at full speed */
+#define SCORE_ROWS  16  /* rows of logits beside one per sequence, for prompts with echo */
+#define STEP_MS     60  /* a step with prefill lasts about so long: others wait no longer */
+#define SEQ_DEFAULT 4
+#define ROOM_STEP   KV_BLOCK_LEN
+
+static int plan_memory(const struct load_opts *o, const struct gguf *g, struct load_plan *p,
+                       struct err *err)
+{
+    const struct model_info *info = &p->info;
+    bool shorter = o->n_ctx > 0 && o->n_ctx < info->n_ctx_train;
+    p->model.n_ctx_max = shorter ? (int)o->n_ctx : info->n_ctx_train;
+    int rc = model_scratch_bytes(g, &p->model, &p->model_bytes, err);
+    if (rc != 0)
+        return rc;
+    struct memory_wish w = {
+        .budget_bytes = o->budget_bytes,
+        .weight_bytes = info->weight_bytes,
+        .scratch_bytes = p->model_bytes + p->engine_bytes + p->text_bytes,
+        .block_bytes = info->kv_block_bytes,
+        .block_len = KV_BLOCK_LEN,
+        .n_ctx_train = info->n_ctx_train,
+        .n_ctx = o->n_ctx,
+        .n_seq = p->engine.limits.n_seq_max,
+        .kv_bytes = (uint64_t)o->kv_bytes,
+    };
+    rc = memory_plan(&w, &p->memory, err);
+    if (rc != 0)
+        return rc;
+    p->model.n_ctx_max = (int)p->memory.n_ctx;
+    /* What the engine notes of each block: some hundred bytes beside the block itself. */
+    uint64_t before = p->engine_bytes;
+    p->engine.kv.n_blocks = p->memory.n_blocks;
+    p->engine_bytes = engine_bytes(&p->engine);
+    p->memory.total_bytes += p->engine_bytes - before;
+    return 0;
+}
+
+int load_plan_make(const struct load_opts *o, const struct gguf *g, const struct tokenizer *t,
+                   struct load_plan *ret, struct err *err)
+{
+    struct load_plan p = {.text_bytes = tokenizer_bytes(t)};
+    int rc = model_describe(g, o->kv_type, &p.info, err);
+    if (rc != 0)
+        return rc;
+    if (tokenizer_n_vocab(t) > (size_t)p.info.n_vocab)
+        return err_set(err, ERR_CORRUPT, "the tokenizer has %zu tokens, the model knows %d",
+                       tokenizer_n_vocab(t), p.info.n_vocab);
+    int n_seq = o->n_seq > 0 ? (int)o->n_seq : SEQ_DEFAULT;
+    p.model = (struct model_opts){
+        .kernels = o->kernels,
+        .pool = o->pool,
+        .kv_type = o->kv_type,
+        .pack = o->pack,
+        .progress = o->progress,
+        .progress_ctx = o->progress_ctx,
+        .n_batch_max = n_seq < BATCH_MAX ? BATCH_MAX : n_seq + 1,
+        .n_out_max = n_seq + SCORE_ROWS,
+        .n_threads_decode = (int)o->n_threads_decode,
+        .activations = o->activations,
+    };
+    p.engine = (struct engine_config){
+        .pool = o->pool,
+        .n_vocab = p.info.n_vocab,
+        .limits = {n_seq, p.model.n_batch_max, p.model.n_out_max},
+        .step_ms = STEP_MS,
+    };
+    p.engine_bytes = engine_bytes(&p.engine);
+    rc = plan_memory(o, g, &p, err);
+    if (rc == 0)
+        *ret = p;
+    return rc;
+}
+
+uint64_t load_plan_scratch_bytes(const struct load_plan *p)
+{
+    return p->model_bytes + p->engine_bytes + p->text_bytes + p->memory.reserve_bytes;
+}
+
+/* Whether n_seq whole contexts of n_ctx fit. */
+static bool has_room(const struct load_opts *opts, const struct gguf *g, const struct tokenizer *t,
+                     int64_t n_seq, int64_t n_ctx)
+{
+    struct load_opts o = *opts;
+    struct load_plan p;
+    o.n_ctx = n_ctx;
+    o.n_seq = n_seq;
+    if (load_plan_make(&o, g, t, &p, NULL) != 0)
+        return false;
+    int64_t one = (n_ctx + KV_BLOCK_LEN - 1) / KV_BLOCK_LEN;
+    return (int64_t)p.memory.n_blocks >= one * n_seq;
+}
+
+int64_t load_plan_room(const struct load_opts *opts, const struct gguf *g,
+                       const struct tokenizer *t, int64_t n_seq)
+{
+    struct model_info info;
+    if (model_describe(g, opts->kv_type, &info, NULL) != 0)
+        return 0;
+    if (has_room(opts, g, t, n_seq, info.n_ctx_train))
+        return info.n_ctx_train;
+    /* What fits with a context fits with a shorter one. */
+    int64_t low = 0, high = info.n_ctx_train / ROOM_STEP + 1;
+    while (high - low > 1) {
+        int64_t mid = low + (high - low) / 2;
+        if (has_room(opts, g, t, n_seq, mid * ROOM_STEP))
+            low = mid;
+        else
+            high = mid;
+    }
+    return low * ROOM_STEP;
+}
