@@ -108,7 +108,7 @@ def test_memory_stays_within_the_plan(hearth_bin, smollm2_path, kv_type):
         total = info["weight_bytes"] + info["kv_bytes"] + info["scratch_bytes"]
         assert status_kib(w.process.pid, "VmHWM") << 10 <= total - info["kv_bytes"]
         # Many different tokens: rows of the table are read from all over it.
-        words = [" ".join(str(i * 7919 + j * j) for j in range(75)) for i in range(4)]
+        words = [" ".join(str(i * 7919 + j * j) for j in range(95)) for i in range(4)]
         answers = w.answers([text(i, words[i], max_tokens=100, ignore_eos=True, sampling={"seed": i})
                              for i in range(4)])
         for a in answers.values():
