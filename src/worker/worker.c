@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -173,6 +174,9 @@ int worker_main(int argc, char **argv)
 {
     struct options o = {0};
     log_init("worker");
+    /* One heap for all threads: a second one that shrinks opens a file in /proc, which the locked
+     * process is killed for. Only the loop and the intake allocate. */
+    mallopt(M_ARENA_MAX, 1);
     if (!parse_options(argc, argv, &o) || fcntl(SOCKET_FD, F_SETFL, O_NONBLOCK) != 0) {
         fprintf(stderr, "hearth: the worker is started by the gateway, not by hand\n");
         return 2;

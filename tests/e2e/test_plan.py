@@ -5,7 +5,7 @@ import re
 import subprocess
 
 import pytest
-from worker_driver import Worker, text
+from worker_driver import Worker
 
 KV_TYPES = ["f16", "q8_0", "q4_0"]
 
@@ -108,9 +108,9 @@ def test_memory_stays_within_the_plan(hearth_bin, smollm2_path, kv_type):
         total = info["weight_bytes"] + info["kv_bytes"] + info["scratch_bytes"]
         assert status_kib(w.process.pid, "VmHWM") << 10 <= total - info["kv_bytes"]
         # Many different tokens: rows of the table are read from all over it.
-        words = [" ".join(str(i * 7919 + j * j) for j in range(75)) for i in range(4)]
-        answers = w.answers([text(i, words[i], max_tokens=100, ignore_eos=True, sampling={"seed": i})
-                             for i in range(4)])
+        prompts = [[(i * 10007 + j * 7919) % 49000 for j in range(450)] for i in range(4)]
+        answers = w.answers([{"t": "generate", "id": i, "kind": "tokens", "tokens": prompts[i], "max_tokens": 40,
+                              "ignore_eos": True, "sampling": {"seed": i}} for i in range(4)])
         for a in answers.values():
             assert a.error is None and a.done["n_prompt"] + a.done["n_completion"] > 440, a.done
         peak = status_kib(w.process.pid, "VmHWM") << 10
