@@ -307,16 +307,16 @@ enum models_room models_make_room(struct models *m, struct slot *s, int64_t *ret
     struct room_model *model = mem_zero((size_t)n_slot + 1, sizeof *model);
     struct slot **slot = mem_zero((size_t)n_slot + 1, sizeof(struct slot *));
     int n = survey(m, s, model, slot);
-    bool loading = false; /* one that is being loaded will be idle some time: the wait has an end */
+    bool moving = false; /* one loads or leaves: that has an end, and the wait is worth it */
     for (int k = 0; k < n; k++) {
         held += model[k].bytes;
-        loading = loading || model[k].state == ROOM_LOADING;
+        moving = moving || model[k].state == ROOM_LOADING || model[k].state == ROOM_LEAVING;
     }
     const struct slot *head = line_head(m);
     int64_t waited_ms = s->ticket == 0 ? 0 : clock_ms() - s->line_ms;
     enum room_step step = room_plan(model, n, models_budget_bytes(m), need_of(s), waited_ms, &i);
     enum models_room ret = MODELS_ROOM_SOON;
-    if (step == ROOM_NEVER || (s->ticket != 0 && !loading && waited_ms >= m->opts->load_wait_ms)) {
+    if (step == ROOM_NEVER || (s->ticket != 0 && !moving && waited_ms >= m->opts->load_wait_ms)) {
         ret = refuse(m, s, held, err);
     } else if (head != NULL && head != s) {
         ret = line_join(m, s);
