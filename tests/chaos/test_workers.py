@@ -303,7 +303,8 @@ def test_urgent_requests_are_counted_first(fake):
         server.wait_metric("hearth_model_requests", 2 + i)
     for t in threads:
         t.join(20)
-    assert [answers[n][1]["X-Hearth-Queue-Position"] for n in ("batch", "Agent", "interactive")] == ["1"] * 3
+    position = {name: int(answer[1]["X-Hearth-Queue-Position"]) for name, answer in answers.items()}
+    assert position["interactive"] == 1 and position["Agent"] <= 2 and position["batch"] <= 3
     status, _, answer = server.post("/v1/chat/completions", body("x"), headers={"X-Hearth-Priority": "urgent"})
     assert status == 400 and answer["error"]["param"] == "X-Hearth-Priority" and "urgent" in answer["error"]["message"]
 
