@@ -10,6 +10,14 @@
 #define SEQ_DEFAULT 4
 #define ROOM_STEP   KV_BLOCK_LEN
 
+/* What the engine needs for the planned blocks beside them. */
+static uint64_t note_bytes(const struct load_plan *p)
+{
+    struct engine_config c = p->engine;
+    c.kv.n_blocks = p->memory.n_blocks;
+    return engine_bytes(&c) - engine_bytes(&p->engine);
+}
+
 static int plan_memory(const struct load_opts *o, const struct gguf *g, struct load_plan *p,
                        struct err *err)
 {
@@ -33,12 +41,17 @@ static int plan_memory(const struct load_opts *o, const struct gguf *g, struct l
     rc = memory_plan(&w, &p->memory, err);
     if (rc != 0)
         return rc;
-    p->model.n_ctx_max = (int)p->memory.n_ctx;
-    /* What the engine notes of each block: some hundred bytes beside the block itself. */
-    uint64_t before = p->engine_bytes;
+    /* The engine notes some hundred bytes of each block beside the block itself: planned again with
+     * those of the blocks that fit without, and those that stay are counted. */
+    uint64_t notes = note_bytes(p);
+    w.scratch_bytes += notes;
+    rc = memory_plan(&w, &p->memory, err);
+    if (rc != 0)
+        return rc;
+    p->memory.total_bytes -= notes - note_bytes(p);
+    p->engine_bytes += note_bytes(p);
     p->engine.kv.n_blocks = p->memory.n_blocks;
-    p->engine_bytes = engine_bytes(&p->engine);
-    p->memory.total_bytes += p->engine_bytes - before;
+    p->model.n_ctx_max = (int)p->memory.n_ctx;
     return 0;
 }
 
