@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "engine/block_table.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,7 @@
 #define CHUNK_MIN   8   /* of prefill that a step takes even when decodes fill the budget ... */
 #define CHUNK_PART  8   /* ... or this part of the budget, if that is more */
 #define LOWER_PART  16  /* of the room for prompts is left to lower ranks */
+#define DECODE_PART 2.0 /* ... or so many tokens for each that decodes and is no more urgent */
 #define CROWD_MAX   3.0 /* so many wait for a first token for each who decodes: budget.alone */
 #define WAIT_LEAST  256 /* tokens that a prompt is taken to have waited: short ones go first */
 #define CHUNK_ROUND 8   /* tokens: kernels like whole groups of columns */
@@ -496,11 +498,30 @@ static double budget_for(const struct scheduler *s, const struct step_budget *b)
     return b->with_decode + crowd * (b->alone - b->with_decode);
 }
 
+/*
+ * Tokens of prompts that a step takes even when decodes fill the budget. While prompts wait decodes
+ * slow down to a third at the most, and by no more than two steps' time without any; else more and
+ * more would wait, since an answer cannot end before its prompt was read. More urgent decodes are
+ * not slowed down so.
+ */
+static double least_for_prompts(const struct scheduler *s, const struct step_budget *b, double all)
+{
+    double least = all / CHUNK_PART > CHUNK_MIN ? all / CHUNK_PART : CHUNK_MIN;
+    int rank = INT_MAX, n_decode = 0;
+    for (int i = 0; i < s->n_running && rank == INT_MAX; i++)
+        if (!is_decoding(s->running[i]))
+            rank = s->running[i]->rank;
+    for (int i = 0; i < s->n_running; i++)
+        n_decode += is_decoding(s->running[i]) && s->running[i]->rank >= rank;
+    double fair = fmin(DECODE_PART * n_decode, 2 * b->alone);
+    return fair > least ? fair : least;
+}
+
 static struct room room_for(const struct scheduler *s, const struct step_budget *b)
 {
     const struct plan *p = &s->plan;
     double all = budget_for(s, b);
-    double least = all / CHUNK_PART > CHUNK_MIN ? all / CHUNK_PART : CHUNK_MIN;
+    double least = least_for_prompts(s, b, all);
     double left = all - p->n_decode - b->per_position * p->n_attended;
     return (struct room){
         .left = left > least ? left : least,

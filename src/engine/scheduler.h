@@ -9,12 +9,13 @@
  * fits beside what the running ones still need. For that, running sequences of a lower rank are
  * preempted. A sequence takes its longest cached prefix along, up to its last token but one.
  *
- * Room for prompts. A higher rank takes first, but leaves a sixteenth to lower ones that have
- * something to compute. Within a rank half of the room is the oldest one's, so that everybody comes
- * through; the rest goes to the prompt that waited longest for what it asks: tokens computed since
- * it arrived, by tokens that it still needs times the prompts of its tenant. So short ones are not
- * stuck behind long ones, nor a tenant's one behind another's many; and equals are done one after
- * the other, instead of all late.
+ * Room for prompts. What decodes leave of the budget, and while prompts of no lower rank wait at
+ * least two tokens for each that decodes (bounded: see least_for_prompts). A higher rank takes
+ * first, but leaves a sixteenth to lower ones that have something to compute. Within a rank half of
+ * the room is the oldest one's, so that everybody comes through; the rest goes to the prompt that
+ * waited longest for what it asks: tokens computed since it arrived, by tokens that it still needs
+ * times the prompts of its tenant. So short ones are not stuck behind long ones, nor a tenant's one
+ * behind another's many; and equals are done one after the other, instead of all late.
  *
  * Blocks. A block can be found in the prefix cache as soon as it is full, by other sequences that
  * run already, too: they look at the start of each chunk, and leave out a step in which another one
