@@ -12,6 +12,8 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/rng.h"
+#include "gateway/inquiry.h"
+#include "gateway/ledger.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -142,6 +144,8 @@ static void finish(struct call *c)
     m->prompt_tokens += (uint64_t)c->answer.n_prompt;
     m->cached_tokens += (uint64_t)c->answer.n_cached;
     m->completion_tokens += (uint64_t)c->answer.n_completion;
+    ledger_add_answer(c->server->ledger, exchange_owner(c->x), c->slot->name, "interactive",
+                      &c->answer);
     if (c->request.stream) {
         if (!openai_answer_finish(&c->answer, &c->sse)) {
             fail_full(c);
@@ -234,8 +238,8 @@ static void on_news(void *ctx, int tag, const struct job_news *news)
 
 /* ---- from the body to jobs ---- */
 
-/* The model's own parameters (its params layer) where the client gave none. */
-static int add_defaults(struct call *c, const struct slot *slot, struct err *err)
+int completions_add_defaults(json_t *body, struct openai_request *r, const struct slot *slot,
+                             struct err *err)
 {
     static const char *const keys[] = {
         "temperature",       "top_p",          "top_k",         "min_p",
@@ -247,17 +251,17 @@ static int add_defaults(struct call *c, const struct slot *slot, struct err *err
     json_t *params = json_parse(str_z(slot->params_json), JSON_DEPTH_MAX, NULL);
     for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
         json_t *value = json_object_get(params, keys[i]);
-        json_t *given = json_object_get(c->body, keys[i]);
+        json_t *given = json_object_get(body, keys[i]);
         if (value != NULL && (given == NULL || json_is_null(given)))
-            changed = json_object_set(c->body, keys[i], value) == 0 || changed;
+            changed = json_object_set(body, keys[i], value) == 0 || changed;
     }
     json_decref(params);
     if (!changed)
         return 0;
-    enum openai_kind kind = c->request.kind;
-    openai_request_release(&c->request);
-    c->request = (struct openai_request){.kind = kind};
-    int code = openai_request_parse(kind, c->body, &c->request, err);
+    enum openai_kind kind = r->kind;
+    openai_request_release(r);
+    *r = (struct openai_request){.kind = kind};
+    int code = openai_request_parse(kind, body, r, err);
     if (code != 0)
         err_wrap(err, "with the model's own default parameters");
     return code;
@@ -333,7 +337,7 @@ static int start(struct call *c, enum openai_kind kind, struct err *err)
     if (code == 0)
         code = check_room(c, slot, err);
     if (code == 0)
-        code = add_defaults(c, slot, err);
+        code = completions_add_defaults(c->body, &c->request, slot, err);
     if (code == 0 && !openai_request_default_system(&c->request, slot->system_text))
         code = err_set(err, ERR_NOMEM, "out of memory for the request");
     if (code == 0)

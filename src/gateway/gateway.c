@@ -4,7 +4,10 @@
  * First signal: no new connections, running answers are finished (drain_timeout_ms at most).
  * Second signal, or the deadline: everything stops at once.
  */
+#include "gateway/batches.h"
+#include "gateway/ledger.h"
 #include "gateway/server.h"
+#include "gateway/state.h"
 
 #include "base/check.h"
 #include "base/clock.h"
@@ -27,6 +30,8 @@ void gateway_opts_init(struct gateway_opts *o)
         .port = 11434,
         .pack_cache = true,
         .parallel = 8,
+        .file_bytes_max = (int64_t)200 << 20,
+        .files_bytes_max = (int64_t)10 << 30,
         .queue_max = 256,
         .connections_max = 1024,
         .header_timeout_ms = 10000,
@@ -208,6 +213,34 @@ static int load_startup(struct server *s, struct err *err)
     return code;
 }
 
+/* Without it everything else is served all the same, unless it was asked for. */
+static int open_state(struct server *s, struct err *err)
+{
+    struct err why = {0};
+    if (s->opts.state != GATEWAY_STATE_OFF &&
+        state_open(s->opts.state_dir, &s->loop, &s->state, &why) != 0) {
+        if (s->opts.state == GATEWAY_STATE_NEEDED) {
+            *err = why;
+            return err->code;
+        }
+        log_warn("no ledger, no files, no batches: %s", why.text);
+        s->state_err = why;
+    }
+    s->ledger = ledger_new(s->state, &s->loop);
+    if (s->state != NULL)
+        s->batches = batches_new(s);
+    return 0;
+}
+
+/* After the last request: what is summed up or was posted is written. */
+static void close_state(struct server *s)
+{
+    batches_stop(s->batches);
+    ledger_free(s->ledger);
+    state_close(s->state);
+    batches_free(s->batches);
+}
+
 static int start(struct server *s, struct err *err)
 {
     raise_file_limit(s->opts.connections_max);
@@ -217,6 +250,8 @@ static int start(struct server *s, struct err *err)
         code = open_http(s, err);
     if (code == 0)
         code = load_startup(s, err);
+    if (code == 0)
+        code = open_state(s, err);
     return code;
 }
 
@@ -234,6 +269,7 @@ int gateway_run(const struct gateway_opts *opts, struct err *err)
     else if (opts->model == NULL)
         announce(s, NULL);
     uv_run(&s->loop, UV_RUN_DEFAULT);
+    close_state(s);
     uv_walk(&s->loop, close_handle, NULL);
     uv_run(&s->loop, UV_RUN_DEFAULT);
     uv_loop_close(&s->loop);

@@ -11,11 +11,20 @@
 #include "gateway/metrics.h"
 #include "gateway/models.h"
 
+struct state;
+struct ledger;
+struct batches;
+
 struct server {
     struct gateway_opts opts;
     uv_loop_t loop;
     struct http *http;
     struct models models;
+    struct state *state;  /* what outlives the server; NULL: off, */
+    struct err state_err; /* for this reason */
+    struct ledger *ledger;
+    struct batches *batches; /* NULL without state */
+    int n_uploads;
     struct metrics metrics;
     char startup_name[512]; /* the library's name of the model named at start, or "" */
     bool announced;         /* the banner was printed */
@@ -49,6 +58,16 @@ int access_check_key(const struct server *s, const char *authorization, struct e
 /* completions.c */
 void completions_chat(struct server *s, struct exchange *x);
 void completions_text(struct server *s, struct exchange *x);
+/* The model's own parameters (its params layer) where the client gave none: body is completed and
+ * read again into *r. */
+int completions_add_defaults(json_t *body, struct openai_request *r, const struct slot *slot,
+                             struct err *err) __attribute__((warn_unused_result));
+
+/* files.c, batches.c: the routes of /v1/files and /v1/batches. */
+void files_collection(struct server *s, struct exchange *x);
+void files_one(struct server *s, struct exchange *x);
+void batches_collection(struct server *s, struct exchange *x);
+void batches_one(struct server *s, struct exchange *x);
 
 /* inventory.c */
 void inventory_models(struct server *s, struct exchange *x);
