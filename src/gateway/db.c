@@ -210,6 +210,8 @@ int db_end(sqlite3 *db, int code, struct err *err)
         code = db_run(db, err, "COMMIT", "");
     if (code != 0 && sqlite3_get_autocommit(db) == 0)
         (void)!db_run(db, NULL, "ROLLBACK", "");
+    if (code == ERR_UNAVAILABLE) /* what the log holds already may make room for what comes */
+        sqlite3_wal_checkpoint_v2(db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
     return code;
 }
 
