@@ -82,13 +82,9 @@ static int load(struct scan *s, struct err *err)
 /* The next piece of the file, with one whole line at least unless that is too long. */
 static int read_piece(struct scan *s, int fd, struct err *err)
 {
-    for (;;) {
-        size_t max = (size_t)s->line_bytes_max + 2;
-        size_t want = s->piece.len == 0 ? PIECE_BYTES : s->piece.len;
-        if (want > max - s->piece.len && s->piece.len > 0)
-            want = max - s->piece.len;
-        if (want == 0)
-            return 0; /* too long */
+    size_t max = (size_t)s->line_bytes_max + 2;
+    while (!s->end && s->piece.len < max) {
+        size_t want = s->piece.len < PIECE_BYTES ? PIECE_BYTES : s->piece.len;
         if (!buf_reserve(&s->piece, want))
             return err_set(err, ERR_NOMEM, "out of memory for the input");
         ssize_t n = pread(fd, s->piece.ptr + s->piece.len, want, s->offset + (int64_t)s->piece.len);
@@ -97,9 +93,18 @@ static int read_piece(struct scan *s, int fd, struct err *err)
                                  s->head->input_file);
         s->piece.len += (size_t)n;
         s->end = n == 0;
-        if (s->end || memchr(s->piece.ptr, '\n', s->piece.len) != NULL)
+        if (n > 0 && memchr(s->piece.ptr, '\n', s->piece.len) != NULL)
             return 0;
     }
+    return 0;
+}
+
+static void add_long(struct scan *s, int64_t line)
+{
+    char say[100];
+    snprintf(say, sizeof say, "the line is longer than the limit of %" PRId64 " bytes",
+             s->line_bytes_max);
+    add_error(s, line, "line_too_long", NULL, say);
 }
 
 static int take_line(struct scan *s, struct str text, struct err *err)
@@ -142,7 +147,9 @@ static int take_piece(struct scan *s, struct err *err)
         size_t n = at < 0 ? rest.len : (size_t)at;
         struct str text = str_sub(rest, 0, n);
         s->line++;
-        if (str_trim(text).len > 0)
+        if (text.len > (size_t)s->line_bytes_max)
+            add_long(s, s->line);
+        else if (str_trim(text).len > 0)
             code = take_line(s, text, err);
         size_t taken = at < 0 ? n : n + 1;
         s->offset += (int64_t)taken;
@@ -156,10 +163,7 @@ static int take_piece(struct scan *s, struct err *err)
         }
     }
     if (code == 0 && rest.len == s->piece.len && rest.len > 0 && !s->end) {
-        char say[100];
-        snprintf(say, sizeof say, "the line is longer than the limit of %" PRId64 " bytes",
-                 s->line_bytes_max);
-        add_error(s, s->line + 1, "line_too_long", NULL, say);
+        add_long(s, s->line + 1);
         s->end = true;
     }
     return code;
@@ -213,7 +217,7 @@ int batch_store_scan(struct state *state, struct batch_head *h, int64_t line_byt
     if (fd < 0)
         return err_set_errno(err, errnum, "the input file %s cannot be read", h->input_file);
     buf_init(&s.errors, 1u << 20);
-    buf_init(&s.piece, (size_t)line_bytes_max + PIECE_BYTES + 4);
+    buf_init(&s.piece, 2 * (size_t)line_bytes_max + 2 * PIECE_BYTES);
     int code = db_begin(s.db, err);
     if (code == 0)
         code = batch_store_head(s.db, h->seq, h, err);

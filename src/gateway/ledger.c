@@ -32,6 +32,7 @@ struct ledger {
     int64_t n_lost;
     bool failing; /* the last commit failed; said once */
     bool closed;
+    bool tried;    /* once more after that */
     int n_commits; /* that are under way */
 };
 
@@ -128,6 +129,7 @@ static void ledger_unref(struct ledger *l)
 }
 
 static void on_timer(uv_timer_t *t);
+static void commit(struct ledger *l);
 
 static void on_written(void *ctx)
 {
@@ -149,6 +151,10 @@ static void on_written(void *ctx)
     l->failing = c->err.code != 0;
     sums_free(c->sum, c->n);
     free(c);
+    if (l->closed && !l->tried && l->n > 0) { /* came back after the end's own commit */
+        l->tried = true;
+        commit(l);
+    }
     ledger_unref(l);
 }
 
