@@ -40,7 +40,8 @@ class Server:
         if model is not None:
             args += ["--model", str(model)]
         clean = {k: v for k, v in os.environ.items() if not k.startswith("HEARTH_")}
-        clean |= {"HEARTH_KEYS": str(self.folder / "keys.json"), "HEARTH_MODELS": str(self.folder / "library"), "HEARTH_CACHE_DIR": str(self.folder / "cache"),
+        clean |= {"HEARTH_KEYS": str(self.folder / "keys.json"), "HEARTH_STATE_DIR": str(self.folder / "state"),
+                  "HEARTH_MODELS": str(self.folder / "library"), "HEARTH_CACHE_DIR": str(self.folder / "cache"),
                   "HEARTH_CONFIG": "/dev/null", "HEARTH_CALIBRATE": "off"} | (env or {})
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(args, stdout=log, stderr=subprocess.STDOUT, env=clean,

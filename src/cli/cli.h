@@ -35,6 +35,7 @@ int cmd_show(int argc, char **argv);
 int cmd_stop(int argc, char **argv);
 int cmd_synth(int argc, char **argv);
 int cmd_tokenize(int argc, char **argv);
+int cmd_usage(int argc, char **argv);
 int cmd_version(int argc, char **argv);
 int cmd_worker(int argc, char **argv);
 

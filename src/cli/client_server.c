@@ -109,8 +109,8 @@ static int wait_ready(const struct pipes *p, int *ret_port, const volatile sig_a
 
 static void make_args(const char *model, const char *const *more, const char *argv[ARGS_MAX])
 {
-    static const char *const fixed[] = {"hearth", "serve", "--host",    "127.0.0.1",
-                                        "--port", "0",     "--no-quiet"};
+    static const char *const fixed[] = {"hearth", "serve",      "--host",  "127.0.0.1", "--port",
+                                        "0",      "--no-quiet", "--state", "off"};
     size_t n = 0;
     for (; n < ARRAY_LEN(fixed); n++)
         argv[n] = fixed[n];

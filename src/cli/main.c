@@ -34,6 +34,7 @@ static const struct command commands[] = {
     {"eval", "measure a model: perplexity of a text", cmd_eval},
     {"bench", "measure a model's speed beside the machine's limits", cmd_bench},
     {"synth", "write a model of random weights, to measure speed", cmd_synth},
+    {"usage", "show who used how much of which model", cmd_usage},
     {"version", "show the version", cmd_version},
     {"worker", NULL, cmd_worker},
 };

@@ -111,6 +111,28 @@ static bool is_one_key(const struct callers *c, struct str text)
     return diff == 0;
 }
 
+static void take_key(struct caller *who, const struct key *k)
+{
+    strcpy(who->name, k->name);
+    who->tenant = k->tenant;
+    who->priority = k->priority;
+    who->salt = salt_of(k);
+    who->requests_max = k->requests_max;
+    who->tokens_per_minute = k->tokens_per_minute;
+}
+
+bool callers_find(const struct callers *c, const char *name, struct caller *ret)
+{
+    *ret = (struct caller){.priority = KEY_INTERACTIVE};
+    for (int i = 0; i < c->file.n_key; i++) {
+        if (strcmp(c->file.key[i].name, name) == 0) {
+            take_key(ret, &c->file.key[i]);
+            return true;
+        }
+    }
+    return name[0] == '\0' && (c->one_key || !c->file_needed);
+}
+
 int callers_identify(struct callers *c, const char *authorization, struct caller *ret,
                      struct err *err)
 {
@@ -127,14 +149,8 @@ int callers_identify(struct callers *c, const char *authorization, struct caller
         const struct key *k = key_file_find(&c->file, given);
         if (k == NULL && !is_one_key(c, given))
             return err_set(err, ERR_AUTH, "the API key is none that this server knows");
-        if (k != NULL) {
-            strcpy(who.name, k->name);
-            who.tenant = k->tenant;
-            who.priority = k->priority;
-            who.salt = salt_of(k);
-            who.requests_max = k->requests_max;
-            who.tokens_per_minute = k->tokens_per_minute;
-        }
+        if (k != NULL)
+            take_key(&who, k);
     }
     if (ret != NULL)
         *ret = who;

@@ -59,6 +59,9 @@ int callers_identify(struct callers *c, const char *authorization, struct caller
 /* The class that a request may have: the one it asks for (KEY_* or -1: none), never above its own
  * key's. */
 int callers_priority(const struct caller *who, int asked);
+/* Whose work it is that goes on without a request (batches). False: the key is not there any more.
+ */
+bool callers_find(const struct callers *c, const char *name, struct caller *ret);
 /*
  * A request begins: counted, or API_ERR_RATE with the seconds after which to try again. A request
  * may start while its key has tokens left; what it took is charged at its end, so the balance may

@@ -12,6 +12,8 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/rng.h"
+#include "gateway/inquiry.h"
+#include "gateway/ledger.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -43,6 +45,7 @@ struct call {
     int64_t *last_ns; /* [n_choice] of the latest text, for the metric; 0 before the first */
     int64_t submit_ns;
     int64_t told_position; /* in the queue */
+    int64_t priority;      /* enum gen_priority */
     uv_timer_t *ping;
 };
 
@@ -61,6 +64,15 @@ static void count_call(struct call *c, bool client_left)
         callers_end(&c->server->callers, c->caller, r->n_prompt, r->n_cached, r->n_completion);
     if (m == NULL)
         return;
+    if (r->started_ns != 0) /* what was computed is owed, whoever left or failed then */
+        ledger_add(c->server->ledger, c->caller->name, r->model, gen_priority_word(c->priority),
+                   &(struct ledger_use){
+                       .requests = 1,
+                       .prompt_tokens = r->n_prompt,
+                       .cached_tokens = r->n_cached,
+                       .completion_tokens = r->n_completion,
+                       .engine_s = (c->answer.prefill_ms + c->answer.decode_ms) / 1000,
+                   });
     m->outcome[client_left        ? OUTCOME_CANCELLED
                : r->err_code != 0 ? OUTCOME_FAILED
                                   : OUTCOME_DONE]++;
@@ -314,8 +326,8 @@ static void on_news(void *ctx, int tag, const struct job_news *news)
 
 /* ---- from the body to jobs ---- */
 
-/* The model's own parameters (its params layer) where the client gave none. */
-static int add_defaults(struct call *c, const struct slot *slot, struct err *err)
+int completions_add_defaults(json_t *body, struct openai_request *r, const struct slot *slot,
+                             struct err *err)
 {
     static const char *const keys[] = {
         "temperature",       "top_p",          "top_k",         "min_p",
@@ -327,17 +339,17 @@ static int add_defaults(struct call *c, const struct slot *slot, struct err *err
     json_t *params = json_parse(str_z(slot->params_json), JSON_DEPTH_MAX, NULL);
     for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
         json_t *value = json_object_get(params, keys[i]);
-        json_t *given = json_object_get(c->body, keys[i]);
+        json_t *given = json_object_get(body, keys[i]);
         if (value != NULL && (given == NULL || json_is_null(given)))
-            changed = json_object_set(c->body, keys[i], value) == 0 || changed;
+            changed = json_object_set(body, keys[i], value) == 0 || changed;
     }
     json_decref(params);
     if (!changed)
         return 0;
-    enum openai_kind kind = c->request.kind;
-    openai_request_release(&c->request);
-    c->request = (struct openai_request){.kind = kind};
-    int code = openai_request_parse(kind, c->body, &c->request, err);
+    enum openai_kind kind = r->kind;
+    openai_request_release(r);
+    *r = (struct openai_request){.kind = kind};
+    int code = openai_request_parse(kind, body, r, err);
     if (code != 0)
         err_wrap(err, "with the model's own default parameters");
     return code;
@@ -409,6 +421,7 @@ static int read_priority(struct call *c, struct err *err)
     gen->tenant = c->caller->tenant;
     gen->salt = c->caller->salt;
     gen->priority = asked > c->caller->priority ? asked : c->caller->priority;
+    c->priority = gen->priority;
     return 0;
 }
 
@@ -462,7 +475,7 @@ static int start(struct call *c, enum openai_kind kind, struct err *err)
     if (code == 0)
         code = check_room(c, slot, err);
     if (code == 0)
-        code = add_defaults(c, slot, err);
+        code = completions_add_defaults(c->body, &c->request, slot, err);
     if (code == 0)
         code = read_priority(c, err);
     if (code == 0 && !openai_request_default_system(&c->request, slot->system_text))

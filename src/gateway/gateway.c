@@ -5,7 +5,10 @@
  * worker does meanwhile. After drain_timeout_ms what is left is told that the server stops, and
  * has CUT_MS to take that. Second signal: everything stops at once.
  */
+#include "gateway/batches.h"
+#include "gateway/ledger.h"
 #include "gateway/server.h"
+#include "gateway/state.h"
 
 #include "base/check.h"
 #include "base/clock.h"
@@ -31,6 +34,8 @@ void gateway_opts_init(struct gateway_opts *o)
         .parallel = 8,
         .keep_alive_ms = -1,
         .load_wait_ms = 120000,
+        .file_bytes_max = (int64_t)200 << 20,
+        .files_bytes_max = (int64_t)10 << 30,
         .queue_max = 256,
         .connections_max = 1024,
         .header_timeout_ms = 10000,
@@ -235,6 +240,34 @@ static int load_startup(struct server *s, struct err *err)
     return code;
 }
 
+/* Without it everything else is served all the same, unless it was asked for. */
+static int open_state(struct server *s, struct err *err)
+{
+    struct err why = {0};
+    if (s->opts.state != GATEWAY_STATE_OFF &&
+        state_open(s->opts.state_dir, &s->loop, &s->state, &why) != 0) {
+        if (s->opts.state == GATEWAY_STATE_NEEDED) {
+            *err = why;
+            return err->code;
+        }
+        log_warn("no ledger, no files, no batches: %s", why.text);
+        s->state_err = why;
+    }
+    s->ledger = ledger_new(s->state, &s->loop);
+    if (s->state != NULL)
+        s->batches = batches_new(s);
+    return 0;
+}
+
+/* After the last request: what is summed up or was posted is written. */
+static void close_state(struct server *s)
+{
+    batches_stop(s->batches);
+    ledger_free(s->ledger);
+    state_close(s->state);
+    batches_free(s->batches);
+}
+
 static int start(struct server *s, struct err *err)
 {
     raise_file_limit(s->opts.connections_max);
@@ -250,6 +283,8 @@ static int start(struct server *s, struct err *err)
         code = open_http(s, err);
     if (code == 0)
         code = load_startup(s, err);
+    if (code == 0)
+        code = open_state(s, err);
     return code;
 }
 
@@ -267,6 +302,7 @@ int gateway_run(const struct gateway_opts *opts, struct err *err)
     else if (opts->model == NULL)
         announce(s, NULL);
     uv_run(&s->loop, UV_RUN_DEFAULT);
+    close_state(s);
     uv_walk(&s->loop, close_handle, NULL);
     uv_run(&s->loop, UV_RUN_DEFAULT);
     uv_loop_close(&s->loop);

@@ -10,6 +10,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* What outlives the server: ledger, files, batches. */
+enum gateway_state {
+    GATEWAY_STATE_AUTO,   /* kept where that can be; else said, and the server serves without */
+    GATEWAY_STATE_NEEDED, /* no start without */
+    GATEWAY_STATE_OFF,
+};
+#define GATEWAY_STATE_WORDS "auto|needed|off"
+
 struct gateway_opts {
     const char *host;             /* "127.0.0.1" */
     int port;                     /* 11434; 0 = any free one */
@@ -29,7 +37,12 @@ struct gateway_opts {
     int64_t memory_max_bytes; /* 0 = what the machine has */
     int64_t keep_alive_ms;    /* after a model's last request; -1: until its memory is needed */
     int load_wait_ms;         /* for memory that busy models hold; then the load is refused */
-    int queue_max;            /* choices waiting per model; more get 503 with Retry-After */
+    enum gateway_state state;
+    const char *state_dir;   /* NULL: the user's (gateway/state.h) */
+    int64_t file_bytes_max;  /* of one uploaded file */
+    int64_t files_bytes_max; /* of all files of a key */
+    int batch_parallel;      /* lines of batches at once; 0 = half of `parallel` */
+    int queue_max;           /* choices waiting per model; more get 503 with Retry-After */
     int connections_max;
     int header_timeout_ms, body_timeout_ms; /* for the whole head, the whole body */
     int write_timeout_ms;                   /* a client that takes nothing for so long is dropped */

@@ -60,6 +60,9 @@ struct exchange {
     char *path;
     char id[40];
     struct buf body;
+    int64_t body_max;
+    struct exchange_sink sink;             /* on_bytes NULL: the body is held */
+    bool paused;                           /* by the sink */
     int64_t body_read, start_ns, since_ms; /* since_ms: of the stage, or of the last progress */
     bool discard;                          /* the answer is known; the rest of the body is not */
     bool suspended, settled, dropped;
@@ -265,6 +268,7 @@ static void *on_uri(void *cls, const char *uri, struct MHD_Connection *conn)
     x->start_ns = clock_ns();
     /* The head's deadline counts from the connection's first moment, or from this line. */
     x->since_ms = p->served ? clock_ms() : p->since_ms;
+    x->body_max = h->o.body_bytes_max;
     buf_init(&x->body, (size_t)h->o.body_bytes_max + 1);
     buf_init(&x->out, (size_t)h->o.client_buffer_bytes_max + 1);
     p->x = x;
@@ -298,7 +302,7 @@ static void refuse_large(struct exchange *x)
 {
     char text[160];
     snprintf(text, sizeof text, "the request's body is larger than the limit of %" PRId64 " bytes",
-             x->http->o.body_bytes_max);
+             x->body_max);
     refuse(x, 413, ERR_TOO_LARGE, text);
 }
 
@@ -329,7 +333,7 @@ static enum MHD_Result take_head(struct exchange *x, const char *url, const char
     h->o.on_head(x, h->o.ctx);
     if (length != NULL && !str_to_u64(str_z(length), &n))
         n = UINT64_MAX; /* libmicrohttpd refused what is no number; this is one too large */
-    if (x->response == NULL && n > (uint64_t)h->o.body_bytes_max)
+    if (x->response == NULL && n > (uint64_t)x->body_max)
         refuse_large(x);
     if (x->response == NULL)
         return MHD_YES;
@@ -347,11 +351,25 @@ static enum MHD_Result take_head(struct exchange *x, const char *url, const char
 static void end_raw(struct exchange *x, int status, const char *reason, int err_code,
                     const char *text);
 
+static void pour(struct exchange *x, struct str bytes)
+{
+    if (x->body_read > x->body_max)
+        refuse_large(x);
+    else
+        x->sink.on_bytes(x, x->sink.ctx, bytes);
+    x->discard = x->response != NULL;
+    if (x->paused && !x->dropped)
+        suspend(x);
+}
+
 static enum MHD_Result take_body(struct exchange *x, const char *bytes, size_t *n)
 {
-    int64_t max = x->http->o.body_bytes_max;
+    int64_t max = x->body_max;
     x->body_read += (int64_t)*n;
-    if (!x->discard && x->http->body_bytes + (int64_t)*n > BODIES_BYTES_MAX) {
+    x->discard = x->discard || x->response != NULL; /* answered while it was paused */
+    if (!x->discard && x->sink.on_bytes != NULL) {
+        pour(x, (struct str){bytes, *n});
+    } else if (!x->discard && x->http->body_bytes + (int64_t)*n > BODIES_BYTES_MAX) {
         refuse(x, 503, ERR_BUSY, "too many large requests at once; try again");
         x->discard = true;
     } else if (!x->discard && (x->body_read > max || !buf_add(&x->body, bytes, *n))) {
@@ -425,6 +443,8 @@ static void on_completed(void *cls, struct MHD_Connection *conn, void **con_cls,
         free(x->header[i][0]);
         free(x->header[i][1]);
     }
+    if (x->sink.on_over != NULL)
+        x->sink.on_over(x->sink.ctx);
     exchange_drop_body(x);
     buf_release(&x->out);
     free(x->path);
@@ -465,7 +485,7 @@ static void sweep_exchange(struct http *h, struct exchange *x, int64_t now_ms)
     if (x->stage == STAGE_HEAD && age_ms > h->o.head_timeout_ms) {
         h->counts.deadline_head++;
         end_raw(x, 408, "Request Timeout", ERR_TIMEOUT, "the request's head took too long");
-    } else if (x->stage == STAGE_BODY && age_ms > h->o.body_timeout_ms) {
+    } else if (x->stage == STAGE_BODY && !x->suspended && age_ms > h->o.body_timeout_ms) {
         h->counts.deadline_body++;
         end_raw(x, 408, "Request Timeout", ERR_TIMEOUT, "the request's body took too long");
     } else if (x->stage == STAGE_SEND && !x->suspended && age_ms > h->o.write_timeout_ms) {
@@ -632,6 +652,28 @@ const char *exchange_query(const struct exchange *x, const char *name)
     return MHD_lookup_connection_value(x->conn, MHD_GET_ARGUMENT_KIND, name);
 }
 
+void exchange_take_body(struct exchange *x, const struct exchange_sink *sink)
+{
+    x->sink = *sink;
+    x->body_max = sink->bytes_max;
+}
+
+void *exchange_sink_ctx(const struct exchange *x)
+{
+    return x->sink.ctx;
+}
+
+void exchange_pause(struct exchange *x)
+{
+    x->paused = true;
+}
+
+void exchange_go_on(struct exchange *x)
+{
+    x->paused = false;
+    resume(x);
+}
+
 struct str exchange_body(const struct exchange *x)
 {
     return buf_str(&x->body);
@@ -719,6 +761,16 @@ void exchange_reply_static(struct exchange *x, int status, const char *type, con
 {
     struct MHD_Response *r =
         MHD_create_response_from_buffer(len, (void *)data, MHD_RESPMEM_PERSISTENT);
+    set_answer(x, status, type, r);
+    x->settled = true;
+    resume(x);
+}
+
+void exchange_reply_file(struct exchange *x, int status, const char *type, int fd, int64_t bytes)
+{
+    struct MHD_Response *r = MHD_create_response_from_fd64((uint64_t)bytes, fd);
+    if (r == NULL)
+        close(fd);
     set_answer(x, status, type, r);
     x->settled = true;
     resume(x);

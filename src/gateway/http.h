@@ -77,12 +77,31 @@ int64_t exchange_start_ns(const struct exchange *x);
 void *exchange_tag(const struct exchange *x); /* the owner's own, e.g. the route */
 void exchange_set_tag(struct exchange *x, void *tag);
 
+/*
+ * A body that is not held in memory: asked for from on_head, its pieces go to on_bytes as they
+ * come, bytes_max of them at most. on_bytes may answer (the rest is read and dropped) or pause:
+ * then nothing is read until exchange_go_on. on_over runs once, when the exchange is over in
+ * whatever way; the exchange must not be touched after it.
+ */
+struct exchange_sink {
+    int64_t bytes_max;
+    void (*on_bytes)(struct exchange *x, void *ctx, struct str bytes);
+    void (*on_over)(void *ctx);
+    void *ctx;
+};
+void exchange_take_body(struct exchange *x, const struct exchange_sink *sink);
+void *exchange_sink_ctx(const struct exchange *x); /* NULL: there is none */
+void exchange_pause(struct exchange *x);
+void exchange_go_on(struct exchange *x);
+
 /* ---- the answer ---- */
 /* For the next reply or begin; name and value are copied. */
 void exchange_add_header(struct exchange *x, const char *name, const char *value);
 void exchange_reply(struct exchange *x, int status, const char *type, struct str body);
 void exchange_reply_static(struct exchange *x, int status, const char *type, const void *data,
                            size_t len); /* data outlives the server */
+void exchange_reply_file(struct exchange *x, int status, const char *type, int fd,
+                         int64_t bytes); /* takes fd: a plain file, sent from its start */
 void exchange_on_gone(struct exchange *x, void (*on_gone)(struct exchange *x, void *ctx),
                       void *ctx);
 void exchange_begin(struct exchange *x, int status, const char *type);

@@ -3,6 +3,7 @@
  *
  * The table is the list of everything served. A route's name is its label in the metrics.
  */
+#include "gateway/files.h"
 #include "gateway/page.h"
 #include "gateway/server.h"
 
@@ -23,8 +24,9 @@ struct route {
     void (*serve)(struct server *s, struct exchange *x);
 };
 
-#define GET  (1u << HTTP_GET | 1u << HTTP_HEAD)
-#define POST (1u << HTTP_POST)
+#define GET    (1u << HTTP_GET | 1u << HTTP_HEAD)
+#define POST   (1u << HTTP_POST)
+#define DELETE (1u << HTTP_DELETE)
 
 static void serve_page(struct server *s, struct exchange *x);
 
@@ -35,6 +37,10 @@ static const struct route table[] = {
     {"/metrics", GET, false, false, API_OPENAI, inventory_metrics},
     {"/v1/chat/completions", POST, false, true, API_OPENAI, completions_chat},
     {"/v1/completions", POST, false, true, API_OPENAI, completions_text},
+    {"/v1/files", GET | POST, false, false, API_OPENAI, files_collection},
+    {"/v1/files/", GET | DELETE, false, false, API_OPENAI, files_one},
+    {"/v1/batches", GET | POST, false, false, API_OPENAI, batches_collection},
+    {"/v1/batches/", GET | POST, false, false, API_OPENAI, batches_one},
     {"/v1/models", GET, false, false, API_OPENAI, inventory_models},
     {"/v1/models/", GET, false, false, API_OPENAI, inventory_model},
     {"/v1/requests", GET, false, false, API_OPENAI, requests_list},
@@ -101,7 +107,10 @@ static void refuse_method(struct exchange *x, const struct route *route)
 {
     struct err err = {0};
     err_set(&err, ERR_UNSUPPORTED, "%s does not take this method", route->name);
-    exchange_add_header(x, "Allow", route->methods & POST ? "POST, OPTIONS" : "GET, HEAD, OPTIONS");
+    char allow[64];
+    snprintf(allow, sizeof allow, "%s%s%sOPTIONS", route->methods & GET ? "GET, HEAD, " : "",
+             route->methods & POST ? "POST, " : "", route->methods & DELETE ? "DELETE, " : "");
+    exchange_add_header(x, "Allow", allow);
     if (exchange_method(x) == HTTP_OPTIONS)
         exchange_reply(x, 204, NULL, STR(""));
     else
@@ -149,6 +158,8 @@ void routes_on_head(struct exchange *x, void *ctx)
     } else if (encoding != NULL && strcmp(encoding, "identity") != 0) {
         err_set(&err, ERR_UNSUPPORTED, "bodies with Content-Encoding are not taken; send it plain");
         reply_status(x, 415, &err, NULL);
+    } else if (route->serve == files_collection && exchange_method(x) == HTTP_POST) {
+        upload_begin(s, x);
     }
 }
 

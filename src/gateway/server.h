@@ -14,11 +14,20 @@
 #include "gateway/request_log.h"
 #include "gateway/traces.h"
 
+struct state;
+struct ledger;
+struct batches;
+
 struct server {
     struct gateway_opts opts;
     uv_loop_t loop;
     struct http *http;
     struct models models;
+    struct state *state;  /* what outlives the server; NULL: off, */
+    struct err state_err; /* for this reason */
+    struct ledger *ledger;
+    struct batches *batches; /* NULL without state */
+    int n_uploads;
     struct metrics metrics;
     struct callers callers;
     struct traces traces;
@@ -65,6 +74,16 @@ int access_identify(struct server *s, const struct exchange *x, struct caller *r
 /* completions.c */
 void completions_chat(struct server *s, struct exchange *x);
 void completions_text(struct server *s, struct exchange *x);
+/* The model's own parameters (its params layer) where the client gave none: body is completed and
+ * read again into *r. */
+int completions_add_defaults(json_t *body, struct openai_request *r, const struct slot *slot,
+                             struct err *err) __attribute__((warn_unused_result));
+
+/* files.c, batches.c: the routes of /v1/files and /v1/batches. */
+void files_collection(struct server *s, struct exchange *x);
+void files_one(struct server *s, struct exchange *x);
+void batches_collection(struct server *s, struct exchange *x);
+void batches_one(struct server *s, struct exchange *x);
 
 /* inventory.c */
 void inventory_models(struct server *s, struct exchange *x);

@@ -1,0 +1,35 @@
+/*
+ * batch_call: one line of a batch as a generation, the way an HTTP request of it would go: the same
+ * parsing, the same slot, the same answer. Loop thread only.
+ */
+#ifndef HEARTH_GATEWAY_BATCH_CALL_H
+#define HEARTH_GATEWAY_BATCH_CALL_H
+
+#include "gateway/server.h"
+
+struct batch_call;
+
+struct batch_outcome {
+    bool again; /* not the line's fault (a worker died, the model is not to be had): run it again */
+    bool accepted;                      /* a worker had it */
+    int status;                         /* of the answer, as HTTP would have it */
+    struct buf *body;                   /* the answer or error object; the owner may steal it */
+    const char *model;                  /* that computed it; NULL with an error */
+    const struct openai_answer *answer; /* its counts; NULL with an error */
+    struct err err;
+};
+
+typedef void (*batch_call_fn)(void *ctx, const struct batch_outcome *o);
+
+/*
+ * Starts the line's body, for the key of that name, when its model has a free place for it. 0: fn
+ * will run, once, later, and the call is freed after it. ERR_BUSY: no place now. ERR_UNAVAILABLE:
+ * the model cannot be had now, with the reason. Anything else: what is wrong with the line.
+ */
+int batch_call_start(struct server *s, const char *owner, enum openai_kind kind, struct str line,
+                     batch_call_fn fn, void *ctx, struct batch_call **ret, struct err *err)
+    __attribute__((warn_unused_result));
+/* Stops it; fn does not run. */
+void batch_call_cancel(struct batch_call *c);
+
+#endif

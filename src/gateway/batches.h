@@ -1,0 +1,27 @@
+/*
+ * batches: runs what is not over, a few lines at a time, in the places that interactive requests
+ * leave free; after a restart it goes on where it was. Loop thread; the database's side is
+ * batch_store.h.
+ *
+ * Oldest batch first. A line that fails for no fault of its own (its worker died, its model is not
+ * to be had) is run again; one that had a worker LINE_STRIKES_MAX times and got no answer is taken
+ * for the cause, and fails. A full disk stops all batches until there is room: the results that are
+ * there wait in memory, no more than run at once.
+ */
+#ifndef HEARTH_GATEWAY_BATCHES_H
+#define HEARTH_GATEWAY_BATCHES_H
+
+#include "gateway/server.h"
+
+#define LINE_STRIKES_MAX 3
+
+struct batches;
+
+/* s->state is there. Looks for what a former server left. */
+struct batches *batches_new(struct server *s);
+void batches_stop(struct batches *b); /* no news and no work from now on */
+void batches_free(struct batches *b); /* after state_close */
+/* Lines being computed, for the end: they are not waited for. */
+int batches_n_running(const struct batches *b);
+
+#endif
