@@ -6,12 +6,13 @@
 
 #include <stdlib.h>
 
-#define SLOTS_MIN 64u
+#define SLOTS_MIN  64u
+#define SLOTS_EACH 4 /* for a token: about 12 % of its groups are pushed out by others */
 
 static uint32_t slots_for(int n_max)
 {
     uint32_t n = SLOTS_MIN;
-    while (n < LOOKUP_SLOTS_MAX && n < (uint32_t)n_max)
+    while (n < LOOKUP_SLOTS_MAX && n < SLOTS_EACH * (uint64_t)n_max)
         n *= 2;
     return n;
 }

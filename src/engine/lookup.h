@@ -3,8 +3,8 @@
  *
  * An index of a growing text by its groups of LOOKUP_LONG and of LOOKUP_SHORT tokens; of equal
  * groups it knows the latest. What it finds is compared with the text, so collisions of hashes only
- * lose something. Two slots for a token, LOOKUP_SLOTS_MAX at most: in longer texts new groups push
- * out old ones. Adding and finding are O(1). Allocates only in init.
+ * lose something. LOOKUP_SLOTS_MAX slots of each kind at most: in long texts new groups push out
+ * old ones. Adding and finding are O(1). Allocates only in init.
  */
 #ifndef HEARTH_ENGINE_LOOKUP_H
 #define HEARTH_ENGINE_LOOKUP_H
@@ -17,7 +17,7 @@
 #define LOOKUP_LONG      4
 #define LOOKUP_SHORT     2
 #define LOOKUP_MATCH_MAX 16 /* tokens that are compared backwards */
-#define LOOKUP_SLOTS_MAX (1u << 15)
+#define LOOKUP_SLOTS_MAX (1u << 16)
 
 struct lookup {
     int32_t *after_long;  /* [n_slot] position after a group, by its hash; 0: none */
