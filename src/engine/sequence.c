@@ -70,6 +70,16 @@ int job_draft(struct job *job, const int32_t *prediction, int n_prediction, stru
     return rc;
 }
 
+void job_force(struct job *job, int i_seq, const int32_t *token, int n)
+{
+    CHECK(i_seq >= 0 && i_seq < job->n_seq && n >= 0);
+    struct sequence *seq = &job->seq[i_seq];
+    CHECK(n < job->n_token_max - seq->n_token);
+    if (n > 0)
+        memcpy(seq->token + seq->n_token, token, (size_t)n * sizeof(*token));
+    seq->n_token += n;
+}
+
 void job_free(struct job *job)
 {
     if (!job)

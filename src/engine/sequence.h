@@ -46,6 +46,8 @@ struct sequence {
     int n_cached;  /* tokens of the prompt that were found and never computed for this sequence */
     int n_match;   /* tokens of the longest cached prefix when it started, used or not */
 
+    uint64_t since;     /* scheduler.n_computed when it arrived */
+    double urgency;     /* within scheduler_plan */
     int rank;           /* while running: its class, or 0 if it aged; the lowest is preempted */
     int n_paid;         /* tokens that its tenant was charged for */
     bool was_preempted; /* and not admitted again yet */
@@ -80,6 +82,11 @@ struct job {
  */
 int job_new(const int32_t *prompt, int n_prompt, int n_token_max, int n_seq, struct job **ret,
             struct err *err) __attribute__((warn_unused_result));
+/*
+ * Before the job is submitted: sequence i_seq goes on after n more tokens, as if it had drawn them
+ * itself. n_prompt + n < n_token_max (CHECK): one more must have room.
+ */
+void job_force(struct job *job, int i_seq, const int32_t *token, int n);
 void job_free(struct job *job);
 /*
  * Before it is submitted, once: its sequences may be drafted. prediction: n_prediction >= 0 tokens

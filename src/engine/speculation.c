@@ -49,6 +49,7 @@ static void collect(const struct speculation *s, struct sequence *const *seq, in
         *o = (struct offer){.seq = seq[i]};
         if (!seq[i]->draft || n_max <= 0)
             continue;
+        draft_see(seq[i]->draft, seq[i]->token, seq[i]->n_token);
         int n = draft_guess(seq[i]->draft, seq[i]->token, n_max, o->chance);
         while (o->n_guess < n && !is_eog(s, seq[i]->token[seq[i]->n_token + o->n_guess]))
             o->n_guess++;

@@ -14,11 +14,13 @@
 #include "base/rng.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define PING_MS          15000 /* a comment in a silent stream, so that proxies keep it open */
+#define QUEUE_TELL_MS    2000  /* in a stream that waits: its place, when it changed */
 #define ANSWER_BYTES_MAX (1u << 30)
 
 struct call {
@@ -35,6 +37,7 @@ struct call {
     struct buf sse;
     int64_t *last_ns; /* [n_choice] of the latest text, for the metric; 0 before the first */
     int64_t submit_ns;
+    int64_t told_position; /* in the queue */
     uv_timer_t *ping;
 };
 
@@ -92,6 +95,8 @@ static void fail(struct call *c, const struct err *err, const struct api_counts 
     } else {
         if (err->code == ERR_UNAVAILABLE)
             exchange_add_header(c->x, "Retry-After", "1");
+        if (err->code == ERR_INTERNAL) /* what kills a worker once does it again */
+            exchange_add_header(c->x, "X-Should-Retry", "false");
         reply_error(c->x, err, counts);
     }
     call_free(c, false);
@@ -107,12 +112,36 @@ static void fail_full(struct call *c)
 
 /* ---- news from the jobs ---- */
 
+/* The place of the job that waits longest; false when none waits. */
+static bool find_wait(const struct call *c, struct slot_wait *ret)
+{
+    *ret = (struct slot_wait){0};
+    for (int i = 0; i < c->request.n_prompt; i++) {
+        struct slot_wait wait;
+        if (c->job[i] != NULL && job_wait(c->job[i], &wait) && wait.position > ret->position)
+            *ret = wait;
+    }
+    return ret->position > 0;
+}
+
+static void tell_wait(struct call *c, const struct slot_wait *wait)
+{
+    c->told_position = wait->position;
+    buf_printf(&c->sse, ": queued, position %" PRId64, wait->position);
+    if (wait->seconds > 0)
+        buf_printf(&c->sse, ", about %.0f s", ceil(wait->seconds));
+    buf_add_z(&c->sse, "\n\n");
+}
+
 static void on_ping(uv_timer_t *t)
 {
     struct call *c = t->data;
-    if (exchange_idle_ms(c->x) < PING_MS / 2)
-        return;
-    buf_add_z(&c->sse, ": still working\n\n");
+    struct slot_wait wait;
+    bool silent = exchange_idle_ms(c->x) >= PING_MS;
+    if (find_wait(c, &wait) && (silent || wait.position != c->told_position))
+        tell_wait(c, &wait);
+    else if (silent)
+        buf_add_z(&c->sse, ": still working\n\n");
     (void)!flush(c);
 }
 
@@ -124,12 +153,15 @@ static void begin_stream(struct call *c)
     exchange_add_header(c->x, "Cache-Control", "no-cache");
     exchange_add_header(c->x, "X-Accel-Buffering", "no");
     exchange_begin(c->x, 200, "text/event-stream");
+    struct slot_wait wait;
+    if (find_wait(c, &wait))
+        tell_wait(c, &wait);
     bool ok = openai_answer_begin(&c->answer, &c->sse) && buf_add_str(&c->sse, buf_str(&text));
     buf_release(&text);
     c->ping = mem_zero(1, sizeof *c->ping);
     c->ping->data = c;
     uv_timer_init(&c->server->loop, c->ping);
-    uv_timer_start(c->ping, on_ping, PING_MS, PING_MS);
+    uv_timer_start(c->ping, on_ping, QUEUE_TELL_MS, QUEUE_TELL_MS);
     if (!ok)
         fail_full(c);
     else
@@ -190,6 +222,24 @@ static void on_job_error(struct call *c, int tag, const struct gen_error *e)
     fail(c, &err, &counts);
 }
 
+static void on_accepted(struct call *c)
+{
+    struct slot_wait wait;
+    char text[24];
+    if (c->n_accepted == 0 && !openai_answer_fingerprint(&c->answer, c->slot->ready.fingerprint)) {
+        fail_full(c);
+        return;
+    }
+    if (++c->n_accepted < c->request.n_prompt)
+        return;
+    if (find_wait(c, &wait)) { /* told once the answer begins, of the time it was accepted */
+        snprintf(text, sizeof text, "%" PRId64, wait.position);
+        exchange_add_header(c->x, "X-Hearth-Queue-Position", text);
+    }
+    if (c->request.stream)
+        begin_stream(c);
+}
+
 static void on_news(void *ctx, int tag, const struct job_news *news)
 {
     static const char *const reason[] = {[GEN_STOP] = "stop", [GEN_LENGTH] = "length"};
@@ -197,11 +247,7 @@ static void on_news(void *ctx, int tag, const struct job_news *news)
     bool ok = true;
     switch (news->event) {
     case JOB_ACCEPTED:
-        if (c->n_accepted == 0 &&
-            !openai_answer_fingerprint(&c->answer, c->slot->ready.fingerprint))
-            fail_full(c);
-        else if (++c->n_accepted == c->request.n_prompt && c->request.stream)
-            begin_stream(c);
+        on_accepted(c);
         return;
     case JOB_STARTED:
         histogram_add(&c->server->metrics.queue, (double)(clock_ns() - c->submit_ns) * 1e-9);
@@ -311,6 +357,18 @@ static int submit(struct call *c, struct slot *slot, struct err *err)
     return 0;
 }
 
+/* Who goes first; the header stands for the key's or the endpoint's own word. */
+static int read_priority(struct call *c, struct err *err)
+{
+    const char *word = exchange_header(c->x, "X-Hearth-Priority");
+    if (word == NULL || gen_priority_of_word(str_trim(str_z(word)), &c->request.gen.priority))
+        return 0;
+    return err_set_param(err, ERR_INVALID, "X-Hearth-Priority",
+                         "the header X-Hearth-Priority is '%.64s'; it takes interactive, agent, "
+                         "background or batch",
+                         word);
+}
+
 static int start(struct call *c, enum openai_kind kind, struct err *err)
 {
     struct slot *slot;
@@ -334,6 +392,8 @@ static int start(struct call *c, enum openai_kind kind, struct err *err)
         code = check_room(c, slot, err);
     if (code == 0)
         code = add_defaults(c, slot, err);
+    if (code == 0)
+        code = read_priority(c, err);
     if (code == 0 && !openai_request_default_system(&c->request, slot->system_text))
         code = err_set(err, ERR_NOMEM, "out of memory for the request");
     if (code == 0)

@@ -1,8 +1,9 @@
 /*
  * gateway: see gateway.h. Owns the loop: start, the first model, signals, the orderly end.
  *
- * First signal: no new connections, running answers are finished (drain_timeout_ms at most).
- * Second signal, or the deadline: everything stops at once.
+ * First signal: no new connections; what was asked is answered, waiting or running, whatever its
+ * worker does meanwhile. After drain_timeout_ms what is left is told that the server stops, and
+ * has CUT_MS to take that. Second signal: everything stops at once.
  */
 #include "gateway/server.h"
 
@@ -19,6 +20,7 @@
 #include <unistd.h>
 
 #define TICK_MS 50
+#define CUT_MS  1000
 
 void gateway_opts_init(struct gateway_opts *o)
 {
@@ -34,6 +36,7 @@ void gateway_opts_init(struct gateway_opts *o)
         .write_timeout_ms = 60000,
         .idle_timeout_ms = 75000,
         .drain_timeout_ms = 30000,
+        .stall_timeout_ms = 120000,
         .body_bytes_max = (int64_t)16 << 20,
         .client_buffer_bytes_max = (int64_t)1 << 20,
     };
@@ -51,7 +54,16 @@ static void close_handle(uv_handle_t *handle, void *ctx)
 static void on_models_stopped(void *ctx)
 {
     struct server *s = ctx;
-    uv_stop(&s->loop);
+    s->models_stopped = true;
+    if (s->stopping)
+        uv_stop(&s->loop);
+}
+
+/* Requests get their one clear error; workers end. */
+static void stop_models(struct server *s)
+{
+    if (!s->models.stopping)
+        models_stop(&s->models, on_models_stopped, s);
 }
 
 /* Everything stops: clients are cut off, workers end. */
@@ -63,7 +75,9 @@ static void stop_now(struct server *s)
     uv_timer_stop(&s->timer);
     http_free(s->http);
     s->http = NULL;
-    models_stop(&s->models, on_models_stopped, s);
+    stop_models(s);
+    if (s->models_stopped)
+        uv_stop(&s->loop);
 }
 
 static void fail(struct server *s, const struct err *err)
@@ -120,13 +134,22 @@ static void watch_startup(struct server *s)
     }
 }
 
+static void drain(struct server *s)
+{
+    int64_t late_ms = clock_ms() - s->drain_end_ms;
+    if (http_n_exchanges(s->http) == 0 || late_ms > CUT_MS)
+        stop_now(s);
+    else if (late_ms > 0)
+        stop_models(s);
+}
+
 static void on_tick(uv_timer_t *t)
 {
     struct server *s = t->data;
     if (s->announced && !s->draining)
         uv_timer_stop(t); /* nothing to watch for until a signal comes */
-    else if (s->draining && (http_n_exchanges(s->http) == 0 || clock_ms() > s->drain_end_ms))
-        stop_now(s);
+    else if (s->draining)
+        drain(s);
     else if (!s->announced)
         watch_startup(s);
 }

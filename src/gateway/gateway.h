@@ -33,6 +33,7 @@ struct gateway_opts {
     int write_timeout_ms;                   /* a client that takes nothing for so long is dropped */
     int idle_timeout_ms;                    /* between two requests of a connection */
     int drain_timeout_ms;                   /* at the end, for answers that are running */
+    int stall_timeout_ms;                   /* of a worker without progress; 0: for ever */
     int64_t body_bytes_max;
     int64_t client_buffer_bytes_max; /* of a stream that is not read; beyond it: dropped */
     const char *api_key;             /* NULL = none; needed when host is not loopback */

@@ -133,6 +133,10 @@ void metrics_write(const struct metrics *m, struct buf *out)
                   "Worker processes started again after a death.");
     write_counter(out, "hearth_worker_deaths_total", m->worker_deaths,
                   "Worker processes that ended unasked.");
+    write_counter(out, "hearth_worker_stalls_total", m->worker_stalls,
+                  "Worker processes killed because they made no progress.");
+    write_counter(out, "hearth_requests_resumed_total", m->resumed,
+                  "Generations that went on in another worker process after a death.");
     write_counter(out, "hearth_model_evictions_total", m->evictions,
                   "Idle models unloaded to make room.");
     write_histogram(out, "hearth_request_duration_seconds", &m->duration,

@@ -32,7 +32,8 @@ struct metrics {
     uint64_t cancelled[CANCEL_N_STAGES];
     uint64_t failed, refused_full; /* generations */
     uint64_t prompt_tokens, cached_tokens, completion_tokens;
-    uint64_t worker_starts, worker_restarts, worker_deaths, evictions;
+    uint64_t worker_starts, worker_restarts, worker_deaths, worker_stalls, evictions;
+    uint64_t resumed; /* generations sent to another worker after a death */
     struct histogram duration, ttft, itl, queue, cancel;
 };
 

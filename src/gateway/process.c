@@ -208,7 +208,8 @@ static void on_sent(uv_write_t *req, int status)
     free(s);
 }
 
-int process_send(struct process *p, const json_t *frame, struct err *err)
+/* One of the two is given. */
+static int send_frame(struct process *p, const json_t *frame, struct str text, struct err *err)
 {
     if (p->deaf || uv_is_closing((uv_handle_t *)&p->pipe))
         return err_set(err, ERR_UNAVAILABLE, "the model's worker process is stopping; try again");
@@ -217,7 +218,7 @@ int process_send(struct process *p, const json_t *frame, struct err *err)
     struct sending *s = mem_zero(1, sizeof *s);
     buf_init(&s->bytes, FRAME_BYTES_MAX + FRAME_HEAD_BYTES);
     s->req.data = s;
-    if (!frame_append(frame, &s->bytes)) {
+    if (frame != NULL ? !frame_append(frame, &s->bytes) : !frame_append_text(text, &s->bytes)) {
         buf_release(&s->bytes);
         free(s);
         return err_set(err, ERR_TOO_LARGE, "the request is too large: more than %u MiB as JSON",
@@ -230,6 +231,16 @@ int process_send(struct process *p, const json_t *frame, struct err *err)
         return err_set(err, ERR_UNAVAILABLE, "the model's worker process is gone; try again");
     }
     return 0;
+}
+
+int process_send(struct process *p, const json_t *frame, struct err *err)
+{
+    return send_frame(p, frame, STR(""), err);
+}
+
+int process_send_text(struct process *p, struct str json, struct err *err)
+{
+    return send_frame(p, NULL, json, err);
 }
 
 int process_pid(const struct process *p)

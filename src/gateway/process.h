@@ -35,6 +35,9 @@ int process_start(uv_loop_t *loop, const struct process_opts *opts, struct proce
 /* Queues a frame. ERR_TOO_LARGE: it does not fit a frame. ERR_BUSY: too much is queued already. */
 int process_send(struct process *p, const json_t *frame, struct err *err)
     __attribute__((warn_unused_result));
+/* The same of a frame that is text already. */
+int process_send_text(struct process *p, struct str json, struct err *err)
+    __attribute__((warn_unused_result));
 /* Closes the socket, on which the worker exits; kills it when it has not after grace_ms. on_over
  * still comes, frames do not. */
 void process_stop(struct process *p, int grace_ms);

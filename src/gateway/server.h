@@ -23,6 +23,7 @@ struct server {
     bool loopback; /* bound to a loopback address: Host is checked, a key is not needed */
     bool draining; /* no new requests; the running ones are finished */
     bool stopping;
+    bool models_stopped;
     int64_t start_ms;
     uv_signal_t signals[2];
     uv_timer_t timer;

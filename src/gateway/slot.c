@@ -7,15 +7,20 @@
  *
  * A cancelled job stays in the list, without an owner, until the worker says that it is over: its
  * place is taken until then, and the time that takes is measured.
+ *
+ * What a worker says of a job is written into the job's replay before its owner hears of it, so
+ * the two always agree, and a job can be sent again at any moment.
  */
 #include "gateway/slot.h"
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "gateway/job.h"
 #include "gateway/models.h"
 #include "gateway/packing.h"
 #include "gateway/process.h"
+#include "ipc/frame.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -26,31 +31,22 @@
 #define DELAY_FIRST_MS 50
 #define DELAY_MAX_MS   5000
 #define ROOM_POLL_MS   50
-
-enum job_state {
-    JOB_IS_WAITING, /* not sent */
-    JOB_IS_SENT,
-    JOB_IS_STARTED,
-    JOB_IS_DECODING,
-};
-
-struct job {
-    struct slot *slot;
-    struct job *next;
-    uint64_t id;
-    json_t *frame; /* until sent */
-    int64_t n_units;
-    int tag;
-    job_fn fn; /* NULL: nobody is listening any more */
-    void *ctx;
-    enum job_state state;
-    int64_t submit_ns, cancel_ns;
-    bool client_left;
-};
+#define BUSY_POLL_MS   20                   /* the worker has yet to read what was sent */
+#define WATCH_MAX_MS   5000                 /* between two looks at a worker that computes */
+#define LOAD_PATIENCE  10                   /* times the stall timeout, without a sign */
+#define HELD_BYTES_MAX ((int64_t)512 << 20) /* of the frames of all jobs, then "busy" */
 
 static void on_timer(uv_timer_t *t);
+static void watch(struct slot *s);
 
 /* ---- jobs ---- */
+
+/* Sends what may be sent, once whoever calls is done with it. */
+static void wake(struct slot *s)
+{
+    if (s->state == SLOT_READY)
+        uv_timer_start(&s->timer, on_timer, 0, 0);
+}
 
 static struct job *job_find(struct slot *s, uint64_t id)
 {
@@ -69,10 +65,16 @@ static void job_remove(struct job *j)
     *at = j->next;
     s->n_jobs--;
     s->n_units -= j->n_units;
+    s->held_bytes -= (int64_t)j->replay.frame_len;
     s->used_ms = clock_ms();
     if (j->client_left)
         histogram_add(&s->models->metrics->cancel, (double)(clock_ns() - j->cancel_ns) * 1e-9);
-    json_decref(j->frame);
+    s->n_sent -= j->state != JOB_IS_WAITING;
+    if (s->trial == j) {
+        s->trial = NULL;
+        wake(s);
+    }
+    replay_release(&j->replay);
     free(j);
 }
 
@@ -89,55 +91,92 @@ static void job_fail(struct job *j, const struct gen_error *error)
         fn(ctx, tag, &(struct job_news){.event = JOB_ERROR, .error = error});
 }
 
-/* Fails the jobs that were sent, or all. */
-static void fail_jobs(struct slot *s, bool all, const struct err *err)
+static void fail_jobs(struct slot *s, const struct err *err)
 {
     struct gen_error error = {.err = *err};
-    struct job *j = s->jobs;
-    while (j != NULL) {
-        if (all || j->state != JOB_IS_WAITING) {
-            error.id = j->id;
-            job_fail(j, &error);
-            j = s->jobs; /* the list may be another one now */
-        } else {
-            j = j->next;
-        }
+    while (s->jobs != NULL) {
+        error.id = s->jobs->id;
+        job_fail(s->jobs, &error);
     }
 }
 
-static void send_job(struct job *j)
+/* A job that another worker began must not go on in another model, or in another's arithmetic. */
+static bool is_same_model(const struct job *j)
 {
+    const struct slot *s = j->slot;
+    return !j->replay.accepted ||
+           (j->model_epoch == s->model_epoch && strcmp(j->fingerprint, s->ready.fingerprint) == 0);
+}
+
+static int refuse_other_model(const struct job *j, struct err *err)
+{
+    return err_set(err, ERR_UNAVAILABLE,
+                   "the worker process of model '%s' died while this request was running, and the "
+                   "model or its arithmetic is not the same any more: send the request again",
+                   j->slot->name);
+}
+
+static int write_and_send(struct job *j, struct err *err)
+{
+    struct buf text;
+    buf_init(&text, FRAME_BYTES_MAX);
+    int code =
+        replay_write(&j->replay, &text)
+            ? process_send_text(j->slot->process, buf_str(&text), err)
+            : err_set(err, ERR_TOO_LARGE, "the request is too large: more than %u MiB as JSON",
+                      FRAME_BYTES_MAX >> 20);
+    buf_release(&text);
+    return code;
+}
+
+/* False: nothing can be sent now; the worker must read first, or it is on its way out. */
+static bool send_job(struct job *j)
+{
+    struct slot *s = j->slot;
     struct gen_error error = {.id = j->id};
-    if (process_send(j->slot->process, j->frame, &error.err) != 0) {
-        job_fail(j, &error);
-        return;
+    bool same = is_same_model(j), busy = s->n_sent > 0;
+    int code = same ? write_and_send(j, &error.err) : refuse_other_model(j, &error.err);
+    if ((code == ERR_BUSY && busy) || (code == ERR_UNAVAILABLE && same)) {
+        if (code == ERR_BUSY)
+            uv_timer_start(&s->timer, on_timer, BUSY_POLL_MS, 0);
+        if (s->trial == j) {
+            s->trial = NULL;
+            j->n_trials--;
+        }
+        return false;
     }
-    json_decref(j->frame);
-    j->frame = NULL;
+    if (code != 0) {
+        job_fail(j, &error);
+        return true;
+    }
+    if (s->n_sent++ == 0)
+        watch(s);
     j->state = JOB_IS_SENT;
+    s->models->metrics->resumed += j->n_lives++ > 0;
+    return true;
 }
 
 static void send_waiting(struct slot *s)
 {
-    struct job *j = s->jobs;
-    while (j != NULL && s->state == SLOT_READY) {
-        struct job *next = j->next;
-        if (j->state == JOB_IS_WAITING) {
-            send_job(j);
-            next = s->jobs; /* the list may be another one now */
-        }
-        j = next;
-    }
+    struct job *j;
+    while (s->state == SLOT_READY && (j = trial_next(s)) != NULL)
+        if (!send_job(j))
+            return;
+}
+
+int64_t slot_n_places(const struct slot *s)
+{
+    int64_t n = s->ready.n_seq_max > 0 ? s->ready.n_seq_max : s->models->opts->parallel;
+    return n > 0 ? n : 1;
 }
 
 bool slot_has_room(const struct slot *s, int64_t n_units, int *ret_retry_after_s)
 {
-    int64_t parallel = s->ready.n_seq_max > 0 ? s->ready.n_seq_max : s->models->opts->parallel;
-    int64_t max = parallel + s->models->opts->queue_max;
-    if (s->n_units == 0 || s->n_units + n_units <= max)
+    int64_t max = slot_n_places(s) + s->models->opts->queue_max;
+    if (s->n_units == 0 || (s->n_units + n_units <= max && s->held_bytes < HELD_BYTES_MAX))
         return true;
-    double wait_s = s->job_seconds * (double)s->n_jobs / (double)(parallel > 0 ? parallel : 1) / 2;
-    *ret_retry_after_s = (int)fmin(fmax(ceil(wait_s), 1), 120);
+    /* until half of it is done: by then there is room for many, not for the quickest alone */
+    *ret_retry_after_s = (int)fmin(fmax(ceil(wait_all_s(s) / 2), 1), 120);
     return false;
 }
 
@@ -146,22 +185,27 @@ struct job *slot_submit(struct slot *s, uint64_t id, json_t *frame, int64_t n_un
 {
     struct job *j = mem_zero(1, sizeof *j);
     struct job **at = &s->jobs;
-    *j = (struct job){.slot = s,
-                      .id = id,
-                      .frame = frame,
-                      .n_units = n_units,
-                      .tag = tag,
-                      .fn = fn,
-                      .ctx = ctx,
-                      .submit_ns = clock_ns()};
+    *j = (struct job){
+        .slot = s,
+        .id = id,
+        .n_units = n_units,
+        .max_tokens = json_integer_value(json_object_get(frame, "max_tokens")),
+        .priority = json_integer_value(json_object_get(frame, "priority")),
+        .tag = tag,
+        .fn = fn,
+        .ctx = ctx,
+        .submit_ns = clock_ns(),
+    };
+    replay_init(&j->replay, frame, n_units);
+    json_decref(frame);
     while (*at != NULL)
         at = &(*at)->next;
     *at = j;
     s->n_jobs++;
     s->n_units += n_units;
+    s->held_bytes += (int64_t)j->replay.frame_len;
     s->used_ms = clock_ms();
-    if (s->state == SLOT_READY)
-        uv_timer_start(&s->timer, on_timer, 0, 0); /* sends, once the caller has its handle */
+    wake(s); /* once the caller has its handle */
     return j;
 }
 
@@ -179,8 +223,8 @@ void job_cancel(struct job *j, bool client_left)
         json_t *frame = json_pack("{s:s, s:I}", "t", "cancel", "id", (json_int_t)j->id);
         int code = frame == NULL ? ERR_NOMEM : process_send(s->process, frame, NULL);
         json_decref(frame);
-        if (code == 0)
-            return; /* removed when the worker confirms, or dies */
+        if (code == 0 || code == ERR_BUSY)
+            return; /* removed when the worker confirms, has done it, or dies */
     }
     job_remove(j);
     if (s->retiring && s->n_jobs == 0)
@@ -193,6 +237,7 @@ static int on_progress(struct slot *s, const json_t *frame, struct err *err)
 {
     struct str stage = STR("");
     int code = json_get_f64(frame, "fraction", 0, 1, &s->fraction, err);
+    s->progress_ms = clock_ms();
     if (code == 0)
         code = json_get_str(frame, "stage", &stage, err);
     if (code == 0)
@@ -208,6 +253,8 @@ static int on_ready(struct slot *s, const json_t *frame, struct err *err)
         return code;
     s->ready = ready;
     s->state = SLOT_READY;
+    s->pace.last = (struct worker_stats){0};
+    s->progress_ms = clock_ms();
     err_clear(&s->reason);
     log_info("model %s is ready: %s, %s, context %" PRId64 ", %" PRId64
              " at once, loaded in %.0f ms",
@@ -240,9 +287,13 @@ static int on_stats(struct slot *s, const json_t *frame, struct err *err)
 {
     struct worker_stats stats = {0};
     int code = worker_stats_from_json(frame, &stats, err);
-    if (code == 0)
-        s->stats = stats;
-    return code;
+    if (code != 0)
+        return code;
+    if (stats.steps != s->stats.steps)
+        s->progress_ms = clock_ms();
+    s->stats = stats;
+    wait_measure(s, &stats);
+    return 0;
 }
 
 static void tell(struct job *j, const struct job_news *news)
@@ -251,29 +302,67 @@ static void tell(struct job *j, const struct job_news *news)
         j->fn(j->ctx, j->tag, news);
 }
 
+/* The first worker's word goes to the owner; what a later one says twice, does not. */
+static int on_accepted(struct job *j, const json_t *frame, struct err *err)
+{
+    struct gen_accepted accepted = {0};
+    struct slot *s = j->slot;
+    int code = gen_accepted_from_json(frame, &accepted, err);
+    if (code != 0 || j->replay.accepted)
+        return code;
+    replay_accepted(&j->replay, &accepted, s->ready.n_ctx);
+    j->model_epoch = s->model_epoch;
+    memcpy(j->fingerprint, s->ready.fingerprint, sizeof j->fingerprint);
+    s->ctx_kept = (int)s->ready.n_ctx;
+    tell(j, &(struct job_news){.event = JOB_ACCEPTED, .n_prompt = accepted.n_prompt});
+    return 0;
+}
+
+static int on_started(struct job *j, const json_t *frame, struct err *err)
+{
+    bool first = !j->told_started;
+    int64_t n_cached = 0;
+    int code = json_get_i64(frame, "n_cached", 0, INT32_MAX, &n_cached, err);
+    if (code != 0)
+        return code;
+    if (j->state < JOB_IS_STARTED)
+        j->state = JOB_IS_STARTED;
+    if (!first)
+        return 0;
+    j->told_started = true;
+    j->n_cached = n_cached;
+    tell(j, &(struct job_news){.event = JOB_STARTED, .n_cached = n_cached});
+    return 0;
+}
+
 static int on_delta(struct job *j, const json_t *frame, struct err *err)
 {
     struct gen_delta delta = {0};
     j->state = JOB_IS_DECODING;
-    if (j->fn == NULL)
-        return 0;
     int code = gen_delta_from_json(frame, &delta, err);
-    if (code != 0)
-        return code;
-    tell(j, &(struct job_news){.event = JOB_DELTA, .delta = &delta});
+    if (code == 0)
+        code = replay_delta(&j->replay, &delta, err);
+    if (code == 0) {
+        j->n_tokens += (int64_t)delta.n_tokens;
+        j->n_new += (int64_t)delta.n_tokens;
+        if (trial_progress(j))
+            wake(j->slot);
+        tell(j, &(struct job_news){.event = JOB_DELTA, .delta = &delta});
+    }
     gen_delta_release(&delta);
-    return 0;
+    return code;
 }
 
 static int on_end(struct job *j, const json_t *frame, struct err *err)
 {
     struct gen_end end = {0};
     int code = gen_end_from_json(frame, &end, err);
-    if (code != 0)
-        return code;
-    tell(j, &(struct job_news){.event = JOB_END, .end = &end});
+    if (code == 0)
+        code = replay_end(&j->replay, &end, err);
+    if (code == 0)
+        tell(j, &(struct job_news){.event = JOB_END, .end = &end});
     gen_end_release(&end);
-    return 0;
+    return code;
 }
 
 static int on_done(struct job *j, const json_t *frame, struct err *err)
@@ -283,8 +372,9 @@ static int on_done(struct job *j, const json_t *frame, struct err *err)
     int code = gen_done_from_json(frame, &done, err);
     if (code != 0)
         return code;
-    double seconds = (double)(clock_ns() - j->submit_ns) * 1e-9;
-    s->job_seconds = s->job_seconds == 0 ? seconds : 0.8 * s->job_seconds + 0.2 * seconds;
+    wait_learn(s, j, &done);
+    if (j->n_lives > 1)
+        done.n_cached = j->n_cached;
     job_fn fn = j->fn;
     void *ctx = j->ctx;
     int tag = j->tag;
@@ -312,23 +402,15 @@ static int on_job_frame(struct slot *s, const char *type, const json_t *frame, s
     struct job *j = job_find(s, id);
     if (j == NULL || j->state == JOB_IS_WAITING)
         return err_set(err, ERR_INVALID, "a frame '%s' of a request it does not have", type);
-    if (strcmp(type, "delta") == 0)
-        return on_delta(j, frame, err);
-    if (strcmp(type, "accepted") == 0) {
-        tell(j, &(struct job_news){.event = JOB_ACCEPTED});
-        return 0;
-    }
-    if (strcmp(type, "started") == 0) {
-        j->state = JOB_IS_STARTED;
-        tell(j, &(struct job_news){.event = JOB_STARTED});
-        return 0;
-    }
-    if (strcmp(type, "end") == 0)
-        return on_end(j, frame, err);
-    if (strcmp(type, "done") == 0)
-        return on_done(j, frame, err);
-    if (strcmp(type, "error") == 0)
-        return on_error(j, frame, err);
+    s->progress_ms = clock_ms();
+    static const struct {
+        const char *type;
+        int (*take)(struct job *j, const json_t *frame, struct err *err);
+    } news[] = {{"delta", on_delta}, {"accepted", on_accepted}, {"started", on_started},
+                {"end", on_end},     {"done", on_done},         {"error", on_error}};
+    for (size_t i = 0; i < ARRAY_LEN(news); i++)
+        if (strcmp(type, news[i].type) == 0)
+            return news[i].take(j, frame, err);
     return err_set(err, ERR_INVALID, "a frame of the unknown type '%.40s'", type);
 }
 
@@ -358,6 +440,44 @@ static void on_frame(void *ctx, const json_t *frame)
     }
 }
 
+/* ---- the watchdog ---- */
+
+/*
+ * A look takes place before what the worker sent meanwhile is read, should this process have
+ * slept; so it takes two of them.
+ */
+static void on_watch(uv_timer_t *t)
+{
+    struct slot *s = t->data;
+    char why[96];
+    int64_t patience_ms = s->models->opts->stall_timeout_ms;
+    if (s->process == NULL || (s->state == SLOT_READY && s->n_sent == 0)) {
+        uv_timer_stop(t);
+        return;
+    }
+    patience_ms *= s->state == SLOT_LOADING ? LOAD_PATIENCE : 1;
+    if (clock_ms() - s->progress_ms < patience_ms)
+        s->n_still = 0;
+    else if (s->n_still++ > 0) {
+        snprintf(why, sizeof why, "made no progress for %" PRId64 " ms and was killed",
+                 patience_ms);
+        s->models->metrics->worker_stalls++;
+        process_kill(s->process, why);
+    }
+}
+
+/* There is something to wait for from now on. */
+static void watch(struct slot *s)
+{
+    int64_t each_ms = s->models->opts->stall_timeout_ms / 4;
+    if (each_ms == 0)
+        return; /* not wanted */
+    s->progress_ms = clock_ms();
+    s->n_still = 0;
+    each_ms = each_ms < WATCH_MAX_MS ? each_ms : WATCH_MAX_MS;
+    uv_timer_start(&s->watch, on_watch, (uint64_t)each_ms, (uint64_t)each_ms);
+}
+
 /* ---- the worker's life ---- */
 
 static void wait_for(struct slot *s, int delay_ms)
@@ -375,7 +495,7 @@ static void give_up(struct slot *s)
     err.code = ERR_UNAVAILABLE;
     err.param[0] = '\0';
     err_wrap(&err, "the model '%s' cannot be served", s->name);
-    fail_jobs(s, true, &err);
+    fail_jobs(s, &err);
 }
 
 /* The deaths of the last minute, this one included. */
@@ -390,11 +510,43 @@ static int count_death(struct slot *s)
     return recent;
 }
 
+/* Those whose client left while the worker had them: it has stopped them for good. */
+static void drop_cancelled(struct slot *s)
+{
+    struct job *j = s->jobs;
+    while (j != NULL) {
+        struct job *next = j->next;
+        if (j->fn == NULL)
+            job_remove(j);
+        j = next;
+    }
+}
+
+/* A job that kills the worker fails alone. */
+static void fail_guilty(struct slot *s, struct job *guilty, const char *how)
+{
+    struct gen_error error = {.id = guilty->id};
+    err_set(&error.err, ERR_INTERNAL,
+            "this request was running at %d deaths of the worker process of model '%s', at the "
+            "last one alone (it %s); it is not tried again",
+            guilty->n_deaths, s->name, how);
+    log_error("model %s: %s", s->name, error.err.text);
+    trial_over(s);
+    job_fail(guilty, &error);
+}
+
 static void on_death(struct slot *s, const char *how)
 {
-    struct err err = {0};
     int recent = count_death(s);
+    int n_sent = s->n_sent;
+    struct job *guilty = trial_death(s, s->blameless);
+    s->n_sent = 0;
     err_set(&s->reason, ERR_UNAVAILABLE, "the worker process %s", how);
+    if (guilty != NULL && guilty->fn != NULL) {
+        fail_guilty(s, guilty, how);
+        recent = 1;
+    }
+    drop_cancelled(s);
     if (recent >= SLOT_DEATHS_MAX) {
         err_set(&s->reason, ERR_UNAVAILABLE,
                 "its worker process died %d times within a minute (the last one %s); look at the "
@@ -405,13 +557,9 @@ static void on_death(struct slot *s, const char *how)
         return;
     }
     int delay_ms = DELAY_FIRST_MS << (recent - 1);
-    log_warn("the worker of %s %s; starting it again in %d ms", s->name, how, delay_ms);
+    log_warn("the worker of %s %s; starting it again in %d ms, to go on with %d requests", s->name,
+             how, delay_ms, n_sent);
     wait_for(s, delay_ms < DELAY_MAX_MS ? delay_ms : DELAY_MAX_MS);
-    err_set(&err, ERR_UNAVAILABLE,
-            "the worker process of model '%s' %s while this request was running; it is being "
-            "started again: send the request again",
-            s->name, how);
-    fail_jobs(s, false, &err);
 }
 
 static void on_over(void *ctx, const char *how)
@@ -419,12 +567,16 @@ static void on_over(void *ctx, const char *how)
     struct slot *s = ctx;
     s->process = NULL;
     s->stats = (struct worker_stats){0};
+    uv_timer_stop(&s->watch);
     packing_free(s->packing, s->state == SLOT_LOADING && !s->load_failed);
     s->packing = NULL;
     if (s->state == SLOT_STOPPING) {
         models_forget(s->models, s);
     } else if (s->load_failed && s->reason.code == ERR_NOMEM && models_evict_one(s->models, s)) {
         log_info("model %s: %s; unloading another model for it", s->name, s->reason.text);
+        wait_for(s, ROOM_POLL_MS);
+    } else if (s->load_failed && s->reason.code == ERR_NOMEM && s->ctx_kept > 0) {
+        s->ctx_kept = 0; /* there is less memory than before: those that still fit go on */
         wait_for(s, ROOM_POLL_MS);
     } else if (s->load_failed) {
         give_up(s);
@@ -438,17 +590,31 @@ static void on_pack_lost(void *ctx)
 {
     struct slot *s = ctx;
     s->pack_lost = true;
+    s->blameless = true;
     if (s->process != NULL)
         process_kill(s->process, "had its packed weights on a disk that failed");
+}
+
+/* Whether the files are those that the last process had. */
+static void look_at_files(struct slot *s)
+{
+    char key[PACK_CACHE_KEY_LEN + 1] = "";
+    if (pack_cache_key(s->path, s->n_path, key, NULL) != 0)
+        key[0] = '\0';
+    s->model_epoch += strcmp(key, s->model_key) != 0;
+    strcpy(s->model_key, key);
 }
 
 static int start_process(struct slot *s, int64_t bytes_max)
 {
     const struct gateway_opts *o = s->models->opts;
+    if (s->n_jobs == 0)
+        s->ctx_kept = 0; /* nobody's answer depends on it */
+    look_at_files(s);
     struct process_opts p = {.exe = o->exe,
                              .path = s->path,
                              .n_path = s->n_path,
-                             .ctx = o->ctx,
+                             .ctx = s->ctx_kept > 0 ? s->ctx_kept : o->ctx,
                              .parallel = o->parallel,
                              .threads = o->threads,
                              .threads_decode = o->threads_decode,
@@ -493,7 +659,9 @@ void slot_start(struct slot *s)
     }
     s->state = SLOT_LOADING;
     s->fraction = 0;
+    s->blameless = false;
     strcpy(s->stage, "start");
+    watch(s);
     s->models->metrics->worker_starts++;
     s->models->metrics->worker_restarts += s->n_starts++ > 0;
     log_debug("model %s: worker %d started", s->name, process_pid(s->process));
@@ -514,11 +682,13 @@ void slot_stop(struct slot *s)
 {
     if (s->state == SLOT_STOPPING)
         return;
-    const struct err err = {.code = ERR_UNAVAILABLE,
-                            .text = "the model was stopped while this request was waiting"};
+    struct err err = {0};
+    err_set(&err, ERR_UNAVAILABLE, "%s",
+            s->models->stopping ? "the server is shutting down and could not finish this request"
+                                : "the model was stopped while this request was waiting");
     s->state = SLOT_STOPPING;
     uv_timer_stop(&s->timer);
-    fail_jobs(s, true, &err);
+    fail_jobs(s, &err);
     if (s->process != NULL)
         process_stop(s->process, SLOT_STOP_GRACE_MS);
     else
@@ -562,14 +732,18 @@ struct slot *slot_new(struct models *m, struct store_model *found)
     found->path = NULL;
     found->n_path = 0;
     s->used_ms = clock_ms();
-    s->timer.data = s;
+    s->timer.data = s->watch.data = s;
     uv_timer_init(m->loop, &s->timer);
+    uv_timer_init(m->loop, &s->watch);
+    s->n_handles = 2;
     return s;
 }
 
 static void on_timer_closed(uv_handle_t *handle)
 {
     struct slot *s = handle->data;
+    if (--s->n_handles > 0)
+        return;
     for (int i = 0; i < s->n_path; i++)
         free(s->path[i]);
     free(s->path);
@@ -583,6 +757,7 @@ static void on_timer_closed(uv_handle_t *handle)
 void slot_free(struct slot *s)
 {
     uv_close((uv_handle_t *)&s->timer, on_timer_closed);
+    uv_close((uv_handle_t *)&s->watch, on_timer_closed);
 }
 
 const char *slot_state_word(const struct slot *s)

@@ -1,10 +1,11 @@
 /*
  * slot: one loaded model: its worker process and the generations (jobs) that run on it.
  *
- * When the worker dies, jobs that were sent to it fail, those still waiting stay, and it is
- * started again after a growing delay. SLOT_DEATHS_MAX deaths within SLOT_DEATHS_WINDOW_MS stop
- * that: the reason is kept, told to who asks, and the next request after SLOT_COOL_MS tries again.
- * Loop thread only.
+ * When the worker dies, or stands still for gateway_opts.stall_timeout_ms and is killed, it is
+ * started again after a growing delay and its jobs go on where they were: their owners notice
+ * nothing but a pause. A job that kills it is found and failed alone (trial.c). SLOT_DEATHS_MAX
+ * deaths within SLOT_DEATHS_WINDOW_MS that no job explains stop that: the reason is kept, told to
+ * who asks, and the next request after SLOT_COOL_MS tries again. Loop thread only.
  */
 #ifndef HEARTH_GATEWAY_SLOT_H
 #define HEARTH_GATEWAY_SLOT_H
@@ -32,6 +33,13 @@ enum slot_state {
     SLOT_STOPPING,
 };
 
+/* What was measured of a model, for wait.c; 0: nothing yet. */
+struct slot_pace {
+    double prompt_token_s, output_token_s; /* engine time of one */
+    double prompt_tokens, output_tokens;   /* of a request, of a choice */
+    struct worker_stats last;
+};
+
 struct slot {
     struct models *models;
     struct slot *next;
@@ -57,8 +65,18 @@ struct slot {
     int64_t n_jobs, n_units;           /* jobs, and the choices they ask for */
     int64_t death_ms[SLOT_DEATHS_MAX]; /* the latest, as a ring */
     uint64_t n_deaths, n_starts;
-    double job_seconds; /* a running mean, for Retry-After */
-    uv_timer_t timer;
+    struct job *trial;    /* runs alone, see trial.c; or NULL */
+    int n_sent;           /* jobs that the present process has */
+    int64_t held_bytes;   /* of the jobs' frames */
+    bool blameless;       /* the present process is ended for a reason of our own */
+    uint64_t model_epoch; /* counts changes of the files between two starts */
+    char model_key[80];   /* of the files at the last start */
+    int ctx_kept;         /* the context that running jobs were admitted to; 0: none */
+    int64_t progress_ms;  /* the worker's last sign of progress */
+    int n_still;          /* looks since then that found it overdue */
+    struct slot_pace pace;
+    uv_timer_t timer, watch;
+    int n_handles; /* of the two, not yet closed */
 };
 
 enum job_event {
@@ -72,6 +90,8 @@ enum job_event {
 
 struct job_news { /* one pointer is set, by event; none for the first two */
     enum job_event event;
+    int64_t n_prompt; /* JOB_ACCEPTED */
+    int64_t n_cached; /* JOB_STARTED */
     const struct gen_delta *delta;
     const struct gen_end *end;
     const struct gen_done *done;
@@ -91,6 +111,14 @@ void slot_free(struct slot *s); /* by models_forget */
 const char *slot_state_word(const struct slot *s);
 int64_t slot_plan_bytes(const struct slot *s); /* what its process holds or will hold */
 
+/* Where a job stands that was not started yet. */
+struct slot_wait {
+    int64_t position; /* 1: the next */
+    double seconds;   /* about; 0: not known */
+};
+/* False: it runs, or will at once. */
+bool job_wait(const struct job *j, struct slot_wait *ret);
+int64_t slot_n_places(const struct slot *s); /* sequences at once */
 /* True when n more choices may wait; else after how many seconds to try again. */
 bool slot_has_room(const struct slot *s, int64_t n_units, int *ret_retry_after_s);
 /* frame: a new reference, taken over. The job waits until the worker is ready. */

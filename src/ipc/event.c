@@ -12,6 +12,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const struct field accepted_fields[] = {
+    FIELD_ID(gen_accepted),
+    FIELD_COUNT(gen_accepted, n_prompt),
+    FIELD(gen_accepted, prompt_hash, FIELD_BITS, 0, 0),
+};
+
 static const struct field delta_fields[] = {
     FIELD_ID(gen_delta),
     FIELD_COUNT(gen_delta, index),
@@ -233,6 +239,22 @@ static int token_from_json(const json_t *array, struct gen_token *t, struct err 
     if (rc == 0)
         rc = bytes_from_json(json_array_get(array, 2), &t->bytes, &t->n_bytes, err);
     return rc != 0 ? rc : top_from_json(json_array_get(array, 3), t, err);
+}
+
+/* ---- accepted ---- */
+
+json_t *gen_accepted_to_json(const struct gen_accepted *a)
+{
+    return event_new("accepted", accepted_fields, ARRAY_LEN(accepted_fields), a);
+}
+
+int gen_accepted_from_json(const json_t *frame, struct gen_accepted *ret, struct err *err)
+{
+    struct gen_accepted a = {0};
+    int rc = fields_read(accepted_fields, ARRAY_LEN(accepted_fields), frame, &a, err);
+    if (rc == 0)
+        *ret = a;
+    return rc;
 }
 
 /* ---- delta ---- */

@@ -8,24 +8,35 @@
 
 #include <string.h>
 
-bool frame_append(const json_t *message, struct buf *out)
+/* Writes the length before the text that begins at `at`; takes all back if ok is false. */
+static bool finish(struct buf *out, size_t at, bool ok)
 {
-    size_t at = out->len;
-    char head[FRAME_HEAD_BYTES] = {0};
-    if (!buf_add(out, head, sizeof(head)))
-        return false;
-    if (!json_is_object(message) || !json_write(message, out)) {
-        buf_truncate(out, at);
-        return false;
-    }
-    size_t n = out->len - at - sizeof(head);
-    if (n > FRAME_BYTES_MAX) {
+    size_t n = ok ? out->len - at - FRAME_HEAD_BYTES : 0;
+    if (!ok || n > FRAME_BYTES_MAX) {
         buf_truncate(out, at);
         return false;
     }
     for (int i = 0; i < FRAME_HEAD_BYTES; i++)
         out->ptr[at + (size_t)i] = (char)(uint8_t)(n >> (8 * i));
     return true;
+}
+
+bool frame_append(const json_t *message, struct buf *out)
+{
+    size_t at = out->len;
+    char head[FRAME_HEAD_BYTES] = {0};
+    if (!buf_add(out, head, sizeof(head)))
+        return false;
+    return finish(out, at, json_is_object(message) && json_write(message, out));
+}
+
+bool frame_append_text(struct str json, struct buf *out)
+{
+    size_t at = out->len;
+    char head[FRAME_HEAD_BYTES] = {0};
+    if (!buf_add(out, head, sizeof(head)))
+        return false;
+    return finish(out, at, buf_add_str(out, json));
 }
 
 void frame_reader_init(struct frame_reader *r)

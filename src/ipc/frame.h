@@ -20,6 +20,8 @@
 /* Appends one frame (length and text) to out. False when out is full or the frame too large; out
  * is as before then, but for its `overflow`. */
 bool frame_append(const json_t *message, struct buf *out) __attribute__((warn_unused_result));
+/* The same of a message that is text already: one JSON object, which is not looked at. */
+bool frame_append_text(struct str json, struct buf *out) __attribute__((warn_unused_result));
 
 /*
  * Reassembles frames from a byte stream. After each feed, call frame_reader_next until it returns

@@ -19,6 +19,13 @@ static const char *const kind_names[] = {
     [GEN_TOKENS] = "tokens",
 };
 
+static const char *const priority_names[] = {
+    [GEN_INTERACTIVE] = "interactive",
+    [GEN_AGENT] = "agent",
+    [GEN_BACKGROUND] = "background",
+    [GEN_BATCH] = "batch",
+};
+
 static const struct field request_fields[] = {
     FIELD_ID(gen_request),
     FIELD(gen_request, max_tokens, FIELD_I64, -1, INT32_MAX),
@@ -27,12 +34,30 @@ static const struct field request_fields[] = {
     FIELD(gen_request, top_logprobs, FIELD_I64, 0, GEN_TOP_LOGPROBS_MAX),
     FIELD(gen_request, echo, FIELD_BOOL, 0, 0),
     FIELD(gen_request, ignore_eos, FIELD_BOOL, 0, 0),
+    FIELD(gen_request, priority, FIELD_I64, 0, GEN_N_PRIORITIES - 1),
+    FIELD(gen_request, tenant, FIELD_I64, 0, GEN_TENANT_MAX),
+    FIELD(gen_request, salt, FIELD_BITS, 0, 0),
     FIELD_SKIP("kind"),
     FIELD_SKIP("chat"),
     FIELD_SKIP("text"),
     FIELD_SKIP("tokens"),
     FIELD_SKIP("stop"),
     FIELD_SKIP("sampling"),
+    FIELD_SKIP("resume"),
+};
+
+static const struct field resume_fields[] = {
+    FIELD(gen_resume, n_ctx, FIELD_I64, 1, INT32_MAX),
+    FIELD(gen_resume, n_prompt, FIELD_I64, 1, INT32_MAX),
+    FIELD(gen_resume, prompt_hash, FIELD_BITS, 0, 0),
+    FIELD_SKIP("prior"),
+};
+
+static const struct field prior_fields[] = {
+    FIELD_COUNT(gen_prior, text_len),
+    FIELD(gen_prior, ended, FIELD_BOOL, 0, 0),
+    FIELD_COUNT(gen_prior, n_completion),
+    FIELD_SKIP("tokens"),
 };
 
 static const struct field sampling_fields[] = {
@@ -66,6 +91,22 @@ int message_id(const json_t *frame, uint64_t *ret, struct err *err)
     return 0;
 }
 
+const char *gen_priority_word(int64_t priority)
+{
+    return priority < 0 || priority >= GEN_N_PRIORITIES ? NULL : priority_names[priority];
+}
+
+bool gen_priority_of_word(struct str word, int64_t *ret)
+{
+    for (int64_t i = 0; i < GEN_N_PRIORITIES; i++) {
+        if (str_eq_nocase(word, str_z(priority_names[i]))) {
+            *ret = i;
+            return true;
+        }
+    }
+    return false;
+}
+
 void gen_request_init(struct gen_request *r)
 {
     *r = (struct gen_request){
@@ -87,6 +128,9 @@ void gen_request_release(struct gen_request *r)
     for (int i = 0; i < r->n_stop; i++)
         free(r->stop[i]);
     free(r->sampling.bias);
+    for (int64_t i = 0; r->resume.prior && i < r->n; i++)
+        free(r->resume.prior[i].tokens);
+    free(r->resume.prior);
     gen_request_init(r);
 }
 
@@ -123,6 +167,26 @@ static json_t *sampling_to_json(const struct gen_sampling *s)
     return obj;
 }
 
+static json_t *resume_to_json(const struct gen_resume *s, int64_t n)
+{
+    json_t *obj = fields_write(resume_fields, ARRAY_LEN(resume_fields), s);
+    json_t *array = json_array();
+    for (int64_t i = 0; i < n; i++) {
+        const struct gen_prior *p = &s->prior[i];
+        json_t *one = fields_write(prior_fields, ARRAY_LEN(prior_fields), p);
+        if (put(one, "tokens", ids_to_json(p->tokens, p->n_tokens)))
+            json_array_append_new(array, one);
+        else
+            json_decref(one);
+    }
+    if (json_array_size(array) != (size_t)n || !put(obj, "prior", json_incref(array))) {
+        json_decref(obj);
+        obj = NULL;
+    }
+    json_decref(array);
+    return obj;
+}
+
 json_t *gen_request_to_json(const struct gen_request *r)
 {
     json_t *obj = fields_write(request_fields, ARRAY_LEN(request_fields), r);
@@ -139,6 +203,8 @@ json_t *gen_request_to_json(const struct gen_request *r)
         ok = ok && put(obj, "text", json_stringn(r->text ? r->text : "", r->text_len));
     else
         ok = ok && put(obj, "tokens", ids_to_json(r->tokens, r->n_tokens));
+    if (r->resume.prior)
+        ok = ok && put(obj, "resume", resume_to_json(&r->resume, r->n));
     if (!ok) {
         json_decref(obj);
         return NULL;
@@ -247,11 +313,45 @@ static int read_bias(const json_t *sampling, struct gen_sampling *s, struct err 
     return 0;
 }
 
+/* All of them or an error; what was read is released with the request. */
+static int read_priors(const json_t *resume, struct gen_request *r, struct err *err)
+{
+    const json_t *array = json_object_get(resume, "prior");
+    if (!json_is_array(array) || json_array_size(array) != (size_t)r->n)
+        return err_set_param(err, ERR_INVALID, "prior", "prior must have one entry per choice");
+    r->resume.prior = mem_try_array((size_t)r->n, sizeof(*r->resume.prior));
+    if (!r->resume.prior)
+        return err_set(err, ERR_NOMEM, "no memory for what a request had");
+    for (size_t i = 0; i < (size_t)r->n; i++) {
+        struct gen_prior *p = &r->resume.prior[i];
+        const json_t *one = json_array_get(array, i);
+        int rc = fields_read(prior_fields, ARRAY_LEN(prior_fields), one, p, err);
+        if (rc == 0)
+            rc = message_tokens(json_object_get(one, "tokens"), &p->tokens, &p->n_tokens, err);
+        if (rc != 0)
+            return rc;
+    }
+    return 0;
+}
+
+static int read_resume(const json_t *frame, struct gen_request *r, struct err *err)
+{
+    const json_t *resume = json_object_get(frame, "resume");
+    if (!resume)
+        return 0;
+    int rc = fields_read(resume_fields, ARRAY_LEN(resume_fields), resume, &r->resume, err);
+    if (rc == 0 && (r->resume.n_ctx == 0 || r->resume.n_prompt == 0))
+        rc = err_set_param(err, ERR_INVALID, "resume", "resume must say n_ctx and n_prompt");
+    return rc != 0 ? rc : read_priors(resume, r, err);
+}
+
 static int read_request(const json_t *frame, struct gen_request *r, struct err *err)
 {
     int rc = message_id(frame, &r->id, err);
     if (rc == 0)
         rc = fields_read(request_fields, ARRAY_LEN(request_fields), frame, r, err);
+    if (rc == 0)
+        rc = read_resume(frame, r, err);
     if (rc == 0)
         rc = read_prompt(frame, r, err);
     if (rc == 0)

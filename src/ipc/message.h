@@ -2,7 +2,9 @@
  * message: every frame type between gateway and worker: one writer, one reader, described here.
  *
  * gateway -> worker
- *   generate    struct gen_request. The worker answers `accepted` or `error`.
+ *   generate    struct gen_request. The worker answers `accepted` or `error`. With `resume` the
+ *               request goes on after the death of the worker that computed it first: what its
+ *               client has already is not sent again
  *   cancel      {id}: stop it; the worker answers `error` (cancelled) or the `done` that was
  *               already on its way; nothing if it does not know the id (any more)
  *   tokenize    {id, text, special, bos}         -> `tokens` {id, tokens:[...]} or `error`
@@ -19,14 +21,15 @@
  *               not done in a better way, or ""
  *   ready       struct worker_ready: loaded; once
  *   failed      {code, message}: could not load; then exit 1
- *   accepted    {id, n_prompt}: admitted to the queue, prompt tokenized and known to fit
+ *   accepted    struct gen_accepted: admitted to the queue, prompt tokenized and known to fit
  *   started     {id, n_cached, queue_ms}: first token of the prompt is being computed
  *   delta       struct gen_delta: text and tokens of one choice
  *   end         struct gen_end: one choice is complete
  *   done        struct gen_done: all choices complete; last frame of a request
  *   error       struct gen_error: the request failed; last frame of it
- *   stats       struct worker_stats: about once a second while anything changes, and after each
- *               cancel
+ *   stats       struct worker_stats: about once a second while requests are there or anything
+ *               changes, and after each cancel. `steps` that stand still while requests are there
+ *               are how a stalled engine is noticed; an idle worker is silent
  *
  * Ids are chosen by the gateway, unique per worker process. Frames of one request are in order; a
  * frame with an unknown type or field is a broken stream (both ends are one program). A missing
@@ -81,6 +84,36 @@ struct gen_sampling {
 #define GEN_TOP_LOGPROBS_MAX 20
 #define GEN_BIAS_MAX         8192
 
+enum gen_priority { /* who goes first; the least number */
+                    GEN_INTERACTIVE,
+                    GEN_AGENT,
+                    GEN_BACKGROUND,
+                    GEN_BATCH,
+                    GEN_N_PRIORITIES,
+};
+/* "interactive", ...; NULL when out of range. */
+const char *gen_priority_word(int64_t priority);
+bool gen_priority_of_word(struct str word, int64_t *ret);
+
+#define GEN_TENANT_MAX 65535
+
+/* What the client of a request that goes on has of one choice. */
+struct gen_prior {
+    int32_t *tokens; /* [n_tokens] of its deltas, an echo's included; owned */
+    size_t n_tokens;
+    int64_t text_len;     /* bytes of its deltas' text */
+    bool ended;           /* its `end` arrived; tokens and text_len say nothing then */
+    int64_t n_completion; /* of that end */
+};
+
+/* A request that goes on: what it was when it was accepted first, and what came of it. */
+struct gen_resume {
+    struct gen_prior *prior; /* [request.n]; owned; NULL: a new request */
+    int64_t n_ctx;           /* it ends where it would have ended */
+    int64_t n_prompt;        /* the prompt must read the same: its tokens and their hash */
+    uint64_t prompt_hash;
+};
+
 struct gen_request {
     uint64_t id;
     enum gen_kind kind;
@@ -97,7 +130,11 @@ struct gen_request {
     int64_t top_logprobs; /* [0, GEN_TOP_LOGPROBS_MAX] alternatives */
     bool echo;            /* completions: prompt text (and its log probabilities) come first */
     bool ignore_eos;
+    int64_t priority; /* enum gen_priority */
+    int64_t tenant;   /* [0, GEN_TENANT_MAX]: whose it is, for fair shares */
+    uint64_t salt;    /* of cached prefixes: only requests with the same salt share them */
     struct gen_sampling sampling;
+    struct gen_resume resume;
 };
 
 void gen_request_init(struct gen_request *r); /* the defaults above, n = 1, max_tokens = -1 */
@@ -107,6 +144,15 @@ json_t *gen_request_to_json(const struct gen_request *r);
 /* Checks every range again: the worker trusts nobody. ERR_INVALID with err->param. *ret is to be
  * released only after success. */
 int gen_request_from_json(const json_t *frame, struct gen_request *ret, struct err *err)
+    __attribute__((warn_unused_result));
+
+struct gen_accepted {
+    uint64_t id;
+    int64_t n_prompt;
+    uint64_t prompt_hash; /* of the prompt's tokens, for gen_resume */
+};
+json_t *gen_accepted_to_json(const struct gen_accepted *a);
+int gen_accepted_from_json(const json_t *frame, struct gen_accepted *ret, struct err *err)
     __attribute__((warn_unused_result));
 
 struct gen_top {

@@ -64,7 +64,7 @@ struct kernels {
      * finite gets d = NaN so that it stays visible in the result.
      * A block has a residual when m > residual_above * sqrt(mean over the column's finite blocks of
      * m^2) (in double, sums ascending; the comparison on squares); then the same is done with
-     * fma(-d, q, x). 0: all blocks that are not zero (about 15 bits, and twice the products), 2:
+     * fma(-d, q, x). 0: all blocks that are not zero (about 15 bits, and twice the products), 2.5:
      * the few blocks that carry most of the error, INFINITY: none.
      */
     void (*quantize_a8)(const float *x, void *q, int n, float residual_above);

@@ -28,13 +28,30 @@ static int check_bias(const struct loaded *model, const struct gen_sampling *s, 
     return 0;
 }
 
-static int make_job(struct answer *a, const struct tokens *prompt, struct err *err)
+/* Tokens of prompt and answer at most. A request that goes on must end where it would have. */
+static int length_max(const struct answer *a, int64_t *ret, struct err *err)
 {
     const struct gen_request *r = &a->request;
-    int64_t n_max = a->model->ready.n_ctx;
+    int64_t n_max = r->resume.prior ? r->resume.n_ctx : a->model->ready.n_ctx;
     int64_t n_new = r->max_tokens > 0 ? r->max_tokens : 1;
     if (r->max_tokens >= 0 && a->n_prompt + n_new < n_max)
         n_max = a->n_prompt + n_new;
+    if (n_max > a->model->ready.n_ctx || n_max <= a->n_prompt)
+        return err_set(err, ERR_UNAVAILABLE,
+                       "the model's worker process was started again with a context of %lld "
+                       "tokens, too few to finish this request; send it again",
+                       (long long)a->model->ready.n_ctx);
+    *ret = n_max;
+    return 0;
+}
+
+static int make_job(struct answer *a, const struct tokens *prompt, struct err *err)
+{
+    const struct gen_request *r = &a->request;
+    int64_t n_max = 0;
+    int rc = length_max(a, &n_max, err);
+    if (rc != 0)
+        return rc;
     const struct gen_sampling *s = &r->sampling;
     a->bias = mem_try_array(s->n_bias + 1, sizeof(*a->bias));
     if (!a->bias)
@@ -42,11 +59,16 @@ static int make_job(struct answer *a, const struct tokens *prompt, struct err *e
     for (size_t i = 0; i < s->n_bias; i++)
         a->bias[i] = (struct sampling_bias){s->bias[i].token, s->bias[i].bias};
     int n_seq = r->max_tokens == 0 ? 1 : (int)r->n;
-    int rc = job_new(prompt->id, a->n_prompt, (int)n_max, n_seq, &a->job, err);
+    rc = job_new(prompt->id, a->n_prompt, (int)n_max, n_seq, &a->job, err);
     if (rc != 0)
         return rc;
     struct job *job = a->job;
     job->owner = a;
+    /* ---- for the scheduler and the prefix cache ---- */
+    job->priority = (int)r->priority;
+    job->tenant = (uint32_t)r->tenant;
+    job->salt = r->salt;
+    /* ---- */
     job->sampling = (struct sampling){
         .temperature = s->temperature,
         .top_p = s->top_p,
@@ -82,6 +104,81 @@ static int check_length(const struct answer *a, struct gen_error *e)
                          a->n_prompt, (long long)n_ctx);
 }
 
+/* FNV-1a; guards against a template that names the time, not against anybody's will. */
+static uint64_t hash_tokens(const struct tokens *t)
+{
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < t->len; i++)
+        hash = (hash ^ (uint64_t)(uint32_t)t->id[i]) * 0x100000001b3u;
+    return hash;
+}
+
+/* ---- a request that goes on ---- */
+
+/* Tokens that an echo brings to each choice, before what is generated. */
+static size_t n_echo_of(const struct answer *a)
+{
+    return a->request.echo ? (size_t)(a->n_prompt - a->has_bos) : 0;
+}
+
+static int check_same_prompt(const struct answer *a, struct err *err)
+{
+    const struct gen_resume *s = &a->request.resume;
+    if (!s->prior || (s->n_prompt == a->n_prompt && s->prompt_hash == a->prompt_hash))
+        return 0;
+    return err_set(err, ERR_UNAVAILABLE,
+                   "the model's worker process was started again, and the prompt of this request "
+                   "now reads differently (its template names the time, or the model changed); "
+                   "send the request again");
+}
+
+/* The generated tokens among those the client has. */
+static int force_choice(struct answer *a, int i, struct err *err)
+{
+    const struct gen_prior *p = &a->request.resume.prior[i];
+    struct choice *c = &a->choice[i];
+    size_t n_echo = n_echo_of(a), n = p->n_tokens > n_echo ? p->n_tokens - n_echo : 0;
+    size_t room = (size_t)(a->job->n_token_max - a->n_prompt);
+    for (size_t k = 0; k < n; k++)
+        if (p->tokens[n_echo + k] >= a->model->ready.n_vocab)
+            return err_set_param(err, ERR_INVALID, "prior", "a token that does not exist");
+    if (a->request.max_tokens == 0 ? n > 0 : n > room)
+        return err_set_param(err, ERR_INVALID, "prior", "more tokens than the answer may have");
+    c->skip_tokens = p->n_tokens;
+    c->skip_bytes = p->text_len;
+    c->n_completion = (int64_t)n;
+    c->runs = a->request.max_tokens != 0 && n < room;
+    if (c->runs)
+        job_force(a->job, i, p->tokens + n_echo, (int)n);
+    return 0;
+}
+
+/* Puts every choice where it stood for its client. */
+static int answer_resume(struct answer *a, struct err *err)
+{
+    const struct gen_prior *prior = a->request.resume.prior;
+    bool echoed = true;
+    for (int i = 0; i < (int)a->request.n; i++) {
+        struct choice *c = &a->choice[i];
+        c->runs = i < a->job->n_seq && a->request.max_tokens != 0;
+        if (!prior)
+            continue;
+        if (prior[i].ended) {
+            c->has_ended = true;
+            c->n_completion = prior[i].n_completion;
+            c->runs = false;
+            continue;
+        }
+        int rc = force_choice(a, i, err);
+        if (rc != 0)
+            return rc;
+        echoed = echoed && prior[i].n_tokens >= n_echo_of(a);
+    }
+    if (prior && echoed)
+        a->job->score_prompt = false; /* everybody has it */
+    return 0;
+}
+
 static int prepare(struct answer *a, struct tokens *prompt, struct gen_error *e)
 {
     const struct gen_request *r = &a->request;
@@ -92,8 +189,11 @@ static int prepare(struct answer *a, struct tokens *prompt, struct gen_error *e)
     if (rc != 0)
         return rc;
     a->n_prompt = (int)prompt->len;
+    a->prompt_hash = hash_tokens(prompt);
     rc = check_length(a, e);
-    return rc != 0 ? rc : make_job(a, prompt, &e->err);
+    rc = rc != 0 ? rc : check_same_prompt(a, &e->err);
+    rc = rc != 0 ? rc : make_job(a, prompt, &e->err);
+    return rc != 0 ? rc : answer_resume(a, &e->err);
 }
 
 static void init_streams(struct answer *a)
@@ -166,10 +266,30 @@ static bool is_silent(const struct answer *a)
     return a->is_cancelled || a->has_failed;
 }
 
-static void send_delta(struct answer *a, const struct gen_delta *d, struct outbox *out)
+/* Takes off what the client has already; false when that is all of it. */
+static bool drop_known(struct choice *c, struct gen_delta *d)
+{
+    size_t n = c->skip_tokens < d->n_tokens ? c->skip_tokens : d->n_tokens;
+    size_t n_text = (uint64_t)c->skip_bytes < d->text_len ? (size_t)c->skip_bytes : d->text_len;
+    if (n == 0 && n_text == 0)
+        return true;
+    c->skip_tokens -= n;
+    c->skip_bytes -= (int64_t)n_text;
+    d->tokens += n;
+    d->n_tokens -= n;
+    d->text += n_text;
+    d->text_len -= n_text;
+    return d->n_tokens > 0 || d->text_len > 0;
+}
+
+static void send_delta(struct answer *a, const struct gen_delta *whole, struct outbox *out)
 {
     struct err err;
-    if (!outbox_put(out, gen_delta_to_json(d))) {
+    struct gen_delta d = *whole; /* a view */
+    struct choice *c = &a->choice[d.index];
+    if (c->has_ended || !drop_known(c, &d))
+        return;
+    if (!outbox_put(out, gen_delta_to_json(&d))) {
         err_set(&err, ERR_TOO_LARGE, "a part of the answer is too large to send");
         fail(a, &err, out);
     }
@@ -278,7 +398,10 @@ static void echo_token(struct answer *a, const struct sampler_result *r, struct 
         send_echo(a, is_last, out);
 }
 
-/* The whole prompt at once, without log probabilities; a completion's text as it was written. */
+/*
+ * The whole prompt at once, without log probabilities; a completion's text as it was written. With
+ * log probabilities only for a client that has it all: then it is but measured and dropped.
+ */
 static void echo_plain(struct answer *a, struct outbox *out)
 {
     struct err err;
@@ -294,7 +417,7 @@ static void echo_plain(struct answer *a, struct outbox *out)
         fail(a, &err, out);
         return;
     }
-    if (a->request.kind == GEN_TEXT) {
+    if (a->request.kind == GEN_TEXT && !a->request.logprobs) {
         buf_clear(&a->echo.text);
         buf_add(&a->echo.text, a->request.text, a->request.text_len);
         for (size_t i = 0; i < a->echo.n_held; i++)
@@ -305,25 +428,69 @@ static void echo_plain(struct answer *a, struct outbox *out)
 
 /* ---- events ---- */
 
-static json_t *accepted(const struct answer *a)
+/* Nothing more comes of a choice: its last text and its end. */
+static void finish_choice(struct answer *a, int index, enum gen_reason reason, struct outbox *out)
 {
-    return json_pack("{s:s,s:I,s:I}", "t", "accepted", "id", (json_int_t)a->request.id, "n_prompt",
-                     (json_int_t)a->n_prompt);
+    struct err err;
+    if (stream_finish(&a->choice[index].stream, &err) != 0) {
+        fail(a, &err, out);
+        return;
+    }
+    send_text(a, index, true, out);
+    send_end(a, index, reason, out);
+}
+
+/* The tokens that a choice has from its former life go the way of new ones. */
+static void replay(struct answer *a, int index, struct outbox *out)
+{
+    const struct gen_prior *p = &a->request.resume.prior[index];
+    struct choice *c = &a->choice[index];
+    struct err err;
+    bool stopped = false;
+    for (size_t k = n_echo_of(a); k < p->n_tokens && !stopped && !a->has_failed; k++) {
+        struct gen_token t = {.id = p->tokens[k], .logprob = NAN};
+        if (stream_push(&c->stream, &t, &stopped, &err) != 0)
+            fail(a, &err, out);
+        else
+            send_text(a, index, stopped, out);
+    }
+    if (a->has_failed)
+        return;
+    if (stopped)
+        send_end(a, index, GEN_STOP, out);
+    else if (!c->runs && a->request.max_tokens != 0)
+        finish_choice(a, index, GEN_LENGTH, out);
+    c->runs = c->runs && !stopped;
+}
+
+/* What is said before anything is computed; true when the engine has something to do. */
+static bool begin(struct answer *a, struct outbox *out)
+{
+    bool runs = a->job->score_prompt;
+    if (a->request.echo && !a->job->score_prompt)
+        echo_plain(a, out);
+    for (int i = 0; i < (int)a->request.n && !a->has_failed; i++) {
+        if (a->request.resume.prior && !a->choice[i].has_ended)
+            replay(a, i, out);
+        runs = runs || a->choice[i].runs;
+    }
+    return runs && !a->has_failed;
 }
 
 void answer_begin(struct answer *a, struct outbox *out)
 {
+    const struct gen_accepted accepted = {a->request.id, a->n_prompt, a->prompt_hash};
     a->submit_ns = clock_ns();
-    outbox_put(out, accepted(a));
-    if (a->request.echo && !a->request.logprobs)
-        echo_plain(a, out);
-    bool is_nothing = a->request.max_tokens == 0 && !(a->request.echo && a->request.logprobs);
-    if (is_nothing || a->has_failed) {
+    outbox_put(out, gen_accepted_to_json(&accepted));
+    if (!begin(a, out)) {
         a->n_engine_ended = a->job->n_seq; /* never submitted */
         a->start_ns = a->first_ns = a->last_ns = a->submit_ns;
         return;
     }
     engine_submit(a->model->engine, a->job);
+    for (int i = 0; i < a->job->n_seq && a->request.max_tokens != 0; i++)
+        if (!a->choice[i].runs)
+            engine_cancel(a->model->engine, &a->job->seq[i]);
 }
 
 static void on_started(struct answer *a, const struct engine_event *e, struct outbox *out)
@@ -369,13 +536,7 @@ static void on_end(struct answer *a, const struct engine_event *e, struct outbox
     if (c->has_ended || is_silent(a) || a->request.max_tokens == 0)
         return;
     c->n_completion += e->end == ENGINE_END_EOG; /* the end token was computed too */
-    struct err err;
-    if (stream_finish(&c->stream, &err) != 0) {
-        fail(a, &err, out);
-        return;
-    }
-    send_text(a, index, true, out);
-    send_end(a, index, e->end == ENGINE_END_LENGTH ? GEN_LENGTH : GEN_STOP, out);
+    finish_choice(a, index, e->end == ENGINE_END_LENGTH ? GEN_LENGTH : GEN_STOP, out);
 }
 
 void answer_event(struct answer *a, const struct engine_event *e, struct outbox *out)
@@ -418,7 +579,7 @@ void answer_finish(struct answer *a, struct outbox *out)
     };
     bool all_ended = true;
     for (int i = 0; i < (int)a->request.n; i++) {
-        if (a->request.max_tokens == 0 && !a->is_cancelled)
+        if (a->request.max_tokens == 0 && !a->is_cancelled && !a->choice[i].has_ended)
             send_end(a, i, GEN_LENGTH, out);
         done.n_completion += a->choice[i].n_completion;
         all_ended = all_ended && a->choice[i].has_ended;

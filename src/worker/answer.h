@@ -2,7 +2,9 @@
  * answer: one request from its admission to its last frame.
  *
  * Turns engine events into frames: text and log probabilities per choice, stop strings, ends. The
- * loop calls it on its own thread; the engine works on answer's job meanwhile.
+ * loop calls it on its own thread; the engine works on answer's job meanwhile. A request that goes
+ * on after the death of another worker is made again from its beginning, with the tokens its
+ * client has as if they had just been drawn; what the client has is then dropped (answer_resume).
  */
 #ifndef HEARTH_WORKER_ANSWER_H
 #define HEARTH_WORKER_ANSWER_H
@@ -15,6 +17,10 @@ struct choice {
     struct stream stream;
     int64_t n_completion;
     bool has_ended; /* its `end` was sent */
+    /* Of a request that goes on: what the client has, and is not sent again. */
+    size_t skip_tokens;
+    int64_t skip_bytes;
+    bool runs; /* the engine has something left to compute of it */
 };
 
 struct answer {
@@ -28,7 +34,8 @@ struct answer {
     struct stream echo;         /* the prompt with log probabilities */
     int n_echoed;               /* tokens of the prompt given to echo */
     int n_prompt;
-    bool has_bos; /* the prompt's first token was added here */
+    uint64_t prompt_hash; /* of its tokens */
+    bool has_bos;         /* the prompt's first token was added here */
     int n_engine_ended;
     bool is_cancelled; /* by the gateway */
     bool has_failed;   /* its `error` was sent */

@@ -86,8 +86,8 @@ static void send_stats(struct loop *l)
     struct worker_stats s;
     collect_stats(l, &s);
     l->stats_ms = clock_ms();
-    if (stats_equal(&s, &l->stats_sent))
-        return;
+    if (l->n_answers == 0 && stats_equal(&s, &l->stats_sent))
+        return; /* with answers they are a sign of life, and `steps` says whose */
     l->stats_sent = s;
     outbox_put(l->out, worker_stats_to_json(&s));
 }

@@ -2,6 +2,7 @@
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import threading
@@ -31,31 +32,55 @@ def state(server):
 
 # ---- death
 
-def test_kill_9_in_mid_stream(fake):
-    server = fake({"repeat": "on ", "token_s": 0.01})
-    sock = server.stream(body("go", stream=True))
-    read_until(sock, b"on")
+def text_of(found):
+    return "".join(c["delta"].get("content", "") for e in found for c in e.get("choices", []))
+
+
+WORDS = " ".join(f"w{i}" for i in range(40))
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGABRT, signal.SIGBUS, signal.SIGSEGV])
+def test_a_death_in_mid_stream(fake, how):
+    """The client notices nothing but a pause: kill -9 or the OOM killer, a failed allocation, a bus error, a bug."""
+    server = fake({"token_s": 0.01})
+    sock = server.stream(body(WORDS, stream=True, stream_options={"include_usage": True}))
+    read = read_until(sock, b"w5")
     (worker,) = server.workers()
-    os.kill(worker, signal.SIGKILL)
-    found, raw = serving.events(sock)
-    error = found[-1]["error"]
-    assert "killed by signal 9" in error["message"] and error["type"] == "server_error"
-    assert b"[DONE]" not in raw
-    assert server.chat(max_tokens=3)[0] == 200
+    os.kill(worker, how)
+    raw = read + serving.events(sock)[1]
+    found = [json.loads(line[6:]) for line in raw.split(b"\n") if line.startswith(b"data: {")]
+    assert text_of(found) == WORDS and b"[DONE]" in raw and b'"error"' not in raw
+    assert found[-1]["usage"]["completion_tokens"] == 40 and found[-1]["usage"]["prompt_tokens"] == 40
+    assert sum(c["delta"].get("role") is not None for e in found for c in e["choices"]) == 1
     assert server.metric("hearth_worker_restarts_total") == 1
+    assert server.metric("hearth_requests_resumed_total") == 1
+    assert server.metric("hearth_requests_failed_total") == 0
     assert server.workers() != [worker]
 
 
 def test_kill_9_before_the_answer(fake):
-    server = fake()
+    server = fake({"prefill_s": 0.4})
     answers = []
-    thread = threading.Thread(target=lambda: answers.append(server.chat("SILENT")))
+    thread = threading.Thread(target=lambda: answers.append(server.chat("one two three")))
     thread.start()
     server.wait_metric("hearth_worker_running", 1)
     os.kill(server.workers()[0], signal.SIGKILL)
     thread.join(10)
-    status, headers, answer = answers[0]
-    assert status == 503 and headers["Retry-After"] and "signal 9" in answer["error"]["message"]
+    status, _, answer = answers[0]
+    assert status == 200 and answer["choices"][0]["message"]["content"] == "one two three"
+    assert answer["usage"]["completion_tokens"] == 3
+    assert server.metric("hearth_queue_seconds_count") == 1  # its start was told once
+
+
+def test_a_client_that_leaves_while_the_worker_is_dead(fake):
+    server = fake({"token_s": 0.01, "load_s": 0.5})
+    sock = server.stream(body(WORDS, stream=True))
+    read_until(sock, b"w2")
+    os.kill(server.workers()[0], signal.SIGKILL)
+    server.wait_metric("hearth_model_ready", 0)
+    sock.close()
+    server.wait_metric("hearth_model_requests", 0)
+    server.wait_metric("hearth_model_ready", 1)
     assert server.chat()[0] == 200
 
 
@@ -74,22 +99,213 @@ def test_waiting_requests_survive_a_death(fake):
     assert b"patient" in serving.events(sock)[1]
 
 
-def test_a_crash_loop_ends_with_its_reason_kept(fake):
-    server = fake({"die": "poison"})
-    for _ in range(5):
-        status, _, answer = server.chat("poison")
-        assert status == 503
+def test_a_crash_loop_ends_with_its_reason_kept(fake, tmp_path):
+    """A worker that dies by itself, again and again: what waits gets one clear error, what comes then the reason."""
+    server = fake({"die_ready_s": 0.2})
+    sock = server.stream(body("SILENT", stream=True))
+    found, raw = serving.events(sock)
+    assert raw.count(b'"error"') == 1
     server.wait_metric("hearth_model_ready", 0)
-    health = server.get("/health")
+    # the request that was there at each death was on trial alone, and not blamed before its second death
+    message = json.loads(raw[raw.index(b"{"):raw.rindex(b"}") + 1])["error"]["message"] if not found else \
+        found[-1]["error"]["message"]
+    assert "2 deaths" in message
+    for _ in range(500):
+        health = server.get("/health")
+        model = json.loads(health[2])["models"][0]
+        if model["state"] == "failed":
+            break
+        time.sleep(0.02)
     assert health[0] == 503
-    model = json.loads(health[2])["models"][0]
     assert model["state"] == "failed" and "died 5 times" in model["reason"]
     status, _, answer = server.chat("innocent")
     assert status == 503 and "died 5 times" in answer["error"]["message"]
-    assert server.metric("hearth_worker_deaths_total") == 5
     # stopping it clears the state: the next request starts afresh
+    (tmp_path / "fake.gguf").write_text("{}")
     assert server.post("/api/generate", {"model": model["name"], "keep_alive": 0})[0] == 200
     assert server.chat("innocent")[0] == 200
+
+
+def test_a_model_that_was_ready_and_died_at_once_five_times_does_not_end_the_server(fake):
+    """The server took a model that was ready and dead before the next look for one that could not be loaded."""
+    server = fake({"die_ready_s": 0}, wait=False)
+    for _ in range(500):
+        try:
+            health = server.get("/health")
+            if json.loads(health[2])["models"][0]["state"] == "failed":
+                break
+        except OSError:
+            pass
+        time.sleep(0.01)
+    assert health[0] == 503 and "died 5 times" in json.loads(health[2])["models"][0]["reason"]
+    time.sleep(0.2)  # some of its looks
+    assert server.process.poll() is None
+    assert server.chat()[0] == 503
+
+
+def start_many(server, texts, **more):
+    """Streams, all begun; for finish_many."""
+    return [server.stream(body(t, stream=True, **more)) for t in texts]
+
+
+def finish_many(socks):
+    out = []
+    for sock in socks:
+        sock.settimeout(60)
+        found, raw = serving.events(sock, until=b"\r\n0\r\n\r\n")
+        error = [e["error"]["message"] for e in found if "error" in e]
+        out.append((text_of(found), error[0] if error else None, b"[DONE]" in raw))
+    return out
+
+
+@pytest.mark.parametrize("die_at", [1, 7])
+def test_a_request_that_kills_the_worker_fails_alone(fake, die_at):
+    server = fake({"die": "poison", "die_at": die_at, "token_s": 0.01, "n_seq_max": 8})
+    texts = [f"t{i} " + WORDS for i in range(7)]
+    socks = start_many(server, texts[:4])
+    server.wait_metric("hearth_worker_running", 4)
+    poison = start_many(server, ["poison " + WORDS])[0]
+    socks += start_many(server, texts[4:])
+    for i, (text, error, done) in enumerate(finish_many(socks)):
+        assert text == texts[i] and error is None and done, i
+    (text, error, done), = finish_many([poison])
+    assert "this request was running at" in error and "alone" in error and not done
+    assert server.metric("hearth_requests_failed_total") == 1
+    assert 2 <= server.metric("hearth_worker_deaths_total") <= 4
+    server.wait_metric("hearth_model_requests", 0)
+    # asked for a whole answer, it is told not to try again; and the worker is not given up for its sake
+    for _ in range(3):
+        status, headers, answer = server.chat("poison " + WORDS)
+        assert status == 500 and headers["X-Should-Retry"] == "false" and "2 deaths" in answer["error"]["message"]
+    assert server.chat("innocent")[0] == 200
+
+
+def test_two_that_kill_the_worker(fake):
+    server = fake({"die": "poison", "token_s": 0.005, "n_seq_max": 8})
+    texts = [f"t{i} " + WORDS for i in range(5)]
+    socks = start_many(server, texts[:3] + ["poison 1 " + WORDS, "poison 2 " + WORDS] + texts[3:])
+    ends = finish_many(socks)
+    assert [e[1] is not None for e in ends] == [False] * 3 + [True] * 2 + [False] * 2
+    for want, (text, _, done) in zip(texts, ends[:3] + ends[5:]):
+        assert text == want and done
+
+
+def test_a_stalled_worker_is_killed_and_its_requests_go_on(fake):
+    server = fake({"stall_at": 5, "token_s": 0.01}, stall_timeout="400ms")
+    (worker,) = server.workers()
+    socks = start_many(server, [WORDS, "t1 " + WORDS])
+    read_until(socks[0], b"w5")
+    os.kill(worker, signal.SIGSTOP)
+    ends = finish_many(socks)
+    assert ends[1] == ("t1 " + WORDS, None, True) and ends[0][1:] == (None, True)
+    assert server.metric("hearth_worker_stalls_total") == 1
+    assert not pathlib.Path(f"/proc/{worker}").exists()
+
+
+def test_a_request_that_stalls_the_worker_fails_alone(fake):
+    server = fake({"stall_at": 5, "token_s": 0.01}, stall_timeout="300ms")
+    texts = [f"t{i} " + WORDS for i in range(3)]
+    socks = start_many(server, texts + ["STALL " + WORDS])
+    ends = finish_many(socks)
+    assert [e[0] for e in ends[:3]] == texts and all(e[2] for e in ends[:3])
+    assert "made no progress" in ends[3][1]
+
+
+def test_a_sign_of_life_is_no_progress(fake):
+    """An engine that stands still while the worker's other thread still speaks."""
+    server = fake(stall_timeout="1500ms")
+    status, _, answer = server.chat("SILENT")
+    assert status == 500 and "made no progress for 1500 ms" in answer["error"]["message"]
+    assert server.metric("hearth_worker_stalls_total") == 2
+    assert server.chat()[0] == 200
+
+
+def test_an_idle_worker_is_not_taken_for_a_stalled_one(fake):
+    server = fake({"token_s": 0.3}, stall_timeout="700ms")  # a token is a sign of life
+    assert server.chat(" ".join("abcde"))[0] == 200
+    time.sleep(1.5)
+    assert server.metric("hearth_worker_deaths_total") == 0
+
+
+def test_a_worker_that_stalls_while_loading(fake):
+    server = fake({"load_s": 0.8}, stall_timeout="100ms", wait=False)
+    server.wait_ready()  # loading has ten times as long between two signs
+    assert server.metric("hearth_worker_deaths_total") == 0
+
+
+def test_what_began_in_one_model_does_not_go_on_in_another(fake, tmp_path):
+    server = fake({"token_s": 0.02})
+    sock = server.stream(body(WORDS, stream=True))
+    read_until(sock, b"w3")
+    serving.fake_model(tmp_path, token_s=0.02, other=True)
+    os.kill(server.workers()[0], signal.SIGKILL)
+    found, raw = serving.events(sock, until=b"\r\n0\r\n\r\n")
+    assert "is not the same any more" in found[-1]["error"]["message"] and b"[DONE]" not in raw
+    assert server.chat()[0] == 200
+
+
+def test_a_model_file_that_is_gone_after_a_death_fails_what_waits(fake, tmp_path):
+    server = fake({"token_s": 0.02})
+    socks = start_many(server, [WORDS, WORDS])
+    read_until(socks[0], b"w3")
+    (tmp_path / "fake.gguf").unlink()
+    os.kill(server.workers()[0], signal.SIGKILL)
+    for text, error, done in finish_many(socks):
+        assert "cannot be opened" in error and not done
+
+
+# ---- the queue
+
+def test_a_stream_that_waits_hears_of_its_place(fake):
+    server = fake({"token_s": 0.05, "n_seq_max": 1})
+    assert server.chat("one two three four five six")[0] == 200  # something to measure
+    first = server.stream(body(WORDS, stream=True))
+    read_until(first, b"w1")
+    second = server.stream(body(" ".join(["second"] * 55), stream=True))
+    third = server.stream(body("third", stream=True))
+    assert b"X-Hearth-Queue-Position: 1" in read_until(second, b"queued")
+    raw = serving.events(third)[1]
+    assert b"X-Hearth-Queue-Position: 2" in raw
+    seconds = [float(s) for s in re.findall(rb": queued, position 2, about (\d+) s\n\n", raw)]
+    assert seconds and 0 < seconds[0] < 60, raw
+    assert b": queued, position 1" in raw and b"[DONE]" in raw and b"third" in raw
+    assert b"X-Hearth" not in server.chat()[1].as_bytes()
+
+
+def test_a_full_queue_says_when_to_come_again(fake):
+    """From what was measured: two answers of 50 tokens, 50 ms each, half of it."""
+    server = fake({"token_s": 0.05, "n_seq_max": 1}, queue=1)
+    words = " ".join(f"w{i}" for i in range(50))
+    assert server.chat(words)[0] == 200
+    assert server.chat(words)[0] == 200
+    socks = start_many(server, [words, words])
+    read_until(socks[0], b"w1")
+    server.wait_metric("hearth_model_requests", 2)
+    status, headers, answer = server.chat("no room")
+    assert status == 503 and answer["error"]["code"] == "overloaded"
+    assert 2 <= int(headers["Retry-After"]) <= 5 and headers["Retry-After"] in answer["error"]["message"]
+    assert all(end[2] for end in finish_many(socks))
+
+
+def test_urgent_requests_are_counted_first(fake):
+    server = fake({"token_s": 0.05, "n_seq_max": 1})
+    first = server.stream(body(WORDS, stream=True))
+    read_until(first, b"w1")
+    answers = {}
+
+    def ask(name):
+        answers[name] = server.post("/v1/chat/completions", body("x"), headers={"X-Hearth-Priority": name})
+
+    threads = []
+    for i, name in enumerate(["batch", "Agent", "interactive"]):
+        threads.append(threading.Thread(target=ask, args=(name,)))
+        threads[-1].start()
+        server.wait_metric("hearth_model_requests", 2 + i)
+    for t in threads:
+        t.join(20)
+    assert [answers[n][1]["X-Hearth-Queue-Position"] for n in ("batch", "Agent", "interactive")] == ["1"] * 3
+    status, _, answer = server.post("/v1/chat/completions", body("x"), headers={"X-Hearth-Priority": "urgent"})
+    assert status == 400 and answer["error"]["param"] == "X-Hearth-Priority" and "urgent" in answer["error"]["message"]
 
 
 def test_an_idle_worker_that_dies_is_replaced(fake):
@@ -303,8 +519,44 @@ def test_the_drain_has_a_deadline(fake):
     sock = server.stream(body("go", stream=True))
     read_until(sock, b"on")
     start = time.monotonic()
-    assert server.stop() == 0
+    server.process.send_signal(signal.SIGTERM)
+    found, raw = serving.events(sock, until=b"\r\n0\r\n\r\n")
+    assert "shutting down" in found[-1]["error"]["message"] and b"[DONE]" not in raw  # not merely cut off
+    assert server.process.wait(5) == 0
     assert 0.3 < time.monotonic() - start < 3
+
+
+def test_what_waits_is_finished_at_the_end(fake):
+    """In the worker's queue, and through its death; a whole answer too."""
+    server = fake({"token_s": 0.01, "n_seq_max": 1})
+    socks = start_many(server, [WORDS, "second " + WORDS, "third"])
+    read_until(socks[0], b"w3")
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(server.chat("whole answer")))
+    thread.start()
+    server.wait_metric("hearth_model_requests", 4)
+    server.process.send_signal(signal.SIGTERM)
+    time.sleep(0.2)
+    os.kill(server.workers()[0], signal.SIGKILL)
+    ends = finish_many(socks)
+    assert [e[0] for e in ends[1:]] == ["second " + WORDS, "third"] and all(e[2] for e in ends)
+    thread.join(10)
+    assert answers[0][0] == 200 and answers[0][2]["choices"][0]["message"]["content"] == "whole answer"
+    assert server.process.wait(5) == 0
+
+
+def test_a_request_for_a_model_that_is_loading_is_finished_at_the_end(fake):
+    server = fake({"load_s": 0.8}, wait=False)
+    for _ in range(200):
+        try:
+            sock = server.stream(body("patient words", stream=True))
+            break
+        except OSError:
+            time.sleep(0.02)
+    time.sleep(0.1)
+    server.process.send_signal(signal.SIGTERM)
+    assert b"[DONE]" in serving.events(sock)[1]
+    assert server.process.wait(5) == 0
 
 
 def test_kept_connections_do_not_hold_the_end_up(fake):

@@ -6,6 +6,10 @@ descriptor 4; its members, all optional, say how to behave:
     n_ctx, n_seq_max, load_s, prefill_s, token_s     sizes and latencies
     fail          {code, message}: could not load
     die           a prompt that holds this text kills the worker (SIGKILL) after its first token
+    die_at        with `die`: once the answer is so long, not after the first token of each life
+    die_ready_s   it dies by itself so long after it was ready
+    stall_at      a prompt that holds "STALL" stops the whole process (SIGSTOP) once its answer is so long
+    log           a file to which each start adds a line
     weight_bytes  of the plan
     repeat        the answer: this text over and over, a word a token (default: the prompt's words)
 A prompt of N words has N tokens; N beyond n_ctx is a context_length error. "SILENT" never answers.
@@ -19,9 +23,10 @@ import socket
 import struct
 import sys
 import time
+import zlib
 
 KNOWN = {"t", "id", "kind", "chat", "text", "tokens", "max_tokens", "n", "stop", "logprobs",
-         "top_logprobs", "echo", "ignore_eos", "sampling"}
+         "top_logprobs", "echo", "ignore_eos", "sampling", "priority", "tenant", "salt", "resume"}
 
 
 def words(text):
@@ -37,7 +42,11 @@ def words(text):
 class Choice:
     def __init__(self, request, index):
         self.request, self.index = request, index
-        self.n = self.sent = 0
+        prior = request["resume"]["prior"][index] if "resume" in request else {}
+        n_echo = len(words(request["prompt"])) if request.get("echo") else 0
+        self.ended = prior.get("ended", False)
+        self.echoed = n_echo > 0 and len(prior.get("tokens", [])) >= n_echo
+        self.n = prior["n_completion"] if self.ended else max(0, len(prior.get("tokens", [])) - n_echo)
 
 
 class Worker:
@@ -64,7 +73,7 @@ class Worker:
         self.send("stats", running=self.running, waiting=len(self.queue), kv_blocks_used=0,
                   kv_blocks=1, steps=self.steps, prompt_tokens=self.n_prompt,
                   output_tokens=self.n_output, preemptions=0, cancelled=self.cancelled,
-                  prefill_s=0.0, decode_s=0.0)
+                  prefill_s=self.n_prompt * 0.001, decode_s=self.n_output * self.cfg.get("token_s", 0))
 
     def ready(self):
         c = self.cfg
@@ -79,6 +88,19 @@ class Worker:
                   kv_bytes=1 << 20, scratch_bytes=1 << 16, has_template=True, sandboxed=False,
                   load_ms=1.0)
         self.stats()
+        if "die_ready_s" in c:
+            self.at(c["die_ready_s"], self.die)
+        self.at(1, self.beat)
+
+    def die(self):
+        self.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def beat(self):
+        """A sign of life while there are requests."""
+        if self.requests:
+            self.stats()
+        self.at(1, self.beat)
 
     # ---- requests
 
@@ -106,7 +128,10 @@ class Worker:
                       n_prompt=r["n_prompt"], n_ctx=n_ctx)
             return
         self.requests[r["id"]] = r
-        self.send("accepted", id=r["id"], n_prompt=r["n_prompt"])
+        self.send("accepted", id=r["id"], n_prompt=r["n_prompt"], prompt_hash=zlib.crc32(r["prompt"].encode()))
+        if "resume" in r:
+            assert r["resume"]["prompt_hash"] == zlib.crc32(r["prompt"].encode())
+            assert r["resume"]["n_prompt"] == r["n_prompt"] and r["resume"]["n_ctx"] == n_ctx
         self.queue.append(r)
         self.admit()
 
@@ -126,13 +151,16 @@ class Worker:
         self.n_prompt += r["n_prompt"]
         text = self.cfg.get("repeat") or r["prompt"]
         r["answer"] = words(text) or ["ok"]
-        r["left"] = r.get("n", 1)
-        r["n_completion"] = 0
-        for i in range(r.get("n", 1)):
-            choice = Choice(r, i)
-            if r.get("echo"):
+        choices = [Choice(r, i) for i in range(r.get("n", 1))]
+        r["left"] = sum(not c.ended for c in choices)
+        r["n_completion"] = sum(c.n for c in choices if c.ended)
+        if r["left"] == 0:
+            self.done(r)
+        for choice in choices:
+            if r.get("echo") and not choice.echoed and not choice.ended:
                 self.delta(choice, r["prompt"], words(r["prompt"]), first=True)
-            self.at(0, self.step, choice)
+            if not choice.ended:
+                self.at(0, self.step, choice)
 
     def token(self, piece, r, none):
         """[id], or [id, logprob, bytes, top] with bytes as the characters U+0000 to U+00FF."""
@@ -154,9 +182,12 @@ class Worker:
         r["left"] -= 1
         r["n_completion"] += choice.n
         if r["left"] == 0:
-            self.send("done", id=r["id"], n_prompt=r["n_prompt"], n_cached=0,
-                      n_completion=r["n_completion"], queue_ms=0.0, prefill_ms=1.0, decode_ms=2.0)
-            self.over(r)
+            self.done(r)
+
+    def done(self, r):
+        self.send("done", id=r["id"], n_prompt=r["n_prompt"], n_cached=0,
+                  n_completion=r["n_completion"], queue_ms=0.0, prefill_ms=1.0, decode_ms=2.0)
+        self.over(r)
 
     def step(self, choice):
         r = choice.request
@@ -179,9 +210,11 @@ class Worker:
         choice.n += 1
         self.n_output += 1
         self.delta(choice, piece, [piece])
-        if self.cfg.get("die") and self.cfg["die"] in r["prompt"]:
+        if self.cfg.get("die") and self.cfg["die"] in r["prompt"] and choice.n >= self.cfg.get("die_at", 0):
+            self.die()
+        if "STALL" in r["prompt"] and choice.n >= self.cfg.get("stall_at", 1):
             self.flush()
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal.SIGSTOP)
         self.at(self.cfg.get("token_s", 0), self.step, choice)
 
     def over(self, r):
@@ -228,6 +261,9 @@ class Worker:
                 self.cancel(frame)
 
     def run(self):
+        if "log" in self.cfg:
+            with open(self.cfg["log"], "a") as log:
+                log.write(f"{os.getpid()}\n")
         self.send("progress", stage="load", fraction=0.5)
         self.at(self.cfg.get("load_s", 0), self.ready)
         while True:

@@ -382,6 +382,59 @@ static void test_simulator(void **state)
     assert_true(total.n_accepted > 1000 && total.n_drafted > total.n_accepted + 1000);
 }
 
+/*
+ * Jobs that go on after tokens which another engine drew: the rest is the same, few blocks, many
+ * neighbours and preemption or not.
+ */
+static void test_forced_tokens(void **state)
+{
+    (void)state;
+    uint64_t n_preempted = 0;
+    for (uint64_t seed = 1; seed <= 40; seed++) {
+        struct sim whole, rest;
+        int n_ctx = 80 + (int)pick(seed, 0, 120), forced[JOBS_MAX][3];
+        sim_init(&whole, 60, 4, 100);
+        sim_init_with(&rest, &(struct sim_opts){8, 5, 12 + (int)pick(seed, 3, 60),
+                                                .speculate = SPECULATE_ALWAYS});
+        for (int i = 0; i < 8; i++)
+            sim_submit(&whole, make_job(seed, i, n_ctx), -1);
+        sim_finish(&whole);
+        for (int i = 0; i < 8; i++) {
+            struct job *job = make_job(seed, i, n_ctx);
+            for (int k = 0; k < job->n_seq; k++) {
+                const struct text *t = &whole.client[i].text[k];
+                /* a choice that drew all its tokens has nothing left to go on with */
+                int most = t->end == ENGINE_END_LENGTH ? t->n - 1 : t->n;
+                forced[i][k] = (int)pick(mix(seed, (uint64_t)i), (uint64_t)k, (uint64_t)most + 1);
+                job_force(job, k, t->token, forced[i][k]);
+            }
+            struct err err;
+            if (i % 2 == 0)
+                assert_int_equal(job_draft(job, NULL, 0, &err), 0);
+            sim_submit(&rest, job, -1);
+        }
+        sim_finish(&rest);
+        for (int i = 0; i < 8; i++) {
+            for (int k = 0; k < rest.client[i].job->n_seq; k++) {
+                const struct text *w = &whole.client[i].text[k], *r = &rest.client[i].text[k];
+                int n = forced[i][k];
+                assert_int_equal(r->n, w->n - n);
+                assert_int_equal(r->end, w->end);
+                assert_memory_equal(r->token, w->token + n, (size_t)r->n * sizeof(*r->token));
+                assert_memory_equal(r->logprob, w->logprob + n, (size_t)r->n * sizeof(float));
+                assert_int_equal(r->n_score, w->n_score);
+                assert_memory_equal(r->score, w->score, (size_t)r->n_score * sizeof(float));
+            }
+        }
+        struct engine_stats stats;
+        engine_get_stats(rest.engine, &stats);
+        n_preempted += stats.n_preempted;
+        sim_release(&whole);
+        sim_release(&rest);
+    }
+    assert_true(n_preempted > 20);
+}
+
 static struct job *plain_job(int n_prompt, int n_new, int n_seq)
 {
     int32_t prompt[1000];
@@ -529,6 +582,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_guard),
         cmocka_unit_test(test_simulator),
+        cmocka_unit_test(test_forced_tokens),
         cmocka_unit_test(test_choices_share_prompt),
         cmocka_unit_test(test_short_prompt_is_not_stuck),
         cmocka_unit_test(test_decode_is_not_stuck),

@@ -149,6 +149,8 @@ static void test_frame_append_refuses(void **state)
     json_t *m = json_pack("{s:s}", "t", "longer than eight bytes");
     assert_false(frame_append(m, &out));
     assert_int_equal(out.len, 0);
+    assert_false(frame_append_text(STR("{\"t\":\"text\"}"), &out));
+    assert_int_equal(out.len, 0);
     json_decref(m);
     buf_release(&out);
 }
@@ -225,6 +227,60 @@ static void test_request_round_trip(void **state)
     gen_request_release(&a);
 }
 
+static void test_resume_round_trip(void **state)
+{
+    (void)state;
+    struct gen_request a, b;
+    struct err err;
+    fill_request(&a);
+    a.priority = GEN_BATCH;
+    a.tenant = 65535;
+    a.salt = UINT64_MAX;
+    a.resume = (struct gen_resume){.n_ctx = 4096, .n_prompt = 7, .prompt_hash = UINT64_MAX - 1};
+    a.resume.prior = calloc(3, sizeof(*a.resume.prior));
+    a.resume.prior[0].tokens = calloc(2, sizeof(int32_t));
+    a.resume.prior[0].tokens[1] = INT32_MAX;
+    a.resume.prior[0].n_tokens = 2;
+    a.resume.prior[0].text_len = 11;
+    a.resume.prior[1].ended = true;
+    a.resume.prior[1].n_completion = 9;
+    json_t *m = wire(gen_request_to_json(&a), 1000);
+    assert_int_equal(gen_request_from_json(m, &b, &err), 0);
+    json_decref(m);
+    assert_int_equal(b.priority, GEN_BATCH);
+    assert_int_equal(b.tenant, 65535);
+    assert_true(b.salt == UINT64_MAX);
+    assert_int_equal(b.resume.n_ctx, 4096);
+    assert_true(b.resume.prompt_hash == UINT64_MAX - 1);
+    assert_int_equal(b.resume.prior[0].n_tokens, 2);
+    assert_int_equal(b.resume.prior[0].tokens[1], INT32_MAX);
+    assert_int_equal(b.resume.prior[0].text_len, 11);
+    assert_true(b.resume.prior[1].ended && !b.resume.prior[0].ended);
+    assert_int_equal(b.resume.prior[1].n_completion, 9);
+    assert_int_equal(b.resume.prior[2].n_tokens, 0);
+    gen_request_release(&b);
+    gen_request_release(&a);
+    gen_request_init(&a);
+    assert_null(json_object_get(m = gen_request_to_json(&a), "resume"));
+    json_decref(m);
+}
+
+static void test_priority_words(void **state)
+{
+    (void)state;
+    int64_t value = 0;
+    for (int64_t i = 0; i < GEN_N_PRIORITIES; i++) {
+        assert_true(gen_priority_of_word(str_z(gen_priority_word(i)), &value));
+        assert_int_equal(value, i);
+    }
+    assert_true(gen_priority_of_word(STR("BackGround"), &value));
+    assert_int_equal(value, GEN_BACKGROUND);
+    assert_false(gen_priority_of_word(STR("urgent"), &value));
+    assert_false(gen_priority_of_word(STR(""), &value));
+    assert_null(gen_priority_word(GEN_N_PRIORITIES));
+    assert_null(gen_priority_word(-1));
+}
+
 /* Each case: a frame that must be refused, and the parameter that the error must name. */
 static void test_request_refused(void **state)
 {
@@ -260,6 +316,28 @@ static void test_request_refused(void **state)
         {"{'t':'generate','id':1,'kind':'text','text':'a','sampling':{'bias':[[-1,1]]}}",
          "logit_bias"},
         {"{'t':'generate','id':1,'kind':'text','text':'a','sampling':{'bias':7}}", "logit_bias"},
+        {"{'t':'generate','id':1,'kind':'text','text':'a','priority':4}", "priority"},
+        {"{'t':'generate','id':1,'kind':'text','text':'a','priority':'batch'}", "priority"},
+        {"{'t':'generate','id':1,'kind':'text','text':'a','tenant':65536}", "tenant"},
+        {"{'t':'generate','id':1,'kind':'text','text':'a','tenant':-1}", "tenant"},
+        {"{'t':'generate','id':1,'kind':'text','text':'a','resume':3}", ""},
+        {"{'t':'generate','id':1,'kind':'text','text':'a','resume':{'n_ctx':1,'prior':[{}]}}",
+         "resume"},
+        {"{'t':'generate','id':1,'kind':'text','text':'a','resume':{'n_ctx':0}}", "n_ctx"},
+        {"{'t':'generate','id':1,'kind':'text','text':'a','resume':{'n_ctx':1,'n_prompt':1}}",
+         "prior"},
+        {"{'t':'generate','id':1,'kind':'text','text':'a','n':2,"
+         "'resume':{'n_ctx':1,'n_prompt':1,'prior':[{'tokens':[]}]}}",
+         "prior"},
+        {"{'t':'generate','id':1,'kind':'text','text':'a',"
+         "'resume':{'n_ctx':1,'n_prompt':1,'prior':[{'tokens':[1,-1]}]}}",
+         "tokens"},
+        {"{'t':'generate','id':1,'kind':'text','text':'a','n':2,'resume':{'n_ctx':1,'n_prompt':1,"
+         "'prior':[{'tokens':[1]},{'tokens':[],'text_len':-1}]}}",
+         "text_len"},
+        {"{'t':'generate','id':1,'kind':'text','text':'a',"
+         "'resume':{'n_ctx':1,'n_prompt':1,'prior':[{'wat':1}]}}",
+         "wat"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         char text[512];
@@ -344,6 +422,13 @@ static void test_events_round_trip(void **state)
     gen_end_release(&end);
     gen_end_release(&end2);
 
+    struct gen_accepted accepted = {8, 9, UINT64_MAX}, accepted2;
+    m = wire(gen_accepted_to_json(&accepted), 64);
+    assert_int_equal(gen_accepted_from_json(m, &accepted2, &err), 0);
+    json_decref(m);
+    assert_int_equal(accepted2.n_prompt, 9);
+    assert_true(accepted2.prompt_hash == UINT64_MAX);
+
     struct gen_done done = {1, 2, 3, 4, 0.5, 1.5, 2.5}, done2;
     m = wire(gen_done_to_json(&done), 64);
     assert_int_equal(gen_done_from_json(m, &done2, &err), 0);
@@ -388,6 +473,7 @@ int main(void)
         cmocka_unit_test(test_frame_append_refuses), cmocka_unit_test(test_request_round_trip),
         cmocka_unit_test(test_request_refused),      cmocka_unit_test(test_delta_round_trip),
         cmocka_unit_test(test_delta_refused),        cmocka_unit_test(test_events_round_trip),
+        cmocka_unit_test(test_resume_round_trip),    cmocka_unit_test(test_priority_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
