@@ -2,6 +2,7 @@
  * speculation: see the header. Costs are in ms, of a whole step.
  */
 #include "engine/speculation.h"
+#include "base/check.h"
 
 #define PICKS_MAX    SPECULATION_TOKENS_MAX
 #define GAIN_LEAST   1.03 /* below it, noise decides */
@@ -50,6 +51,7 @@ static void collect(const struct speculation *s, struct sequence *const *seq, in
         if (!seq[i]->draft || n_max <= 0)
             continue;
         draft_see(seq[i]->draft, seq[i]->token, seq[i]->n_token);
+        CHECK(seq[i]->draft->n_seen == seq[i]->n_token); /* guesses come behind them */
         int n = draft_guess(seq[i]->draft, seq[i]->token, n_max, o->chance);
         while (o->n_guess < n && !is_eog(s, seq[i]->token[seq[i]->n_token + o->n_guess]))
             o->n_guess++;

@@ -26,6 +26,7 @@ struct gateway_opts {
     int threads_decode;       /* of steps without prompts; 0 = threads */
     int activations;          /* enum activations, model/model.h */
     int kv_type;              /* enum kv_type, kernels/attend.h */
+    int speculate;            /* enum speculate, engine/speculation.h */
     int64_t memory_max_bytes; /* 0 = what the machine has */
     int queue_max;            /* choices waiting per model; more get 503 with Retry-After */
     int connections_max;

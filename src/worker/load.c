@@ -189,6 +189,7 @@ static int load_weights(const struct load_opts *o, struct loaded *l, struct err 
         .n_eog = l->n_eog,
         .limits = {n_seq, m.n_batch_max, m.n_out_max},
         .step_ms = STEP_MS,
+        .speculate = o->speculate,
     };
     l->ready.n_seq_max = n_seq;
     rc = make_plan(o, l, &info, &c, &m, err);
@@ -213,7 +214,7 @@ static int load_weights(const struct load_opts *o, struct loaded *l, struct err 
 
 int load_model(const struct load_opts *opts, struct loaded *ret, struct err *err)
 {
-    struct loaded l = {0};
+    struct loaded l = {.speculate = opts->speculate};
     int64_t start = clock_ns();
     progress(opts, "map", 0);
     int rc = gguf_open_fds(opts->fd, opts->n_fds, &l.gguf, err);
