@@ -151,9 +151,11 @@ static int take_prediction(const char *name, const json_t *value, void *into, st
     if (!json_is_object(value))
         return api_wrong_type(name, "an object", value, err);
     int code = api_fields_read(table, ARRAY_LEN(table), value, "prediction.", into, err);
-    for (size_t i = 0; i < ARRAY_LEN(table) && code == 0; i++)
-        if (json_object_get(value, table[i].name) == NULL)
+    for (size_t i = 0; i < ARRAY_LEN(table) && code == 0; i++) {
+        const json_t *member = json_object_get(value, table[i].name);
+        if (member == NULL || json_is_null(member))
             code = err_set_param(err, ERR_INVALID, name, "'%s' needs '%s'", name, table[i].name);
+    }
     return code;
 }
 

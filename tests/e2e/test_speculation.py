@@ -140,18 +140,6 @@ def test_prediction_of_a_chat(client, server):
         assert server.metric(f"hearth_worker_{name}_tokens_total") >= 0
 
 
-@pytest.mark.parametrize("prediction, param", [
-    ("text", "prediction"),
-    ({}, "prediction"),
-    ({"type": "content"}, "prediction"),
-    ({"content": "a"}, "prediction"),
-    ({"type": "other", "content": "a"}, "prediction.type"),
-    ({"type": "content", "content": 5}, "prediction.content"),
-    ({"type": "content", "content": [{"type": "image_url", "text": "a"}]}, "prediction.content"),
-    ({"type": "content", "content": [{"type": "text"}]}, "prediction.content"),
-    ({"type": "content", "content": [5]}, "prediction.content"),
-    ({"type": "content", "content": "a", "more": 1}, "prediction.more"),
-])
-def test_bad_predictions(server, prediction, param):
-    status, _, answer = server.chat(prediction=prediction, max_tokens=1)
-    assert (status, answer["error"]["param"]) == (400, param), answer
+def test_a_bad_prediction_is_refused(server):
+    status, _, answer = server.chat(prediction={"type": "content", "content": [5]}, max_tokens=1)
+    assert (status, answer["error"]["param"]) == (400, "prediction.content"), answer
