@@ -54,21 +54,22 @@ uint64_t prediction_bytes(int n)
     return sizeof(struct prediction) + (uint64_t)n * sizeof(int32_t) + lookup_bytes(n);
 }
 
-uint64_t draft_bytes(int n_token_max)
+uint64_t draft_bytes(int n_token_max, int n_prediction)
 {
-    return sizeof(struct draft) + lookup_bytes(n_token_max);
+    return sizeof(struct draft) + lookup_bytes(n_token_max) + (uint64_t)n_prediction * sizeof(bool);
 }
 
 int draft_new(int n_token_max, int n_prompt, const struct prediction *prediction,
               struct draft **ret, struct err *err)
 {
     struct draft *d = mem_zero(1, sizeof(*d));
-    int rc = lookup_init(&d->own, n_token_max, err);
-    if (rc != 0) {
-        free(d);
-        return rc;
-    }
     d->prediction = prediction;
+    if (prediction)
+        d->met = mem_try_array((size_t)prediction->n, sizeof(*d->met));
+    if ((prediction && !d->met) || lookup_init(&d->own, n_token_max, err) != 0) {
+        draft_free(d);
+        return err_set(err, ERR_NOMEM, "no memory for guesses in %d tokens", n_token_max);
+    }
     d->n_prompt = n_prompt;
     d->place[DRAFT_OWN].at = -1;
     /* the answer begins as the prediction does */
@@ -85,6 +86,7 @@ void draft_free(struct draft *d)
     if (!d)
         return;
     lookup_release(&d->own);
+    free(d->met);
     free(d);
 }
 
@@ -177,10 +179,8 @@ static void follow_prediction(struct draft *d, const int32_t *token, int n)
     int at = p->at;
     d->n_since++;
     if (at >= 0 && test_guess(d, DRAFT_PREDICTION, d->prediction->token[at], token[n - 1])) {
-        if (at >= d->i_unused) {
-            d->n_foretold++;
-            d->i_unused = at + 1;
-        }
+        d->n_foretold += !d->met[at];
+        d->met[at] = true;
         if (p->match >= SURE_MATCH) {
             d->base = p->at;
             d->n_since = 0;

@@ -52,12 +52,12 @@ struct draft {
     int n_seen; /* tokens of the sequence */
     struct draft_place place[DRAFT_TEXTS];
     int base, n_since; /* where the prediction surely was left, tokens since */
-    int i_unused;      /* no token of the prediction from here on was met in the answer */
-    int n_foretold;    /* tokens of the answer that the prediction had, each of its tokens once */
+    bool *met;         /* [prediction->n] this token was a guess that held */
+    int n_foretold;    /* how many of them */
     struct draft_rate rate[DRAFT_TEXTS][DRAFT_BUCKETS];
 };
 
-uint64_t draft_bytes(int n_token_max);
+uint64_t draft_bytes(int n_token_max, int n_prediction);
 /* For a sequence of at most n_token_max tokens. ERR_NOMEM. */
 int draft_new(int n_token_max, int n_prompt, const struct prediction *prediction,
               struct draft **ret, struct err *err) __attribute__((warn_unused_result));

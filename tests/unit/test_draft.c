@@ -197,6 +197,24 @@ static void test_prediction_is_counted_once(void **state)
     prediction_free(p);
 }
 
+/* A chance agreement late in a prediction does not make what stands before it uncountable. */
+static void test_prediction_met_out_of_order(void **state)
+{
+    (void)state;
+    struct prediction *p;
+    struct text foretold = {0}, t = {0};
+    add(&foretold, 100, 60);
+    add(&t, 1, 10);
+    add(&t, 150, 3);
+    add(&t, 9000, 20);
+    add(&t, 100, 40);
+    struct draft *d = new_draft(10, &foretold, &p);
+    count_right(d, &t);
+    assert_int_equal(d->n_foretold, 2 + 38); /* found after one token, and, far away, after two */
+    draft_free(d);
+    prediction_free(p);
+}
+
 /* Seen at once or token by token: the same state, so a resumed text counts as it did. */
 static void test_at_once_or_one_by_one(void **state)
 {
@@ -230,6 +248,7 @@ int main(void)
         cmocka_unit_test(test_nothing_to_guess),
         cmocka_unit_test(test_prediction),
         cmocka_unit_test(test_prediction_is_counted_once),
+        cmocka_unit_test(test_prediction_met_out_of_order),
         cmocka_unit_test(test_at_once_or_one_by_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
