@@ -413,7 +413,8 @@ static void deliver(struct engine *e, const struct plan *p, int64_t now)
 static void measure(struct engine *e, const struct plan *p, double ns, int n_output)
 {
     int n = p->batch.n_tokens, n_prefill = n - p->n_decode;
-    step_cost_learn(&e->cost, p, ns * 1e-6);
+    if (p->n_draft == 0 || n_prefill > 0) /* guesses have rows of logits, tokens of prompts not */
+        step_cost_learn(&e->cost, p, ns * 1e-6);
     speculation_learn(&e->speculation, p, ns * 1e-6);
     pthread_mutex_lock(&e->lock);
     struct engine_stats *t = &e->stats;

@@ -16,8 +16,8 @@
 
 #define LOOKUP_LONG      4
 #define LOOKUP_SHORT     2
-#define LOOKUP_MATCH_MAX 16 /* tokens that are compared backwards */
-#define LOOKUP_SLOTS_MAX (1u << 16)
+#define LOOKUP_MATCH_MAX 16         /* tokens that are compared backwards */
+#define LOOKUP_SLOTS_MAX (1u << 14) /* 128 KiB of memory, also while the request waits */
 
 struct lookup {
     int32_t *after_long;  /* [n_slot] position after a group, by its hash; 0: none */

@@ -400,6 +400,8 @@ static void draft(struct scheduler *s, const struct step_budget *b)
     }
     int n_max = min_int(s->limits.n_out_max - s->n_running,
                         (s->limits.n_batch_max - s->n_running) / DRAFT_PART);
+    if (n < s->n_running)
+        n_max /= 2; /* scores want rows of logits, too */
     if (b->draft && n > 0 && n_max > 0)
         b->draft(b->draft_ctx, s->prefill, n, n_max, n < s->n_running);
 }
