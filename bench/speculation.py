@@ -3,8 +3,8 @@
 
     bench/speculation.py MODEL.gguf [ROUNDS] [THREADS]
 
-Tasks: `edit`: a text of the prompt is written again (with ignore_eos: always as many tokens), without and with a
-`prediction`; `story`: sampled at temperature 1, where nothing can be foretold. Prints the milliseconds of a token, the median of the
+Tasks: `copy`: a text that the prompt has twice is written once more, without and with a `prediction` (one word
+of it is another); `story`: sampled at temperature 1, where nothing can be foretold. Prints the milliseconds of a token, the median of the
 rounds, as the clock says and as the processor's time says: on a busy machine only the second means something, and with
 one thread it is the time that a quiet machine would take.
 """
@@ -19,13 +19,14 @@ from worker_driver import Worker, text  # noqa: E402
 
 FIELDS = ["host", "port", "retries", "timeout", "colour", "level", "path", "user"]
 FILE = "".join(f"    {name} = settings.get('{name}', default_{name})\n    check_{name}({name})\n" for name in FIELDS)
-EDITED = FILE.replace("colour", "color")
-EDIT = f"def load(settings):\n{FILE}\n# The same function, with color instead of colour:\ndef load(settings):\n"
+COPY = f"{FILE}\n\n# again:\n{FILE}\n\n# again:\n{FILE[:50]}"
+PREDICTION = FILE.replace("colour", "color")  # one word of it is another
 TASKS = {
-    "edit": dict(prompt=EDIT, max_tokens=120, sampling={"temperature": 0}),
-    "edit, prediction": dict(prompt=EDIT, max_tokens=120, sampling={"temperature": 0}, prediction=EDITED),
-    "story": dict(prompt="Once upon a time there was", max_tokens=120, sampling={"temperature": 1, "seed": 4}),
+    "copy": dict(prompt=COPY, sampling={"temperature": 0}),
+    "copy, prediction": dict(prompt=COPY, sampling={"temperature": 0}, prediction=PREDICTION),
+    "story": dict(prompt="Once upon a time there was", sampling={"temperature": 1, "seed": 4}),
 }
+N_TOKENS = 100
 
 
 def cpu_ms(pid):
@@ -47,7 +48,7 @@ def main():
                 for mode, w in (("auto", auto), ("off", off)):
                     i += 1
                     before = cpu_ms(w.process.pid)
-                    a = w.answer(text(i, ignore_eos=True, **task))
+                    a = w.answer(text(i, ignore_eos=True, max_tokens=N_TOKENS, **task))
                     n = a.done["n_completion"]
                     if turn > 0:
                         cpu = (cpu_ms(w.process.pid) - before) / n

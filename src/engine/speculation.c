@@ -5,11 +5,12 @@
 #include "base/check.h"
 
 #define PICKS_MAX    SPECULATION_TOKENS_MAX
-#define GAIN_LEAST   1.03 /* below it, noise decides */
+#define GAIN_LEAST   1.05 /* below it, noise decides */
 #define LONGER_MAX   1.5  /* where others decode, too: their tokens come no slower than that */
 #define PREFILL_PART 0.1  /* of a step with prompts */
 #define FIRST_SLOPE  0.1  /* of a step's cost for each token more, before any was measured */
-#define LEARN_LEAST  0.1  /* weight of the newest measurement */
+#define LEARN_DOWN   0.25 /* weight of the newest measurement; what disturbs a step makes it */
+#define LEARN_UP     0.05 /* longer, never shorter */
 #define TRY_EVERY    256  /* steps in which likely guesses were too dear */
 #define TRY_CHANCE   0.5f
 
@@ -216,7 +217,8 @@ void speculation_learn(struct speculation *s, const struct plan *p, double ms)
     rest = rest > ms / 10 ? rest : ms / 10;
     if (*known > 0 && rest > 2 * *known)
         rest = 2 * *known; /* disturbed */
-    double weight = 1.0 / ++s->n_seen[n];
-    *known += (rest - *known) * (weight > LEARN_LEAST ? weight : LEARN_LEAST);
-    s->n_seen[n] = min_int(s->n_seen[n], 1000);
+    if (*known > 0)
+        *known += (rest - *known) * (rest < *known ? LEARN_DOWN : LEARN_UP);
+    else
+        *known = rest;
 }

@@ -85,7 +85,6 @@ def test_guesses_are_computed_and_hold(hearth_bin, smollm2_path):
         while s["output_tokens"] < 80:
             s = stats(w)
         assert s["drafted_tokens"] >= s["accepted_tokens"] > 20
-        assert s["steps"] < 70  # with the prompt's
 
 
 def test_a_prediction_is_counted(hearth_bin, smollm2_path):
