@@ -181,6 +181,7 @@ bool openai_answer_init(struct openai_answer *a, const struct openai_request *r,
                                 .include_usage = r->include_usage,
                                 .logprobs = r->gen.logprobs,
                                 .top_logprobs = r->gen.top_logprobs,
+                                .has_prediction = r->gen.prediction != NULL,
                                 .n_choice = r->n_prompt * (int)r->gen.n,
                                 .n_per_prompt = (int)r->gen.n};
     buf_init(&a->head, 8192);
@@ -299,6 +300,8 @@ void openai_answer_done(struct openai_answer *a, const struct gen_done *d)
     a->n_prompt += d->n_prompt;
     a->n_cached += d->n_cached;
     a->n_completion += d->n_completion;
+    a->n_foretold += d->n_foretold;
+    a->n_not_met += d->n_not_met;
     a->queue_ms = fmax(a->queue_ms, d->queue_ms);
     a->prefill_ms = fmax(a->prefill_ms, d->prefill_ms);
     a->decode_ms = fmax(a->decode_ms, d->decode_ms);
@@ -310,9 +313,14 @@ static void write_usage(const struct openai_answer *a, struct buf *out)
     buf_printf(out,
                "\"usage\":{\"prompt_tokens\":%" PRId64 ",\"completion_tokens\":%" PRId64
                ",\"total_tokens\":%" PRId64 ",\"prompt_tokens_details\":{\"cached_tokens\":%" PRId64
-               "}},"
-               "\"timings\":{\"queue_ms\":%.3f,\"prefill_ms\":%.3f,\"decode_ms\":%.3f}",
-               a->n_prompt, a->n_completion, a->n_prompt + a->n_completion, a->n_cached,
+               "}",
+               a->n_prompt, a->n_completion, a->n_prompt + a->n_completion, a->n_cached);
+    if (a->has_prediction)
+        buf_printf(out,
+                   ",\"completion_tokens_details\":{\"accepted_prediction_tokens\":%" PRId64
+                   ",\"rejected_prediction_tokens\":%" PRId64 "}",
+                   a->n_foretold, a->n_not_met);
+    buf_printf(out, "},\"timings\":{\"queue_ms\":%.3f,\"prefill_ms\":%.3f,\"decode_ms\":%.3f}",
                a->queue_ms, a->prefill_ms, a->decode_ms);
 }
 

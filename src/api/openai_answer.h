@@ -28,7 +28,9 @@ struct openai_answer {
     struct openai_choice *choice; /* [n_choice] */
     struct buf head;              /* the members every chunk begins with, without the brace */
     int64_t n_prompt, n_cached, n_completion; /* summed over prompts */
-    double queue_ms, prefill_ms, decode_ms;   /* the largest of them */
+    bool has_prediction;
+    int64_t n_foretold, n_not_met;          /* of its tokens, summed over choices */
+    double queue_ms, prefill_ms, decode_ms; /* the largest of them */
 };
 
 /* False when memory is short. */

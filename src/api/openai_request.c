@@ -12,7 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TOKEN_MAX 2147483647.0
+#define TOKEN_MAX            2147483647.0
+#define PREDICTION_BYTES_MAX (64u << 20)
 
 #define DEFAULT_TEMPERATURE 0.7
 #define DEFAULT_MIN_P       0.05 /* Nguyen et al., "Turning up the heat" (2024): 0.05 to 0.1 */
@@ -106,6 +107,65 @@ static int take_stream_options(const char *name, const json_t *value, void *into
         return api_wrong_type(name, "an object", value, err);
     ((struct openai_request *)into)->stream_options_given = true;
     return api_fields_read(table, ARRAY_LEN(table), value, "stream_options.", into, err);
+}
+
+/* {"type": "content", "content": string | [{"type": "text", "text": string}]}; parts are joined. */
+static int take_prediction_content(const char *name, const json_t *value, void *into,
+                                   struct err *err)
+{
+    struct gen_request *g = &((struct openai_request *)into)->gen;
+    const char *shape = "a string or an array of parts of type 'text'";
+    struct buf text;
+    if (!json_is_string(value) && !json_is_array(value))
+        return api_wrong_type(name, shape, value, err);
+    buf_init(&text, PREDICTION_BYTES_MAX);
+    size_t n = json_is_string(value) ? 1 : json_array_size(value);
+    int code = 0;
+    for (size_t i = 0; i < n && code == 0; i++) {
+        const json_t *part = json_is_string(value) ? value : json_array_get(value, i);
+        const json_t *words = json_is_string(part) ? part : json_object_get(part, "text");
+        if (json_is_array(value) && !str_eq_z(json_str(json_object_get(part, "type")), "text"))
+            code = err_set_param(err, ERR_INVALID, name,
+                                 "'%s' must be %s: part %zu is of another type", name, shape, i);
+        else if (!json_is_string(words))
+            code = err_set_param(err, ERR_INVALID, name, "'%s': part %zu has no string 'text'",
+                                 name, i);
+        else
+            buf_add_str(&text, json_str(words));
+    }
+    if (code == 0 && text.overflow)
+        code = err_set_param(err, ERR_TOO_LARGE, name, "'%s' is too large", name);
+    if (code == 0) {
+        g->prediction_len = text.len;
+        g->prediction = text.len > 0 ? buf_steal(&text) : str_dup(STR(""));
+    }
+    buf_release(&text);
+    return code;
+}
+
+static int take_prediction_type(const char *name, const json_t *value, void *into, struct err *err)
+{
+    (void)into;
+    if (!str_eq_z(json_str(value), "content"))
+        return err_set_param(err, ERR_INVALID, name, "'%s' must be 'content'", name);
+    return 0;
+}
+
+static int take_prediction(const char *name, const json_t *value, void *into, struct err *err)
+{
+    static const struct api_field table[] = {
+        {"type", API_ANY, API_HONOURED, .take = take_prediction_type},
+        {"content", API_ANY, API_HONOURED, .take = take_prediction_content},
+    };
+    if (!json_is_object(value))
+        return api_wrong_type(name, "an object", value, err);
+    int code = api_fields_read(table, ARRAY_LEN(table), value, "prediction.", into, err);
+    for (size_t i = 0; i < ARRAY_LEN(table) && code == 0; i++) {
+        const json_t *member = json_object_get(value, table[i].name);
+        if (member == NULL || json_is_null(member))
+            code = err_set_param(err, ERR_INVALID, name, "'%s' needs '%s'", name, table[i].name);
+    }
+    return code;
 }
 
 static int take_messages(const char *name, const json_t *value, void *into, struct err *err)
@@ -288,7 +348,7 @@ static const struct api_field chat_fields[] = {
     {"prompt_cache_key", API_STR, API_NO_EFFECT},
     {"prompt_cache_retention", API_STR, API_NO_EFFECT},
     {"parallel_tool_calls", API_BOOL, API_NO_EFFECT},
-    {"prediction", API_ANY, API_NO_EFFECT, .take = any_object}, /* only speed hangs on it */
+    {"prediction", API_ANY, API_HONOURED, .take = take_prediction},
     REFUSED_BUT("tools", only_empty, "tool calls are not served yet; describe them in the prompt"),
     REFUSED_BUT("tool_choice", only_no_tool, "tool calls are not served yet"),
     REFUSED_BUT("functions", only_empty, "tool calls are not served yet"),

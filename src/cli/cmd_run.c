@@ -8,6 +8,7 @@
 
 #include "base/fs.h"
 #include "base/mem.h"
+#include "engine/speculation.h"
 #include "model/model.h"
 #include "store/model_name.h"
 
@@ -44,7 +45,7 @@ static void catch_interrupt(void)
 struct options {
     struct session session;
     const char *system;
-    int ctx, threads, activations, kv_type;
+    int ctx, threads, activations, kv_type, speculate;
     bool verbose;
 };
 
@@ -385,6 +386,8 @@ static int with_server(struct options *o, struct args *args, struct err *err)
                               activations_name((enum activations)o->activations),
                               "--kv-type",
                               kv_type_name((enum kv_type)o->kv_type),
+                              "--speculate",
+                              o->speculate == SPECULATE_OFF ? "off" : "auto",
                               NULL};
         if (isatty(STDERR_FILENO))
             fprintf(stderr, "loading %s ...\r", s->model);
@@ -421,6 +424,8 @@ int cmd_run(int argc, char **argv)
         {"ctx", 'c', ARG_INT, "N", "tokens of context, where run starts the server", &o.ctx},
         {"kv-type", 0, ARG_WORD, KV_TYPE_WORDS, "of keys and values, where run starts the server",
          &o.kv_type},
+        {"speculate", 0, ARG_WORD, SPECULATE_WORDS,
+         "computes likely next tokens along, where run starts the server", &o.speculate},
         {"threads", 't', ARG_INT, "N", "threads, where run starts the server", &o.threads, 0, 1024},
         {"activations", 0, ARG_WORD, ACTIVATIONS_WORDS, "precision, where run starts the server",
          &o.activations},

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "cli/cli.h"
 #include "cli/thread_plan.h"
+#include "engine/speculation.h"
 #include "gateway/gateway.h"
 #include "kernels/attend.h"
 #include "kernels/pack.h"
@@ -52,6 +53,9 @@ static int parse(struct gateway_opts *o, bool *calibrate, int argc, char **argv,
          &o->activations},
         {"kv-type", 0, ARG_WORD, KV_TYPE_WORDS,
          "of keys and values; q8_0: half the memory, q4_0: a quarter", &o->kv_type},
+        {"speculate", 0, ARG_WORD, SPECULATE_WORDS,
+         "auto: compute likely next tokens along while that is faster; same answers",
+         &o->speculate},
         {"memory-max", 0, ARG_BYTES, "SIZE", "memory for all models; 0: what the machine has",
          &o->memory_max_bytes, 0, INT64_MAX},
         {"keep-alive", 0, ARG_STR, "TIME",

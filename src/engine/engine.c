@@ -9,7 +9,6 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "engine/alloc_guard.h"
-#include "engine/step_cost.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -27,6 +26,7 @@ struct engine {
     struct sampler_scratch *scratch; /* [n_scratch], one per thread of the pool */
     int n_scratch;
     struct step_cost cost;
+    struct speculation speculation;
 
     pthread_t thread;
     bool is_started;
@@ -63,6 +63,11 @@ static int engine_init(struct engine *e, struct err *err)
     const struct engine_config *c = &e->config;
     CHECK(c->block_bytes > 0);
     step_cost_init(&e->cost);
+    e->speculation = (struct speculation){.mode = c->speculate,
+                                          .cost = &e->cost,
+                                          .step_ms = c->step_ms,
+                                          .eog = c->eog,
+                                          .n_eog = c->n_eog};
     int rc = scheduler_init(&e->scheduler, &c->limits, c->kv.n_blocks, err);
     if (rc != 0)
         return rc;
@@ -266,12 +271,15 @@ static void drain(struct engine *e)
 }
 
 /* Changes no result. */
-static struct step_budget budget(const struct engine *e)
+static struct step_budget budget(struct engine *e)
 {
     int max = e->config.limits.n_batch_max, ms = e->config.step_ms;
-    if (ms == 0)
-        return (struct step_budget){max, max, 0, max};
-    return step_cost_budget(&e->cost, ms, (double)ms * ENGINE_ALONE);
+    struct step_budget b = {max, max, 0, max, NULL, NULL};
+    if (ms > 0)
+        b = step_cost_budget(&e->cost, ms, (double)ms * ENGINE_ALONE);
+    b.draft = speculation_draft;
+    b.draft_ctx = &e->speculation;
+    return b;
 }
 
 /* Choices that share a part block get a copy of it each. */
@@ -302,7 +310,8 @@ static void announce(struct engine *e, const struct plan *p)
     }
 }
 
-/* Row i of the logits becomes result i; rows are independent. */
+/* Row i of the logits becomes result i; rows are independent. One after a guess is sampled as if
+ * the guess was right: if not, it is dropped. */
 static void sample_row(void *ctx, int i, int i_thread)
 {
     struct engine *e = ctx;
@@ -311,13 +320,13 @@ static void sample_row(void *ctx, int i, int i_thread)
     const struct job *job = seq->job;
     int n_vocab = e->config.n_vocab, next = row->position + 1;
     float *logits = e->logits + (size_t)i * (size_t)n_vocab;
-    if (next < seq->n_token) {
+    if (row->kind == ROW_SCORE) {
         sampler_score(logits, n_vocab, seq->token[next], job->n_top, &e->result[i]);
         return;
     }
     struct sampling sampling = job->sampling;
     sampling.seed += (uint64_t)seq->index;
-    struct sampler_history history = {seq->token, seq->n_token, job->n_prompt};
+    struct sampler_history history = {seq->token, next, job->n_prompt};
     struct sampler_ban ban = {e->config.eog, job->ignore_eos ? e->config.n_eog : 0};
     sampler_pick(&e->scratch[i_thread], logits, &sampling, &history, &ban, job->n_top,
                  &e->result[i]);
@@ -341,35 +350,72 @@ static bool is_eog(const struct engine *e, int32_t id)
     return false;
 }
 
-/* Appends what was drawn and tells the other side. */
-static void deliver(struct engine *e, const struct plan *p, int64_t now)
+/* Guesses are right as long as they are what was drawn. */
+static void accept(struct engine *e, const struct plan *p)
 {
     for (int i = 0; i < p->batch.n_out; i++) {
         struct sequence *seq = p->row[i].seq;
+        if (p->row[i].kind != ROW_NEXT)
+            continue;
+        while (seq->n_accepted < seq->n_draft &&
+               e->result[i + seq->n_accepted].id == seq->token[seq->n_token + seq->n_accepted])
+            seq->n_accepted++;
+    }
+}
+
+static void deliver_token(struct engine *e, struct sequence *seq, int n_token,
+                          struct engine_event *event)
+{
+    if (seq->draft) {
+        draft_see(seq->draft, seq->token, n_token);
+        event->n_foretold = seq->draft->n_foretold;
+    }
+    emit(e, event);
+}
+
+/* What was accepted, which is text already, and the token after it, which becomes text. */
+static void deliver_next(struct engine *e, struct sequence *seq, int i_row, int64_t now)
+{
+    int n = seq->n_accepted, n_before = seq->n_token - n;
+    struct engine_event event = {.kind = ENGINE_TOKEN, .seq = seq, .time_ns = now};
+    for (int k = 0; k < n; k++) {
+        event.result = e->result[i_row + k];
+        deliver_token(e, seq, n_before + k + 1, &event);
+    }
+    event.result = e->result[i_row + n];
+    if (is_eog(e, event.result.id)) {
+        end_sequence(e, seq, ENGINE_END_EOG);
+        return;
+    }
+    seq->token[seq->n_token++] = event.result.id;
+    deliver_token(e, seq, seq->n_token, &event);
+    if (seq->n_token == seq->job->n_token_max)
+        end_sequence(e, seq, ENGINE_END_LENGTH);
+}
+
+/* Appends what was drawn and tells the other side. Rows after guesses go with their ROW_NEXT; the
+ * sequence may be gone when they are met. */
+static void deliver(struct engine *e, const struct plan *p, int64_t now)
+{
+    for (int i = 0; i < p->batch.n_out; i++) {
+        const struct plan_row *row = &p->row[i];
+        if (row->kind == ROW_NEXT)
+            deliver_next(e, row->seq, i, now);
+        if (row->kind != ROW_SCORE)
+            continue;
         struct engine_event event = {
-            .kind = ENGINE_TOKEN, .seq = seq, .time_ns = now, .result = e->result[i]};
-        int next = p->row[i].position + 1;
-        if (next < seq->n_token) {
-            event.kind = ENGINE_SCORE;
-            seq->n_scored = next + 1;
-            emit(e, &event);
-            continue;
-        }
-        if (is_eog(e, event.result.id)) {
-            end_sequence(e, seq, ENGINE_END_EOG);
-            continue;
-        }
-        seq->token[seq->n_token++] = event.result.id;
+            .kind = ENGINE_SCORE, .seq = row->seq, .time_ns = now, .result = e->result[i]};
+        row->seq->n_scored = row->position + 2;
         emit(e, &event);
-        if (seq->n_token == seq->job->n_token_max)
-            end_sequence(e, seq, ENGINE_END_LENGTH);
     }
 }
 
 static void measure(struct engine *e, const struct plan *p, double ns, int n_output)
 {
     int n = p->batch.n_tokens, n_prefill = n - p->n_decode;
-    step_cost_learn(&e->cost, p, ns * 1e-6);
+    if (p->n_draft == 0 || n_prefill > 0) /* guesses have rows of logits, tokens of prompts not */
+        step_cost_learn(&e->cost, p, ns * 1e-6);
+    speculation_learn(&e->speculation, p, ns * 1e-6);
     pthread_mutex_lock(&e->lock);
     struct engine_stats *t = &e->stats;
     if (n > 0) {
@@ -379,6 +425,8 @@ static void measure(struct engine *e, const struct plan *p, double ns, int n_out
         t->prefill_s += ns * 1e-9 * n_prefill / n;
         t->decode_s += ns * 1e-9 * p->n_decode / n;
     }
+    t->n_drafted = e->speculation.n_drafted;
+    t->n_accepted = e->speculation.n_accepted;
     count_now(e);
     pthread_mutex_unlock(&e->lock);
 }
@@ -387,7 +435,8 @@ static int count_output(const struct plan *p)
 {
     int n = 0;
     for (int i = 0; i < p->batch.n_out; i++)
-        n += p->row[i].position + 1 >= p->row[i].seq->n_token;
+        if (p->row[i].kind == ROW_NEXT)
+            n += 1 + p->row[i].seq->n_accepted;
     return n;
 }
 
@@ -403,6 +452,7 @@ bool engine_step(struct engine *e)
         copy_blocks(e, p);
         e->config.forward(e->config.forward_ctx, &e->config.kv, &p->batch, e->logits);
         sample(e, p);
+        accept(e, p);
         scheduler_commit(&e->scheduler);
         int64_t now = clock_ns();
         int n_output = count_output(p);

@@ -13,7 +13,7 @@
 #ifndef HEARTH_ENGINE_ENGINE_H
 #define HEARTH_ENGINE_ENGINE_H
 
-#include "engine/scheduler.h"
+#include "engine/speculation.h"
 
 /* model_forward's shape; a test puts a fake model here. Must not allocate. */
 typedef void (*engine_forward_fn)(void *ctx, const struct kv_slab *kv, const struct batch *b,
@@ -32,6 +32,7 @@ struct engine_config {
     /* Aim for the length of a step in which sequences decode while prompts are computed; without
      * decodes it is ENGINE_ALONE times that. 0: always n_batch_max tokens. */
     int step_ms;
+    enum speculate speculate; /* for jobs with drafts (job_draft) */
 };
 #define ENGINE_ALONE 4
 
@@ -54,6 +55,7 @@ struct engine_event {
                    */
     int n_match;  /* STARTED: how much of it was in the cache, perhaps of no use: scores are wanted,
                      or it is the whole prompt */
+    int n_foretold; /* TOKEN: up to it, tokens of the answer that job.prediction had */
 };
 
 struct engine_stats {
@@ -64,6 +66,7 @@ struct engine_stats {
     uint64_t n_preempted;
     uint64_t n_cache_lookups, n_cache_hits; /* prompts, and those that found something */
     uint64_t n_cached_tokens;               /* of prompts, found instead of computed */
+    uint64_t n_drafted, n_accepted;         /* guessed tokens that were computed, that held */
     double prefill_s, decode_s;
 };
 

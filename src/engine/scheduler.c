@@ -24,6 +24,7 @@
 #define CROWD_MAX   3.0 /* so many wait for a first token for each who decodes: budget.alone */
 #define WAIT_LEAST  256 /* tokens that a prompt is taken to have waited: short ones go first */
 #define CHUNK_ROUND 8   /* tokens: kernels like whole groups of columns */
+#define DRAFT_PART  2   /* of the tokens of a step that are not needed may be guesses */
 
 static int min_int(int a, int b)
 {
@@ -335,8 +336,12 @@ static bool is_decoding(const struct sequence *seq)
 
 static void add_row(struct plan *p, struct sequence *seq, int row, int position)
 {
+    int next = position + 1;
+    enum plan_row_kind kind = next < seq->n_token    ? ROW_SCORE
+                              : next == seq->n_token ? ROW_NEXT
+                                                     : ROW_DRAFT;
     p->out_row[p->batch.n_out] = row;
-    p->row[p->batch.n_out++] = (struct plan_row){seq, position};
+    p->row[p->batch.n_out++] = (struct plan_row){seq, position, kind};
 }
 
 /* Adds the next n tokens of a sequence, and the rows of logits that are wanted of them. */
@@ -354,8 +359,18 @@ static void plan_tokens(struct scheduler *s, struct sequence *seq, int n)
         for (int at = pos0; at < pos0 + n && at < seq->job->n_prompt - 1; at++)
             if (at + 1 >= seq->n_scored)
                 add_row(p, seq, first + at - pos0, at);
-    if (pos0 + n == seq->n_token)
-        add_row(p, seq, first + n - 1, pos0 + n - 1);
+    for (int at = seq->n_token - 1; at < pos0 + n; at++)
+        add_row(p, seq, first + at - pos0, at);
+}
+
+/* As many guesses as there are blocks for, without taking one that somebody needs. */
+static int draft_room(struct scheduler *s, struct sequence *seq)
+{
+    const struct block_pool *pool = &s->cache.pool;
+    int want = seq->n_token + seq->n_draft, have = seq->n_block * KV_BLOCK_LEN;
+    if (want > have && pool->n_free + pool->n_idle > (uint32_t)s->n_running)
+        have = block_table_extend(&s->cache, seq, want);
+    return min_int(want, have) - seq->n_token;
 }
 
 /* In the order of running, so a victim, always the last, is never in the plan already. */
@@ -368,9 +383,29 @@ static void plan_decodes(struct scheduler *s)
         while (block_table_extend(&s->cache, seq, seq->n_token) < seq->n_token)
             if (preempt(s) == seq)
                 return;
-        plan_tokens(s, seq, 1);
-        s->plan.n_decode++;
+        seq->n_draft = draft_room(s, seq);
+        plan_tokens(s, seq, 1 + seq->n_draft);
+        s->plan.n_decode += 1 + seq->n_draft;
+        s->plan.n_draft += seq->n_draft;
     }
+}
+
+/* Asks for guesses. Every running sequence keeps its row of logits, and prompts some room. */
+static void draft(struct scheduler *s, const struct step_budget *b)
+{
+    int n = 0;
+    for (int i = 0; i < s->n_running; i++) {
+        struct sequence *seq = s->running[i];
+        seq->n_draft = seq->n_accepted = 0;
+        if (is_decoding(seq))
+            s->prefill[n++] = seq;
+    }
+    int n_max = min_int(s->limits.n_out_max - s->n_running,
+                        (s->limits.n_batch_max - s->n_running) / DRAFT_PART);
+    if (n < s->n_running)
+        n_max /= 2; /* scores want rows of logits, too */
+    if (b->draft && n > 0 && n_max > 0)
+        b->draft(b->draft_ctx, s->prefill, n, n_max, n < s->n_running);
 }
 
 /* What is left for prompts, in the units of step_budget. */
@@ -489,7 +524,7 @@ static void plan_prefills(struct scheduler *s, struct room *room)
 /* See struct step_budget. */
 static double budget_for(const struct scheduler *s, const struct step_budget *b)
 {
-    int n_decode = s->plan.n_decode;
+    int n_decode = s->plan.n_decode - s->plan.n_draft;    /* sequences */
     int n_first = s->n_running - n_decode + s->waiting.n; /* who wait for their first token */
     if (n_decode == 0)
         return b->alone;
@@ -535,9 +570,10 @@ const struct plan *scheduler_plan(struct scheduler *s, const struct step_budget 
     struct plan *p = &s->plan;
     p->n_copy = 0;
     admit(s);
+    draft(s, budget);
     for (;;) {
         p->batch = (struct batch){.token = p->token, .seq = p->batch_seq, .out_row = p->out_row};
-        p->n_decode = 0;
+        p->n_decode = p->n_draft = 0;
         p->n_attended = 0;
         plan_decodes(s);
         struct room room = room_for(s, budget);
@@ -553,7 +589,8 @@ void scheduler_commit(struct scheduler *s)
     struct plan *p = &s->plan;
     for (int i = 0; i < p->batch.n_seq; i++) {
         struct sequence *seq = p->seq[i];
-        seq->n_computed += p->batch_seq[i].n_tokens;
+        seq->n_computed += p->batch_seq[i].n_tokens - seq->n_draft + seq->n_accepted;
+        seq->n_token += seq->n_accepted;
         s->n_computed += (uint64_t)p->batch_seq[i].n_tokens;
         seq->n_reached = max_int(seq->n_reached, seq->n_computed);
         block_table_publish(&s->cache, seq);

@@ -23,6 +23,11 @@
  * (the lowest rank, then the youngest) is preempted: what it computed stays in the cache while
  * there is room, the rest is computed again. The first of the running ones always advances.
  *
+ * Drafts. A decoding sequence may have its next token computed together with guesses of what comes
+ * after it, each with a row of logits. Guesses never preempt anybody. What of them turns out right
+ * (n_accepted) becomes text in scheduler_commit; the rest was never there: nobody finds it in the
+ * cache, and its keys and values are written over.
+ *
  * The sequences of a job: the first computes the prompt, the others are held until then. They find
  * the full blocks in the cache and copy the beginning of the part block at the prompt's end.
  *
@@ -55,12 +60,26 @@ struct step_budget {
     double alone; /* when no sequence decodes */
     double per_position;
     int n_prefill_max; /* tokens of prompts, in any case */
+    /*
+     * NULL, or drafts for the decoding sequences of the step: writes guesses behind
+     * seq->token[n_token) and their number into seq->n_draft, at most n_max in all. has_prefill:
+     * others compute prompts in this step.
+     */
+    void (*draft)(void *ctx, struct sequence *const *seq, int n_seq, int n_max, bool has_prefill);
+    void *draft_ctx;
+};
+
+enum plan_row_kind {
+    ROW_SCORE, /* the next token is known */
+    ROW_NEXT,  /* after the last token of the text */
+    ROW_DRAFT, /* after a guess; comes right behind its sequence's ROW_NEXT */
 };
 
 /* What a row of logits is for. */
 struct plan_row {
     struct sequence *seq;
     int position; /* of the token whose successor the row predicts */
+    enum plan_row_kind kind;
 };
 
 struct plan_copy {
@@ -77,6 +96,7 @@ struct plan {
     struct plan_copy *copy;      /* [n_copy] to be done in this order before the batch */
     int n_copy;
     int n_decode;      /* tokens of sequences that decode; the rest is prefill */
+    int n_draft;       /* guesses among them */
     double n_attended; /* positions that the tokens see, summed */
 };
 
@@ -115,7 +135,8 @@ void scheduler_remove(struct scheduler *s, struct sequence *seq);
  * scheduler function but scheduler_commit; its copies and its batch must be computed.
  */
 const struct plan *scheduler_plan(struct scheduler *s, const struct step_budget *budget);
-/* The planned tokens have been computed. Call before new tokens are appended to sequences. */
+/* The planned tokens have been computed. Call with seq->n_accepted set, and before new tokens are
+ * appended to sequences. */
 void scheduler_commit(struct scheduler *s);
 
 #endif

@@ -20,6 +20,12 @@ uint64_t job_bytes(int n_token_max, int n_seq)
     return sizeof(struct job) + (uint64_t)n_seq * each;
 }
 
+uint64_t job_draft_bytes(int n_token_max, int n_seq, int n_prediction)
+{
+    return (uint64_t)n_seq * draft_bytes(n_token_max, n_prediction) +
+           (n_prediction > 0 ? prediction_bytes(n_prediction) : 0);
+}
+
 int job_new(const int32_t *prompt, int n_prompt, int n_token_max, int n_seq, struct job **ret,
             struct err *err)
 {
@@ -50,6 +56,20 @@ int job_new(const int32_t *prompt, int n_prompt, int n_token_max, int n_seq, str
     return 0;
 }
 
+int job_draft(struct job *job, const int32_t *prediction, int n_prediction, struct err *err)
+{
+    int rc = 0;
+    if (n_prediction > 0)
+        rc = prediction_new(prediction, n_prediction, &job->prediction, err);
+    for (int i = 0; i < job->n_seq && rc == 0; i++) {
+        struct sequence *seq = &job->seq[i];
+        rc = draft_new(job->n_token_max, job->n_prompt, job->prediction, &seq->draft, err);
+        if (rc == 0)
+            draft_see(seq->draft, seq->token, seq->n_token);
+    }
+    return rc;
+}
+
 void job_force(struct job *job, int i_seq, const int32_t *token, int n)
 {
     CHECK(i_seq >= 0 && i_seq < job->n_seq && n >= 0);
@@ -67,6 +87,8 @@ void job_free(struct job *job)
     for (int i = 0; i < job->n_seq; i++) {
         free(job->seq[i].token);
         free(job->seq[i].block);
+        draft_free(job->seq[i].draft);
     }
+    prediction_free(job->prediction);
     free(job);
 }

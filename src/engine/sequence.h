@@ -9,6 +9,7 @@
 #ifndef HEARTH_ENGINE_SEQUENCE_H
 #define HEARTH_ENGINE_SEQUENCE_H
 
+#include "engine/draft.h"
 #include "engine/sampler.h"
 #include "model/model.h"
 
@@ -32,9 +33,12 @@ struct sequence {
 
     int32_t *token; /* [n_token_max]; the first job->n_prompt are the prompt */
     int n_token;
-    int n_computed;  /* tokens whose keys and values are in blocks; < n_token while alive */
-    int n_scored;    /* prompt tokens whose log probability was reported; the first has none */
-    uint32_t *block; /* [n_block_max] block table */
+    struct draft *draft; /* guesses what comes next; NULL: nobody asked for it */
+    int n_draft;         /* within a step: guesses behind token[n_token), to be computed with it */
+    int n_accepted;      /* the first so many of them are what was sampled */
+    int n_computed;      /* tokens whose keys and values are in blocks; < n_token while alive */
+    int n_scored;        /* prompt tokens whose log probability was reported; the first has none */
+    uint32_t *block;     /* [n_block_max] block table */
     int n_block;
     int n_shared; /* the first so many blocks stand in the prefix cache */
 
@@ -64,11 +68,12 @@ struct job {
     int n_top;                /* -1: no log probabilities */
     bool score_prompt;        /* report log probabilities of the prompt's tokens (choice 0) */
     bool ignore_eos;
-    int priority;         /* enum job_class */
-    uint32_t tenant;      /* who asks, for fair share */
-    uint64_t salt;        /* jobs share cached prefixes only with equal ones */
-    bool started;         /* its first token is or was being computed */
-    struct job *next_new; /* the engine's inbox */
+    int priority;                  /* enum job_class */
+    uint32_t tenant;               /* who asks, for fair share */
+    uint64_t salt;                 /* jobs share cached prefixes only with equal ones */
+    bool started;                  /* its first token is or was being computed */
+    struct prediction *prediction; /* of the answer; owned; NULL: none */
+    struct job *next_new;          /* the engine's inbox */
     struct sequence seq[];
 };
 
@@ -83,7 +88,14 @@ int job_new(const int32_t *prompt, int n_prompt, int n_token_max, int n_seq, str
  */
 void job_force(struct job *job, int i_seq, const int32_t *token, int n);
 void job_free(struct job *job);
-/* What job_new would allocate, roughly: for admission. */
+/*
+ * Before it is submitted, once: its sequences may be drafted. prediction: n_prediction >= 0 tokens
+ * that the answer may resemble. ERR_NOMEM.
+ */
+int job_draft(struct job *job, const int32_t *prediction, int n_prediction, struct err *err)
+    __attribute__((warn_unused_result));
+/* What job_new and job_draft would allocate, roughly: for admission. */
 uint64_t job_bytes(int n_token_max, int n_seq);
+uint64_t job_draft_bytes(int n_token_max, int n_seq, int n_prediction);
 
 #endif

@@ -538,6 +538,8 @@ VALUE(value_prompt, s->stats.prompt_tokens)
 VALUE(value_output, s->stats.output_tokens)
 VALUE(value_preemptions, s->stats.preemptions)
 VALUE(value_cancelled, s->stats.cancelled)
+VALUE(value_drafted, s->stats.drafted_tokens)
+VALUE(value_accepted, s->stats.accepted_tokens)
 VALUE(value_prefill, s->stats.prefill_s)
 VALUE(value_decode, s->stats.decode_s)
 VALUE(value_restarts, s->n_starts > 0 ? s->n_starts - 1 : 0)
@@ -583,6 +585,10 @@ static const struct series all_series[] = {
     {"hearth_worker_preemptions_total", "counter", "Sequences put back for want of blocks.",
      value_preemptions},
     {"hearth_worker_cancelled_total", "counter", "Sequences stopped on request.", value_cancelled},
+    {"hearth_worker_drafted_tokens_total", "counter", "Guessed tokens that were computed along.",
+     value_drafted},
+    {"hearth_worker_accepted_tokens_total", "counter", "Of those, the ones that held.",
+     value_accepted},
     {"hearth_worker_prefill_seconds_total", "counter", "Engine time on prompts.", value_prefill},
     {"hearth_worker_decode_seconds_total", "counter", "Engine time on answers.", value_decode},
 };

@@ -281,7 +281,7 @@ static int spawn(uv_loop_t *loop, struct process *p, uv_stdio_container_t *stdio
 {
     const struct process_opts *o = &p->o;
     bool packed = o->pack_in >= 0 || o->pack_out >= 0;
-    char number[9][24], cpu[64], level[64];
+    char number[10][24], cpu[64], level[64];
     char *env[3];
     snprintf(number[0], sizeof number[0], "%d", o->n_path);
     snprintf(number[1], sizeof number[1], "%d", o->ctx);
@@ -292,10 +292,11 @@ static int spawn(uv_loop_t *loop, struct process *p, uv_stdio_container_t *stdio
     snprintf(number[6], sizeof number[6], "%d", o->threads_decode);
     snprintf(number[7], sizeof number[7], "%d", o->activations);
     snprintf(number[8], sizeof number[8], "%d", o->kv_type);
+    snprintf(number[9], sizeof number[9], "%d", o->speculate);
     const char *args[ARGS_MAX] = {
         o->exe, "worker", "--fds", number[0], "--ctx", number[1], "--parallel", number[2],
         "--threads", number[3], "--threads-decode", number[6], "--activations", number[7],
-        "--memory-max", number[4], "--kv-type", number[8],
+        "--memory-max", number[4], "--kv-type", number[8], "--speculate", number[9],
         /* the rest only with packed weights: the array ends at a NULL */
         packed ? "--pack-key" : NULL, o->pack_key, "--pack-max", number[5], "--pack-in",
         o->pack_in >= 0 ? "1" : "0", "--pack-out", o->pack_out >= 0 ? "1" : "0"};

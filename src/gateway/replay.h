@@ -19,7 +19,7 @@ struct replay_choice {
     size_t n_token, cap_token;
     int64_t text_len;
     bool ended;
-    int64_t n_completion; /* of its end */
+    int64_t n_completion, n_foretold; /* of its end */
 };
 
 struct replay {

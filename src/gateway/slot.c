@@ -675,6 +675,7 @@ static int start_process(struct slot *s, int64_t bytes_max)
                              .threads_decode = o->threads_decode,
                              .activations = o->activations,
                              .kv_type = o->kv_type,
+                             .speculate = o->speculate,
                              .memory_max_bytes = bytes_max,
                              .ctx_ptr = s,
                              .on_frame = on_frame,

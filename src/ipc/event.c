@@ -26,8 +26,12 @@ static const struct field delta_fields[] = {
 };
 
 static const struct field end_fields[] = {
-    FIELD_ID(gen_end),    FIELD_COUNT(gen_end, index), FIELD_COUNT(gen_end, n_completion),
-    FIELD_SKIP("reason"), FIELD_SKIP("stop"),
+    FIELD_ID(gen_end),
+    FIELD_COUNT(gen_end, index),
+    FIELD_COUNT(gen_end, n_completion),
+    FIELD_COUNT(gen_end, n_foretold),
+    FIELD_SKIP("reason"),
+    FIELD_SKIP("stop"),
 };
 
 static const struct field done_fields[] = {
@@ -35,6 +39,8 @@ static const struct field done_fields[] = {
     FIELD_COUNT(gen_done, n_prompt),
     FIELD_COUNT(gen_done, n_cached),
     FIELD_COUNT(gen_done, n_completion),
+    FIELD_COUNT(gen_done, n_foretold),
+    FIELD_COUNT(gen_done, n_not_met),
     FIELD(gen_done, queue_ms, FIELD_F64, 0, FIELD_INT_MAX),
     FIELD(gen_done, prefill_ms, FIELD_F64, 0, FIELD_INT_MAX),
     FIELD(gen_done, decode_ms, FIELD_F64, 0, FIELD_INT_MAX),
@@ -77,6 +83,8 @@ static const struct field stats_fields[] = {
     FIELD_COUNT(worker_stats, output_tokens),
     FIELD_COUNT(worker_stats, preemptions),
     FIELD_COUNT(worker_stats, cancelled),
+    FIELD_COUNT(worker_stats, drafted_tokens),
+    FIELD_COUNT(worker_stats, accepted_tokens),
     FIELD(worker_stats, prefill_s, FIELD_F64, 0, FIELD_INT_MAX),
     FIELD(worker_stats, decode_s, FIELD_F64, 0, FIELD_INT_MAX),
     FIELD_COUNT(worker_stats, cached_blocks),

@@ -41,6 +41,7 @@ static const struct field request_fields[] = {
     FIELD_SKIP("chat"),
     FIELD_SKIP("text"),
     FIELD_SKIP("tokens"),
+    FIELD_SKIP("prediction"),
     FIELD_SKIP("stop"),
     FIELD_SKIP("sampling"),
     FIELD_SKIP("resume"),
@@ -57,6 +58,7 @@ static const struct field prior_fields[] = {
     FIELD_COUNT(gen_prior, text_len),
     FIELD(gen_prior, ended, FIELD_BOOL, 0, 0),
     FIELD_COUNT(gen_prior, n_completion),
+    FIELD_COUNT(gen_prior, n_foretold),
     FIELD_SKIP("tokens"),
 };
 
@@ -125,6 +127,7 @@ void gen_request_release(struct gen_request *r)
     json_decref(r->chat);
     free(r->text);
     free(r->tokens);
+    free(r->prediction);
     for (int i = 0; i < r->n_stop; i++)
         free(r->stop[i]);
     free(r->sampling.bias);
@@ -203,6 +206,8 @@ json_t *gen_request_to_json(const struct gen_request *r)
         ok = ok && put(obj, "text", json_stringn(r->text ? r->text : "", r->text_len));
     else
         ok = ok && put(obj, "tokens", ids_to_json(r->tokens, r->n_tokens));
+    if (r->prediction)
+        ok = ok && put(obj, "prediction", json_stringn(r->prediction, r->prediction_len));
     if (r->resume.prior)
         ok = ok && put(obj, "resume", resume_to_json(&r->resume, r->n));
     if (!ok) {
@@ -284,6 +289,17 @@ static int read_stops(const json_t *frame, struct gen_request *r, struct err *er
     return 0;
 }
 
+static int read_prediction(const json_t *frame, struct gen_request *r, struct err *err)
+{
+    struct str text = {0};
+    int rc = json_get_str(frame, "prediction", &text, err);
+    if (rc != 0 || !text.ptr)
+        return rc;
+    r->prediction = str_dup(text);
+    r->prediction_len = text.len;
+    return r->prediction ? 0 : err_set(err, ERR_NOMEM, "no memory for the prediction");
+}
+
 static int read_bias(const json_t *sampling, struct gen_sampling *s, struct err *err)
 {
     const json_t *bias = json_object_get(sampling, "bias");
@@ -356,6 +372,8 @@ static int read_request(const json_t *frame, struct gen_request *r, struct err *
         rc = read_prompt(frame, r, err);
     if (rc == 0)
         rc = read_stops(frame, r, err);
+    if (rc == 0)
+        rc = read_prediction(frame, r, err);
     const json_t *sampling = json_object_get(frame, "sampling");
     if (rc != 0 || !sampling)
         return rc;

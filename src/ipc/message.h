@@ -101,9 +101,9 @@ bool gen_priority_of_word(struct str word, int64_t *ret);
 struct gen_prior {
     int32_t *tokens; /* [n_tokens] of its deltas, an echo's included; owned */
     size_t n_tokens;
-    int64_t text_len;     /* bytes of its deltas' text */
-    bool ended;           /* its `end` arrived; tokens and text_len say nothing then */
-    int64_t n_completion; /* of that end */
+    int64_t text_len;                 /* bytes of its deltas' text */
+    bool ended;                       /* its `end` arrived; tokens and text_len say nothing then */
+    int64_t n_completion, n_foretold; /* of that end */
 };
 
 /* A request that goes on: what it was when it was accepted first, and what came of it. */
@@ -122,6 +122,8 @@ struct gen_request {
     size_t text_len;
     int32_t *tokens; /* GEN_TOKENS; owned */
     size_t n_tokens;
+    char *prediction; /* what the answer may resemble: it comes faster then; NULL: none; owned */
+    size_t prediction_len;
     int64_t max_tokens;        /* -1: until the model ends or the context is full (then "length") */
     int64_t n;                 /* choices; choice i draws with seed + i */
     char *stop[GEN_STOPS_MAX]; /* owned; never empty strings */
@@ -192,6 +194,7 @@ struct gen_end {
     enum gen_reason reason;
     char *stop; /* the stop string that was met; NULL if none; owned */
     int64_t n_completion;
+    int64_t n_foretold; /* tokens of the prediction that were met in it */
 };
 void gen_end_release(struct gen_end *e);
 json_t *gen_end_to_json(const struct gen_end *e);
@@ -201,6 +204,7 @@ int gen_end_from_json(const json_t *frame, struct gen_end *ret, struct err *err)
 struct gen_done {
     uint64_t id;
     int64_t n_prompt, n_cached, n_completion;
+    int64_t n_foretold, n_not_met; /* tokens of the prediction, for each choice: met in it or not */
     double queue_ms, prefill_ms, decode_ms;
 };
 json_t *gen_done_to_json(const struct gen_done *d);
@@ -236,8 +240,9 @@ struct worker_stats {
     int64_t running, waiting;                                            /* sequences now */
     int64_t kv_blocks_used, kv_blocks;                                   /* now */
     int64_t steps, prompt_tokens, output_tokens, preemptions, cancelled; /* since start */
-    double prefill_s, decode_s; /* engine time since start */
-    int64_t cached_blocks;      /* that the prefix cache finds now; those in use with them */
+    int64_t drafted_tokens, accepted_tokens; /* guesses computed along, and those that held */
+    double prefill_s, decode_s;              /* engine time since start */
+    int64_t cached_blocks; /* that the prefix cache finds now; those in use with them */
     int64_t cache_lookup_tokens, cached_tokens; /* prompt tokens looked up and found, since start */
 };
 json_t *worker_stats_to_json(const struct worker_stats *s);

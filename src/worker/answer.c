@@ -90,6 +90,26 @@ static int make_job(struct answer *a, const struct tokens *prompt, struct err *e
     return 0;
 }
 
+/* Guesses of what comes next; what the client foretold is counted in any case. */
+static int add_drafts(struct answer *a, struct err *err)
+{
+    const struct gen_request *r = &a->request;
+    struct job *job = a->job;
+    struct tokens foretold;
+    if (!r->prediction && a->model->speculate == SPECULATE_OFF)
+        return 0;
+    tokens_init(&foretold, PROMPT_TOKENS_MAX);
+    int rc = 0;
+    if (r->prediction)
+        rc = tokenizer_encode(a->model->tokenizer, (struct str){r->prediction, r->prediction_len},
+                              0, &foretold, err);
+    if (rc == 0)
+        rc = job_draft(job, foretold.id, (int)foretold.len, err);
+    a->bytes += job_draft_bytes(job->n_token_max, job->n_seq, (int)foretold.len);
+    tokens_release(&foretold);
+    return rc;
+}
+
 static int check_length(const struct answer *a, struct gen_error *e)
 {
     int64_t n_ctx = a->model->ready.n_ctx;
@@ -132,6 +152,17 @@ static int check_same_prompt(const struct answer *a, struct err *err)
                    "send the request again");
 }
 
+/* Counts what a choice met of the prediction in the n tokens that it drew in another life. */
+static void count_foretold(struct answer *a, int i, const int32_t *token, size_t n)
+{
+    if (i >= a->job->n_seq || !a->job->prediction || n == 0)
+        return;
+    struct sequence *seq = &a->job->seq[i];
+    memcpy(seq->token + a->n_prompt, token, n * sizeof(*token));
+    draft_see(seq->draft, seq->token, a->n_prompt + (int)n);
+    a->choice[i].n_foretold = seq->draft->n_foretold;
+}
+
 /* The generated tokens among those the client has. */
 static int force_choice(struct answer *a, int i, struct err *err)
 {
@@ -148,6 +179,7 @@ static int force_choice(struct answer *a, int i, struct err *err)
     c->skip_bytes = p->text_len;
     c->n_completion = (int64_t)n;
     c->runs = a->request.max_tokens != 0 && n < room;
+    count_foretold(a, i, p->tokens + n_echo, n);
     if (c->runs)
         job_force(a->job, i, p->tokens + n_echo, (int)n);
     return 0;
@@ -166,6 +198,7 @@ static int answer_resume(struct answer *a, struct err *err)
         if (prior[i].ended) {
             c->has_ended = true;
             c->n_completion = prior[i].n_completion;
+            c->n_foretold = prior[i].n_foretold;
             c->runs = false;
             continue;
         }
@@ -193,6 +226,7 @@ static int prepare(struct answer *a, struct tokens *prompt, struct gen_error *e)
     rc = check_length(a, e);
     rc = rc != 0 ? rc : check_same_prompt(a, &e->err);
     rc = rc != 0 ? rc : make_job(a, prompt, &e->err);
+    rc = rc != 0 ? rc : add_drafts(a, &e->err);
     return rc != 0 ? rc : answer_resume(a, &e->err);
 }
 
@@ -316,6 +350,7 @@ static void send_end(struct answer *a, int index, enum gen_reason reason, struct
         .reason = i_stop >= 0 ? GEN_STOP : reason,
         .stop = i_stop >= 0 ? a->request.stop[i_stop] : NULL,
         .n_completion = c->n_completion,
+        .n_foretold = c->n_foretold,
     };
     c->has_ended = true;
     outbox_put(out, gen_end_to_json(&end));
@@ -515,6 +550,7 @@ static void on_token(struct answer *a, const struct engine_event *e, struct outb
         a->first_ns = e->time_ns;
     a->last_ns = e->time_ns;
     c->n_completion++;
+    c->n_foretold = e->n_foretold;
     struct err err;
     bool stopped = false;
     if (push(a, &c->stream, &e->result, &stopped, &err) != 0) {
@@ -578,10 +614,13 @@ void answer_finish(struct answer *a, struct outbox *out)
         .decode_ms = (double)(a->last_ns - a->first_ns) * 1e-6,
     };
     bool all_ended = true;
+    int n_prediction = a->job->prediction ? a->job->prediction->n : 0;
     for (int i = 0; i < (int)a->request.n; i++) {
         if (a->request.max_tokens == 0 && !a->is_cancelled && !a->choice[i].has_ended)
             send_end(a, i, GEN_LENGTH, out);
         done.n_completion += a->choice[i].n_completion;
+        done.n_foretold += a->choice[i].n_foretold;
+        done.n_not_met += n_prediction - a->choice[i].n_foretold;
         all_ended = all_ended && a->choice[i].has_ended;
     }
     if (all_ended) {

@@ -16,7 +16,8 @@
 struct choice {
     struct stream stream;
     int64_t n_completion;
-    bool has_ended; /* its `end` was sent */
+    int64_t n_foretold; /* tokens of the prediction that it had */
+    bool has_ended;     /* its `end` was sent */
     /* Of a request that goes on: what the client has, and is not sent again. */
     size_t skip_tokens;
     int64_t skip_bytes;

@@ -162,7 +162,7 @@ static int load_weights(const struct load_opts *o, struct loaded *l, struct err 
 
 int load_model(const struct load_opts *opts, struct loaded *ret, struct err *err)
 {
-    struct loaded l = {0};
+    struct loaded l = {.speculate = opts->speculate};
     int64_t start = clock_ns();
     progress(opts, "map", 0);
     int rc = gguf_open_fds(opts->fd, opts->n_fds, &l.gguf, err);

@@ -21,6 +21,7 @@ struct load_opts {
     enum kv_type kv_type;           /* how keys and values are stored */
     int64_t n_threads_decode;       /* 0: all of the pool */
     enum activations activations;
+    enum speculate speculate;
     uint64_t budget_bytes;
     const struct pack_files *pack; /* or NULL: packed in memory */
     struct pool *pool;             /* borrowed */
@@ -41,6 +42,7 @@ struct loaded {
     size_t kv_mapped;
     int32_t *eog; /* [n_eog] */
     int n_eog;
+    enum speculate speculate;
     struct worker_ready ready; /* all but sandboxed */
 };
 

@@ -83,6 +83,7 @@ int load_plan_make(const struct load_opts *o, const struct gguf *g, const struct
         .n_vocab = p.info.n_vocab,
         .limits = {n_seq, p.model.n_batch_max, p.model.n_out_max},
         .step_ms = STEP_MS,
+        .speculate = o->speculate,
     };
     p.engine_bytes = engine_bytes(&p.engine);
     rc = plan_memory(o, g, &p, err);

@@ -70,6 +70,8 @@ static void collect_stats(struct loop *l, struct worker_stats *ret)
         .output_tokens = (int64_t)e.n_output_tokens,
         .preemptions = (int64_t)e.n_preempted,
         .cancelled = l->n_cancelled,
+        .drafted_tokens = (int64_t)e.n_drafted,
+        .accepted_tokens = (int64_t)e.n_accepted,
         .prefill_s = e.prefill_s,
         .decode_s = e.decode_s,
         .cached_blocks = e.n_cache_blocks,

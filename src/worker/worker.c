@@ -27,7 +27,7 @@
 
 struct options {
     int64_t n_fds, n_ctx, n_parallel, n_threads, n_threads_decode, kv_bytes, memory_max;
-    int64_t pack_in, pack_out, pack_max, activations, kv_type;
+    int64_t pack_in, pack_out, pack_max, activations, kv_type, speculate;
     struct pack_files pack; /* the key; the descriptors follow from the counts */
 };
 
@@ -57,6 +57,7 @@ static bool parse_options(int argc, char **argv, struct options *o)
         {"--kv-bytes", &o->kv_bytes, 0, INT64_MAX},
         {"--activations", &o->activations, 0, ACTIVATIONS_FAST},
         {"--kv-type", &o->kv_type, 0, KV_TYPES - 1},
+        {"--speculate", &o->speculate, 0, SPECULATE_ALWAYS},
         {"--memory-max", &o->memory_max, 0, INT64_MAX},
     };
     for (int i = 1; i < argc; i += 2) {
@@ -202,6 +203,7 @@ int worker_main(int argc, char **argv)
         .pack = &o.pack,
         .n_threads_decode = o.n_threads_decode,
         .activations = (enum activations)o.activations,
+        .speculate = (enum speculate)o.speculate,
         .progress = send_progress,
         .progress_ctx = &out,
     };

@@ -27,7 +27,7 @@ import time
 import zlib
 
 KNOWN = {"t", "id", "kind", "chat", "text", "tokens", "max_tokens", "n", "stop", "logprobs",
-         "top_logprobs", "echo", "ignore_eos", "sampling", "priority", "tenant", "salt", "resume"}
+         "top_logprobs", "echo", "ignore_eos", "sampling", "prediction", "priority", "tenant", "salt", "resume"}
 
 
 def words(text):

@@ -4,7 +4,9 @@ import os
 import stat
 import subprocess
 import threading
+import time
 
+import openai
 import pytest
 
 import serving
@@ -37,6 +39,34 @@ def bearer(key):
 def chat(server, key, content="hello there", **more):
     return server.post("/v1/chat/completions", {"messages": [{"role": "user", "content": content}], **more},
                        headers=bearer(key))
+
+
+def test_batches_are_their_keys_own(hearth_bin, keys, fake, tmp_path):
+    """Files and batches of one key are not there for another; what they took is on the key's account."""
+    ann, bob = keys.create("ann"), keys.create("bob")
+    server = fake({}, keys=keys.path)
+    clients = [openai.OpenAI(base_url=server.url + "/v1", api_key=k, max_retries=0, timeout=30) for k in (ann, bob)]
+    line = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions",
+            "body": {"messages": [{"role": "user", "content": "hello there"}]}}
+    upload = clients[0].files.create(file=("in.jsonl", json.dumps(line).encode()), purpose="batch")
+    with pytest.raises(openai.NotFoundError):
+        clients[1].files.retrieve(upload.id)
+    batch = clients[0].batches.create(input_file_id=upload.id, endpoint="/v1/chat/completions", completion_window="24h")
+    for _ in range(400):
+        batch = clients[0].batches.retrieve(batch.id)
+        if batch.status == "completed":
+            break
+        time.sleep(0.05)
+    assert batch.status == "completed" and batch.request_counts.completed == 1, batch
+    with pytest.raises(openai.NotFoundError):
+        clients[1].batches.retrieve(batch.id)
+    assert list(clients[1].batches.list()) == []
+    assert chat(server, bob)[0] == 200
+    time.sleep(1.5)
+    usage = subprocess.run([str(hearth_bin), "usage", "--by", "key", "--json", "--state-dir",
+                            str(server.folder / "state")], capture_output=True, text=True, timeout=20)
+    assert usage.returncode == 0, usage.stderr
+    assert "ann" in usage.stdout and "bob" in usage.stdout, usage.stdout
 
 
 def test_a_key_is_shown_once_and_kept_hashed(keys):

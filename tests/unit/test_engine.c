@@ -2,7 +2,8 @@
  * engine: a deterministic simulator. A fake model stores a running hash of a sequence's tokens in
  * its blocks and derives the logits from what it reads back, so a block that is lost, shared
  * wrongly, reused too early or recomputed wrongly changes the text. Seeded arrivals, cancels and
- * tiny pools; invariants after each step; every text is compared with one computed alone.
+ * tiny pools; invariants after each step; every text is compared with one computed alone, without
+ * guesses. Half of the models repeat themselves, so that guesses hold.
  */
 #include "base/mem.h"
 #include "base/rng.h"
@@ -47,10 +48,12 @@ static void row_of(uint64_t hash, float *row)
     row[EOG] -= 6.0f;
 }
 
+/* ctx: NULL, or after how many tokens the text mostly repeats itself. */
 static void fake_forward(void *ctx, const struct kv_slab *kv, const struct batch *b, float *logits)
 {
-    (void)ctx;
+    const int *period = ctx;
     uint64_t hash[512];
+    int position[512];
     assert_in_range(b->n_tokens, 1, ARRAY_LEN(hash));
     int at = 0;
     for (int i = 0; i < b->n_seq; i++) {
@@ -60,12 +63,16 @@ static void fake_forward(void *ctx, const struct kv_slab *kv, const struct batch
             int pos = s->pos0 + k;
             uint64_t before = pos > 0 ? *cell(kv, s, pos - 1) : 1;
             hash[at] = *cell(kv, s, pos) = mix(before, (uint64_t)b->token[at]);
+            position[at] = pos;
         }
     }
     assert_int_equal(at, b->n_tokens);
     for (int i = 0; i < b->n_out; i++) {
         assert_true(i == 0 || b->out_row[i] > b->out_row[i - 1]);
-        row_of(hash[b->out_row[i]], logits + (size_t)i * N_VOCAB);
+        float *row = logits + (size_t)i * N_VOCAB;
+        row_of(hash[b->out_row[i]], row);
+        if (period && mix(hash[b->out_row[i]], 99) % 12 != 0)
+            row[10 + position[b->out_row[i]] % *period] += 60;
     }
 }
 
@@ -76,7 +83,7 @@ struct text {
     int32_t token[400];
     float logprob[400];
     float score[400];
-    int n_score;
+    int n_score, n_foretold;
 };
 
 struct client {
@@ -96,20 +103,31 @@ struct sim {
 
 static const int32_t eog[] = {EOG};
 
-static void sim_init_with(struct sim *m, int n_blocks, int n_seq, int n_batch,
-                          engine_forward_fn forward)
+struct sim_opts {
+    int n_blocks, n_seq, n_batch;
+    engine_forward_fn forward;
+    int *period;
+    enum speculate speculate;
+    int step_ms;
+};
+
+static void sim_init_with(struct sim *m, const struct sim_opts *o)
 {
+    int n_blocks = o->n_blocks;
     memset(m, 0, sizeof(*m));
     m->slab = malloc((size_t)n_blocks * BLOCK_BYTES);
     memset(m->slab, 0xee, (size_t)n_blocks * BLOCK_BYTES);
     struct engine_config c = {
-        .forward = forward,
+        .forward = o->forward ? o->forward : fake_forward,
+        .forward_ctx = o->period,
         .kv = {m->slab, (uint32_t)n_blocks},
         .block_bytes = BLOCK_BYTES,
         .n_vocab = N_VOCAB,
         .eog = eog,
         .n_eog = 1,
-        .limits = {n_seq, n_batch, n_seq + 5},
+        .limits = {o->n_seq, o->n_batch, o->n_seq + 5},
+        .speculate = o->speculate,
+        .step_ms = o->step_ms,
     };
     struct err err;
     assert_int_equal(engine_new(&c, &m->engine, &err), 0);
@@ -118,7 +136,7 @@ static void sim_init_with(struct sim *m, int n_blocks, int n_seq, int n_batch,
 
 static void sim_init(struct sim *m, int n_blocks, int n_seq, int n_batch)
 {
-    sim_init_with(m, n_blocks, n_seq, n_batch, fake_forward);
+    sim_init_with(m, &(struct sim_opts){n_blocks, n_seq, n_batch, .speculate = SPECULATE_OFF});
 }
 
 static void sim_release(struct sim *m)
@@ -200,6 +218,8 @@ static void take_event(struct sim *m, const struct engine_event *e)
         assert_true(c->started);
         t->token[t->n] = e->result.id;
         t->logprob[t->n++] = e->result.logprob;
+        assert_true(e->n_foretold >= t->n_foretold && e->n_foretold <= t->n);
+        t->n_foretold = e->n_foretold;
         if (c->cancel_at >= 0 && c->text[0].n >= c->cancel_at)
             for (int i = 0; i < c->job->n_seq; i++)
                 engine_cancel(m->engine, &c->job->seq[i]);
@@ -265,19 +285,69 @@ static void assert_same(const struct client *got, const struct client *alone)
     }
 }
 
-static uint64_t simulate(uint64_t seed)
+/* What the first choice alone was, with a few tokens changed, left out and put in, as the
+ * prediction of all choices; what its draft must say of it in the end is returned. */
+static int predict(uint64_t seed, struct job *job, const struct text *alone)
+{
+    int32_t token[500];
+    int n = 0;
+    for (int i = 0; i < alone->n; i++) {
+        uint64_t what = pick(seed, 500 + (uint64_t)i, 30);
+        if (what != 0)
+            token[n++] = what == 1 ? EOG : alone->token[i];
+        if (what == 2)
+            token[n++] = 3;
+    }
+    struct err err;
+    assert_int_equal(job_draft(job, token, n, &err), 0);
+    struct draft *d;
+    int32_t text[800];
+    memcpy(text, job->seq[0].token, (size_t)job->n_prompt * sizeof(*text));
+    memcpy(text + job->n_prompt, alone->token, (size_t)alone->n * sizeof(*text));
+    assert_int_equal(draft_new(ARRAY_LEN(text), job->n_prompt, job->prediction, &d, &err), 0);
+    draft_see(d, text, job->n_prompt + alone->n);
+    int n_foretold = d->n_foretold;
+    draft_free(d);
+    return n_foretold;
+}
+
+struct outcome {
+    uint64_t n_preempted, n_drafted, n_accepted, n_foretold;
+};
+
+static void simulate(uint64_t seed, struct outcome *total)
 {
     int n_ctx = 64 + (int)pick(seed, 0, 200);
     int n_blocks = (n_ctx + KV_BLOCK_LEN - 1) / KV_BLOCK_LEN + (int)pick(seed, 1, 12);
     int n_seq = 1 + (int)pick(seed, 2, 9);
     int n_batch = n_seq + 1 + (int)pick(seed, 3, 100);
     int n_jobs = 1 + (int)pick(seed, 4, 12);
+    int period = 1 + (int)pick(seed, 5, 12), n_foretold[JOBS_MAX];
     struct sim busy, alone;
-    sim_init(&busy, n_blocks, n_seq, n_batch);
+    struct sim_opts o = {n_blocks, n_seq, n_batch};
+    o.period = pick(seed, 6, 2) == 0 ? &period : NULL;
+    struct sim_opts lone = {40, 4, 200, .period = o.period, .speculate = SPECULATE_OFF};
+    o.speculate = pick(seed, 7, 4) == 0 ? SPECULATE_AUTO : SPECULATE_ALWAYS;
+    o.step_ms = o.speculate == SPECULATE_AUTO ? 1 : 0;
+    struct client *want = calloc((size_t)n_jobs, sizeof(*want));
+    sim_init_with(&busy, &o);
+    for (int i = 0; i < n_jobs; i++) {
+        sim_init_with(&alone, &lone);
+        sim_submit(&alone, make_job(seed, i, n_ctx), -1);
+        sim_finish(&alone);
+        want[i] = alone.client[0];
+        sim_release(&alone);
+    }
     for (int i = 0; i < n_jobs; i++) {
         bool cancels = pick(seed, 50 + (uint64_t)i, 4) == 0;
         int cancel_at = (int)pick(seed, 80 + (uint64_t)i, 30);
-        sim_submit(&busy, make_job(seed, i, n_ctx), cancels ? cancel_at : -1);
+        struct job *job = make_job(seed, i, n_ctx);
+        n_foretold[i] = -1;
+        if (pick(seed, 20 + (uint64_t)i, 2) == 0 && want[i].text[0].n > 0)
+            n_foretold[i] = predict(mix(seed, (uint64_t)i), job, &want[i].text[0]);
+        else if (pick(seed, 35 + (uint64_t)i, 8) > 0)
+            assert_int_equal(job_draft(job, NULL, 0, &(struct err){0}), 0);
+        sim_submit(&busy, job, cancels ? cancel_at : -1);
         if (cancels && cancel_at == 0)
             engine_cancel(busy.engine, &busy.client[i].job->seq[0]);
         for (uint64_t k = pick(seed, 110 + (uint64_t)i, 15); k > 0; k--)
@@ -285,24 +355,31 @@ static uint64_t simulate(uint64_t seed)
     }
     sim_finish(&busy);
     for (int i = 0; i < n_jobs; i++) {
-        sim_init(&alone, 40, 4, 200);
-        sim_submit(&alone, make_job(seed, i, n_ctx), -1);
-        sim_finish(&alone);
-        assert_same(&busy.client[i], &alone.client[0]);
-        sim_release(&alone);
+        const struct client *c = &busy.client[i];
+        assert_same(c, &want[i]);
+        if (n_foretold[i] >= 0 && c->text[0].end != ENGINE_END_CANCELLED)
+            assert_int_equal(c->text[0].n_foretold, n_foretold[i]);
+        total->n_foretold += (uint64_t)c->text[0].n_foretold;
     }
-    uint64_t n = engine_scheduler(busy.engine)->stats.n_preempted;
+    struct engine_stats stats;
+    engine_get_stats(busy.engine, &stats);
+    assert_true(stats.n_accepted <= stats.n_drafted && stats.n_accepted <= stats.n_output_tokens);
+    total->n_preempted += stats.n_preempted;
+    total->n_drafted += stats.n_drafted;
+    total->n_accepted += stats.n_accepted;
     sim_release(&busy);
-    return n;
+    free(want);
 }
 
 static void test_simulator(void **state)
 {
     (void)state;
-    uint64_t n_preempted = 0;
-    for (uint64_t seed = 1; seed <= 300; seed++)
-        n_preempted += simulate(seed);
-    assert_true(n_preempted > 100); /* else the test shows nothing about preemption */
+    struct outcome total = {0};
+    for (uint64_t seed = 1; seed <= 400; seed++)
+        simulate(seed, &total);
+    /* else the test shows nothing about them */
+    assert_true(total.n_preempted > 100 && total.n_foretold > 1000);
+    assert_true(total.n_accepted > 1000 && total.n_drafted > total.n_accepted + 1000);
 }
 
 /*
@@ -317,7 +394,8 @@ static void test_forced_tokens(void **state)
         struct sim whole, rest;
         int n_ctx = 80 + (int)pick(seed, 0, 120), forced[JOBS_MAX][3];
         sim_init(&whole, 60, 4, 100);
-        sim_init(&rest, 8, 5, 12 + (int)pick(seed, 3, 60));
+        sim_init_with(&rest, &(struct sim_opts){8, 5, 12 + (int)pick(seed, 3, 60),
+                                                .speculate = SPECULATE_ALWAYS});
         for (int i = 0; i < 8; i++)
             sim_submit(&whole, make_job(seed, i, n_ctx), -1);
         sim_finish(&whole);
@@ -330,6 +408,9 @@ static void test_forced_tokens(void **state)
                 forced[i][k] = (int)pick(mix(seed, (uint64_t)i), (uint64_t)k, (uint64_t)most + 1);
                 job_force(job, k, t->token, forced[i][k]);
             }
+            struct err err;
+            if (i % 2 == 0)
+                assert_int_equal(job_draft(job, NULL, 0, &err), 0);
             sim_submit(&rest, job, -1);
         }
         sim_finish(&rest);
@@ -485,7 +566,7 @@ static void test_guard(void **state)
     if (pid == 0) {
         struct sim m;
         signal(SIGABRT, SIG_DFL);
-        sim_init_with(&m, 8, 2, 64, allocating_forward);
+        sim_init_with(&m, &(struct sim_opts){8, 2, 64, allocating_forward});
         sim_submit(&m, plain_job(4, 4, 1), -1);
         engine_step(m.engine);
         _exit(0);

@@ -244,6 +244,9 @@ static void test_resume_round_trip(void **state)
     a.resume.prior[0].text_len = 11;
     a.resume.prior[1].ended = true;
     a.resume.prior[1].n_completion = 9;
+    a.resume.prior[1].n_foretold = 4;
+    a.prediction = strdup("what \xc3\xa9 comes");
+    a.prediction_len = strlen(a.prediction);
     json_t *m = wire(gen_request_to_json(&a), 1000);
     assert_int_equal(gen_request_from_json(m, &b, &err), 0);
     json_decref(m);
@@ -257,6 +260,9 @@ static void test_resume_round_trip(void **state)
     assert_int_equal(b.resume.prior[0].text_len, 11);
     assert_true(b.resume.prior[1].ended && !b.resume.prior[0].ended);
     assert_int_equal(b.resume.prior[1].n_completion, 9);
+    assert_int_equal(b.resume.prior[1].n_foretold, 4);
+    assert_string_equal(b.prediction, a.prediction);
+    assert_int_equal(b.prediction_len, a.prediction_len);
     assert_int_equal(b.resume.prior[2].n_tokens, 0);
     gen_request_release(&b);
     gen_request_release(&a);
@@ -412,13 +418,14 @@ static void test_events_round_trip(void **state)
 {
     (void)state;
     struct err err;
-    struct gen_end end = {4, 2, GEN_LENGTH, strdup("x"), 17}, end2;
+    struct gen_end end = {4, 2, GEN_LENGTH, strdup("x"), 17, 8}, end2;
     json_t *m = wire(gen_end_to_json(&end), 64);
     assert_int_equal(gen_end_from_json(m, &end2, &err), 0);
     json_decref(m);
     assert_int_equal(end2.reason, GEN_LENGTH);
     assert_string_equal(end2.stop, "x");
     assert_int_equal(end2.n_completion, 17);
+    assert_int_equal(end2.n_foretold, 8);
     gen_end_release(&end);
     gen_end_release(&end2);
 
@@ -429,11 +436,13 @@ static void test_events_round_trip(void **state)
     assert_int_equal(accepted2.n_prompt, 9);
     assert_true(accepted2.prompt_hash == UINT64_MAX);
 
-    struct gen_done done = {1, 2, 3, 4, 0.5, 1.5, 2.5}, done2;
+    struct gen_done done = {1, 2, 3, 4, 5, 6, 0.5, 1.5, 2.5}, done2;
     m = wire(gen_done_to_json(&done), 64);
     assert_int_equal(gen_done_from_json(m, &done2, &err), 0);
     json_decref(m);
     assert_int_equal(done2.n_completion, 4);
+    assert_int_equal(done2.n_foretold, 5);
+    assert_int_equal(done2.n_not_met, 6);
     assert_true(done2.decode_ms == 2.5);
 
     struct gen_error e = {.id = 5, .n_prompt = 100, .n_ctx = 50}, e2;

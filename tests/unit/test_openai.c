@@ -91,6 +91,70 @@ static void test_odd_log_probabilities(void **state)
     buf_release(&out);
 }
 
+#define CHAT_WITH(more) "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]," more "}"
+
+static void test_prediction(void **state)
+{
+    (void)state;
+    struct openai_request r = request(
+        CHAT_WITH("\"prediction\":{\"type\":\"content\",\"content\":[{\"type\":\"text\",\"text\":"
+                  "\"one \"},{\"type\":\"text\",\"text\":\"two\"}]}"),
+        OPENAI_CHAT);
+    assert_string_equal(r.gen.prediction, "one two");
+    assert_int_equal(r.gen.prediction_len, 7);
+    json_t *frame = openai_request_frame(&r, 0, 5);
+    assert_true(str_eq_z(json_str(json_object_get(frame, "prediction")), "one two"));
+    json_decref(frame);
+    struct openai_answer a;
+    struct buf out;
+    struct gen_done done = {.n_completion = 9, .n_foretold = 3, .n_not_met = 2};
+    buf_init(&out, 1 << 16);
+    assert_true(openai_answer_init(&a, &r, "id", 1, "m"));
+    assert_true(openai_answer_fingerprint(&a, "fp"));
+    openai_answer_done(&a, &done);
+    assert_true(openai_answer_whole(&a, &out));
+    json_t *whole = parsed(&out), *usage = json_object_get(whole, "usage");
+    const json_t *details = json_object_get(usage, "completion_tokens_details");
+    assert_int_equal(json_integer_value(json_object_get(details, "accepted_prediction_tokens")), 3);
+    assert_int_equal(json_integer_value(json_object_get(details, "rejected_prediction_tokens")), 2);
+    json_decref(whole);
+    openai_answer_release(&a);
+    openai_request_release(&r);
+    buf_release(&out);
+}
+
+static void test_bad_predictions(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *body, *param;
+    } bad[] = {
+        {CHAT_WITH("\"prediction\":\"text\""), "prediction"},
+        {CHAT_WITH("\"prediction\":{}"), "prediction"},
+        {CHAT_WITH("\"prediction\":{\"type\":\"content\"}"), "prediction"},
+        {CHAT_WITH("\"prediction\":{\"type\":\"content\",\"content\":null}"), "prediction"},
+        {CHAT_WITH("\"prediction\":{\"content\":\"a\"}"), "prediction"},
+        {CHAT_WITH("\"prediction\":{\"type\":\"x\",\"content\":\"a\"}"), "prediction.type"},
+        {CHAT_WITH("\"prediction\":{\"type\":\"content\",\"content\":5}"), "prediction.content"},
+        {CHAT_WITH("\"prediction\":{\"type\":\"content\",\"content\":[{\"type\":\"image_url\"}]}"),
+         "prediction.content"},
+        {CHAT_WITH("\"prediction\":{\"type\":\"content\",\"content\":[{\"type\":\"text\"}]}"),
+         "prediction.content"},
+        {CHAT_WITH("\"prediction\":{\"type\":\"content\",\"content\":[5]}"), "prediction.content"},
+        {CHAT_WITH("\"prediction\":{\"type\":\"content\",\"content\":\"a\",\"b\":1}"),
+         "prediction.b"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        struct openai_request r;
+        struct err err = {0};
+        json_t *json = json_parse(str_z(bad[i].body), JSON_DEPTH_MAX, &err);
+        assert_non_null(json);
+        assert_int_equal(openai_request_parse(OPENAI_CHAT, json, &r, &err), ERR_INVALID);
+        assert_string_equal(err.param, bad[i].param);
+        json_decref(json);
+    }
+}
+
 /* A worker that names a choice nobody asked for, or ends one twice, fails the call; no more. */
 static void test_impossible_news(void **state)
 {
@@ -137,6 +201,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_error_has_a_status),
         cmocka_unit_test(test_odd_log_probabilities),
+        cmocka_unit_test(test_prediction),
+        cmocka_unit_test(test_bad_predictions),
         cmocka_unit_test(test_impossible_news),
         cmocka_unit_test(test_a_stream_that_outgrows_its_buffer),
     };

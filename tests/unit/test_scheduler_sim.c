@@ -6,7 +6,8 @@
  * changes the hash; every row is compared with the hash of the text alone. Prompts share beginnings
  * and continue earlier texts; requests have 1 to 3 choices, classes, tenants, salts; they are
  * cancelled; and the worker "crashes": scheduler and slab are lost, and what was not finished
- * begins again with the tokens that it had. The invariants of scheduler_check.h hold after each
+ * begins again with the tokens that it had. In half of the worlds decoding sequences get guesses of
+ * what comes next, right and wrong ones. The invariants of scheduler_check.h hold after each
  * step.
  *
  *   test_scheduler_sim [JOBS [SEED]]     without arguments a few seconds' worth
@@ -64,7 +65,7 @@ struct world {
 
 struct totals {
     uint64_t n_jobs, n_steps, n_tokens, n_crashes, n_cancelled, n_copies, n_resumed;
-    uint64_t n_preempted, n_forgotten, n_cached_tokens, n_prompt_tokens;
+    uint64_t n_preempted, n_forgotten, n_cached_tokens, n_prompt_tokens, n_drafted, n_accepted;
     uint64_t life_max[JOB_CLASSES];
 };
 
@@ -205,31 +206,83 @@ static void cancel(struct world *w, struct client *c)
 
 /* ---- a step ---- */
 
-/* The row is what the text alone would give. */
-static void deliver(struct world *w, const struct plan_row *row, uint64_t hash)
+/* What is sampled from a row; -1: the text ends. */
+static int32_t sample(const struct sequence *seq, uint64_t hash)
+{
+    const struct client *c = seq->job->owner;
+    uint64_t value = mix(hash, seq->job->sampling.seed + (uint64_t)seq->index);
+    return !c->end_at_length && value % 24 == 0 ? -1 : (int32_t)(value / 24 % N_VOCAB);
+}
+
+/* Guesses for the sequences, all right up to a random place. */
+static void guess(void *ctx, struct sequence *const *seq, int n_seq, int n_max, bool has_prefill)
+{
+    struct world *w = ctx;
+    (void)has_prefill;
+    for (int i = 0; i < n_seq; i++) {
+        const struct client *c = seq[i]->job->owner;
+        uint64_t hash = c->choice[seq[i]->index].hash, n_right = draw(w, 6);
+        int max = seq[i]->job->n_token_max - seq[i]->n_token - 1;
+        for (uint64_t k = draw(w, 6); k > 0 && seq[i]->n_draft < max && n_max > 0; k--, n_max--) {
+            int32_t token = sample(seq[i], hash);
+            if (token < 0 || n_right-- == 0)
+                token = (int32_t)draw(w, N_VOCAB);
+            seq[i]->token[seq[i]->n_token + seq[i]->n_draft++] = token;
+            hash = mix(hash, (uint64_t)token);
+        }
+    }
+}
+
+static void accept(const struct plan *p, const uint64_t *row)
+{
+    for (int i = 0; i < p->batch.n_out; i++) {
+        struct sequence *seq = p->row[i].seq;
+        if (p->row[i].kind != ROW_NEXT)
+            continue;
+        for (int k = 0; k < seq->n_draft; k++)
+            CHECK(p->row[i + k + 1].kind == ROW_DRAFT && p->row[i + k + 1].seq == seq);
+        while (seq->n_accepted < seq->n_draft &&
+               sample(seq, row[i + seq->n_accepted]) == seq->token[seq->n_token + seq->n_accepted])
+            seq->n_accepted++;
+        total.n_drafted += (uint64_t)seq->n_draft;
+        total.n_accepted += (uint64_t)seq->n_accepted;
+    }
+}
+
+static void deliver_score(const struct plan_row *row, uint64_t hash)
 {
     struct sequence *seq = row->seq;
     struct client *c = seq->job->owner;
     int next = row->position + 1;
-    if (next < seq->n_token) {
-        CHECK(seq->job->score_prompt && seq->index == 0 && next == seq->n_scored);
-        CHECK(hash == c->score_hash);
-        c->score_hash = mix(c->score_hash, (uint64_t)seq->token[next]);
-        seq->n_scored = next + 1;
-        return;
-    }
+    CHECK(seq->job->score_prompt && seq->index == 0 && next == seq->n_scored);
+    CHECK(hash == c->score_hash);
+    c->score_hash = mix(c->score_hash, (uint64_t)seq->token[next]);
+    seq->n_scored = next + 1;
+}
+
+/* The rows are what the text alone would give. row: the first, then those of accepted guesses. */
+static void deliver(struct world *w, struct sequence *seq, int position, const uint64_t *row)
+{
+    struct client *c = seq->job->owner;
     struct choice *choice = &c->choice[seq->index];
-    CHECK(!choice->has_ended && next == seq->n_token && hash == choice->hash);
+    int n = seq->n_accepted;
     CHECK(!seq->job->score_prompt || seq->index > 0 || seq->n_scored >= seq->job->n_prompt - 1);
-    total.n_tokens++;
-    uint64_t value = mix(hash, seq->job->sampling.seed + (uint64_t)seq->index);
-    if (!c->end_at_length && value % 24 == 0) {
-        end_choice(w, seq);
-        return;
+    CHECK(!choice->has_ended && position + 1 + n == seq->n_token);
+    CHECK(seq->n_computed == seq->n_token && seq->n_token < seq->job->n_token_max);
+    for (int k = 0; k <= n; k++) {
+        CHECK(row[k] == choice->hash);
+        int32_t token = sample(seq, row[k]);
+        total.n_tokens++;
+        if (token < 0) {
+            CHECK(k == n);
+            end_choice(w, seq);
+            return;
+        }
+        CHECK(k == n || seq->token[position + 1 + k] == token);
+        choice->hash = mix(choice->hash, (uint64_t)token);
+        if (k == n)
+            seq->token[seq->n_token++] = token;
     }
-    int32_t token = (int32_t)(value / 24 % N_VOCAB);
-    seq->token[seq->n_token++] = token;
-    choice->hash = mix(choice->hash, (uint64_t)token);
     if (seq->n_token == seq->job->n_token_max)
         end_choice(w, seq);
 }
@@ -255,9 +308,14 @@ static void run_step(struct world *w)
     total.n_copies += (uint64_t)p->n_copy;
     total.n_prompt_tokens += (uint64_t)(p->batch.n_tokens - p->n_decode);
     forward(w, p, row);
+    accept(p, row);
     scheduler_commit(&w->s);
-    for (int i = 0; i < p->batch.n_out; i++)
-        deliver(w, &p->row[i], row[i]);
+    for (int i = 0; i < p->batch.n_out; i++) {
+        if (p->row[i].kind == ROW_SCORE)
+            deliver_score(&p->row[i], row[i]);
+        if (p->row[i].kind == ROW_NEXT)
+            deliver(w, p->row[i].seq, p->row[i].position, &row[i]);
+    }
     w->step++;
     total.n_steps++;
     check(w);
@@ -330,6 +388,10 @@ static void world_init(struct world *w, uint64_t seed)
     double budget = 1 + (double)draw(w, 150);
     w->budget =
         (struct step_budget){budget, budget * 2, (double)draw(w, 3) / 200, 1 + (int)draw(w, 120)};
+    if (draw(w, 2) == 0) {
+        w->budget.draft = guess;
+        w->budget.draft_ctx = w;
+    }
     w->slab = calloc(w->n_blocks, sizeof(w->slab[0]));
     CHECK(w->slab);
     scheduler_check_init(&w->check, w->n_blocks);
@@ -386,6 +448,8 @@ static void report(void)
            (unsigned long long)t->n_preempted, (unsigned long long)t->n_forgotten,
            (unsigned long long)t->n_copies, (unsigned long long)t->n_prompt_tokens,
            (unsigned long long)t->n_cached_tokens);
+    printf("%llu tokens guessed, %llu of them right\n", (unsigned long long)t->n_drafted,
+           (unsigned long long)t->n_accepted);
     printf("longest life in admissions of others, by class: %llu %llu %llu %llu\n",
            (unsigned long long)t->life_max[0], (unsigned long long)t->life_max[1],
            (unsigned long long)t->life_max[2], (unsigned long long)t->life_max[3]);
@@ -406,5 +470,6 @@ int main(int argc, char **argv)
     CHECK(total.n_preempted > 100 && total.n_forgotten > 100 && total.n_copies > 100);
     CHECK(total.n_crashes > 10 && total.n_resumed > 10 && total.n_cancelled > 100);
     CHECK(total.n_cached_tokens > total.n_jobs);
+    CHECK(total.n_accepted > 1000 && total.n_drafted > total.n_accepted + 1000);
     return 0;
 }
