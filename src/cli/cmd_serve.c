@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "cli/cli.h"
 #include "cli/thread_plan.h"
+#include "engine/disk_index.h"
 #include "gateway/gateway.h"
 #include "kernels/attend.h"
 #include "kernels/pack.h"
@@ -36,6 +37,11 @@ static int parse(struct gateway_opts *o, bool *calibrate, int argc, char **argv,
          &o->pack_cache},
         {"pack-cache-max", 0, ARG_BYTES, "SIZE", "of all of them; 0: half of the disk's free space",
          &o->pack_cache_bytes_max, 0, INT64_MAX},
+        {"prefix-disk", 0, ARG_BOOL, NULL, "keep there what was computed of prompts and answers",
+         &o->prefix_disk},
+        {"prefix-disk-max", 0, ARG_BYTES, "SIZE",
+         "of all of it; 0: a tenth of the disk's free space, at most 8g", &o->prefix_disk_max, 0,
+         INT64_MAX},
         {"model", 'm', ARG_STR, "MODEL", "as the word MODEL", &o->model},
         {"ctx", 'c', ARG_INT, "N", "tokens of context; 0: as the model and memory allow", &o->ctx,
          0, INT_MAX},
@@ -108,6 +114,7 @@ int cmd_serve(int argc, char **argv)
     self[n] = '\0';
     opts.exe = self;
     opts.pack_layout = PACK_VERSION;
+    opts.prefix_layout = DISK_LAYOUT;
     if (!parse(&opts, &calibrate, argc, argv, &args, &code))
         return code;
     log_init("gateway");

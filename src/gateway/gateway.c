@@ -26,6 +26,7 @@ void gateway_opts_init(struct gateway_opts *o)
         .host = "127.0.0.1",
         .port = 11434,
         .pack_cache = true,
+        .prefix_disk = true,
         .parallel = 8,
         .queue_max = 256,
         .connections_max = 1024,

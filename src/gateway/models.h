@@ -13,6 +13,7 @@
 #include "gateway/metrics.h"
 #include "gateway/slot.h"
 #include "store/pack_cache.h"
+#include "store/prefix_store.h"
 #include "store/store.h"
 
 struct models {
@@ -21,6 +22,7 @@ struct models {
     struct metrics *metrics;
     struct store *store;
     struct pack_cache *pack_cache; /* or NULL */
+    struct prefix_store *prefixes; /* or NULL */
     struct slot *slots;            /* newest first */
     uint64_t last_id;
     bool stopping;

@@ -73,6 +73,11 @@ static const struct field stats_fields[] = {
     FIELD_COUNT(worker_stats, cancelled),
     FIELD(worker_stats, prefill_s, FIELD_F64, 0, FIELD_INT_MAX),
     FIELD(worker_stats, decode_s, FIELD_F64, 0, FIELD_INT_MAX),
+    FIELD_COUNT(worker_stats, disk_hits),
+    FIELD_COUNT(worker_stats, disk_tokens),
+    FIELD_COUNT(worker_stats, disk_read_bytes),
+    FIELD_COUNT(worker_stats, disk_written_bytes),
+    FIELD_COUNT(worker_stats, disk_blocks),
 };
 
 static const char *const reason_names[] = {[GEN_STOP] = "stop", [GEN_LENGTH] = "length"};

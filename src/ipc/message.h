@@ -191,6 +191,8 @@ struct worker_stats {
     int64_t kv_blocks_used, kv_blocks;                                   /* now */
     int64_t steps, prompt_tokens, output_tokens, preemptions, cancelled; /* since start */
     double prefill_s, decode_s; /* engine time since start */
+    int64_t disk_hits, disk_tokens, disk_read_bytes, disk_written_bytes; /* since start */
+    int64_t disk_blocks;                                                 /* now */
 };
 json_t *worker_stats_to_json(const struct worker_stats *s);
 int worker_stats_from_json(const json_t *frame, struct worker_stats *ret, struct err *err)

@@ -71,6 +71,11 @@ static void collect_stats(struct loop *l, struct worker_stats *ret)
         .cancelled = l->n_cancelled,
         .prefill_s = e.prefill_s,
         .decode_s = e.decode_s,
+        .disk_hits = (int64_t)e.n_disk_hits,
+        .disk_tokens = (int64_t)e.n_disk_tokens,
+        .disk_read_bytes = (int64_t)(e.disk.n_read * l->model->block_bytes),
+        .disk_written_bytes = (int64_t)(e.disk.n_written * l->model->block_bytes),
+        .disk_blocks = e.disk.n_used,
     };
 }
 
@@ -78,7 +83,8 @@ static bool stats_equal(const struct worker_stats *a, const struct worker_stats 
 {
     return a->running == b->running && a->waiting == b->waiting &&
            a->kv_blocks_used == b->kv_blocks_used && a->kv_blocks == b->kv_blocks &&
-           a->steps == b->steps && a->cancelled == b->cancelled;
+           a->steps == b->steps && a->cancelled == b->cancelled &&
+           a->disk_written_bytes == b->disk_written_bytes;
 }
 
 static void send_stats(struct loop *l)

@@ -48,7 +48,8 @@ static int locked(void (*act)(void), bool on_thread, bool only_load)
         void (*none)(void) = NULL;
         struct err err = {0};
         if (pthread_create(&thread, NULL, idle_thread, on_thread ? &act : &none) != 0 ||
-            sandbox_enter_load(3, 0, &err) != 0 || (!only_load && sandbox_enter_run(&err) != 0))
+            sandbox_enter_load(3, 0, &err) != 0 ||
+            (!only_load && sandbox_enter_run(-1, 0, &err) != 0))
             _exit(99);
         if (!on_thread)
             act();
