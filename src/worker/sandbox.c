@@ -191,7 +191,10 @@ static int load_filter(bool loading, int file_fd, struct err *err)
 
 static int limit(int what, rlim_t value, struct err *err)
 {
-    struct rlimit r = {value, value};
+    struct rlimit r;
+    if (getrlimit((__rlimit_resource_t)what, &r) == 0 && r.rlim_max < value)
+        value = r.rlim_max; /* somebody wants it lower still */
+    r = (struct rlimit){value, value};
     if (setrlimit((__rlimit_resource_t)what, &r) != 0)
         return err_set_errno(err, errno, "cannot set a resource limit");
     return 0;
