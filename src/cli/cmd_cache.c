@@ -101,11 +101,11 @@ static void print_json(const struct row *row, int n)
     json_t *all = json_array();
     for (int i = 0; i < n; i++) {
         const struct pack_cache_file *f = &row[i].file;
-        json_array_append_new(
-            all, json_pack("{s:s, s:s, s:s, s:i, s:I, s:I, s:b, s:b}", "name", row[i].name, "kind",
-                           row[i].kind, "key", f->key, "layout", f->layout, "size",
-                           (json_int_t)f->bytes, "used_ms", (json_int_t)f->used_ms, "in_use",
-                           f->in_use, "unfinished", f->unfinished));
+        json_array_append_new(all, json_pack("{s:s, s:s, s:s, s:i, s:I, s:I, s:b, s:b}", "name",
+                                             row[i].name, "kind", row[i].kind, "key", f->key,
+                                             "layout", f->layout, "size", (json_int_t)f->bytes,
+                                             "used_ms", (json_int_t)f->used_ms, "in_use", f->in_use,
+                                             "unfinished", f->unfinished));
     }
     json_dumpf(all, stdout, JSON_INDENT(2));
     putchar('\n');

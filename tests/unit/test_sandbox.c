@@ -246,8 +246,8 @@ static int with_file(int fd_used, off_t at, bool reads)
         signal(SIGXFSZ, SIG_IGN);
         if (sandbox_enter_load(50, 100000, &err) != 0 || sandbox_enter_run(fd, 4096, &err) != 0)
             _exit(99);
-        ssize_t n = reads ? pread(used, bytes, sizeof(bytes), at)
-                          : pwrite(used, bytes, sizeof(bytes), at);
+        ssize_t n =
+            reads ? pread(used, bytes, sizeof(bytes), at) : pwrite(used, bytes, sizeof(bytes), at);
         _exit(n >= 0 ? (int)n : 40);
     }
     int status;
