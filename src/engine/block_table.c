@@ -82,6 +82,12 @@ bool block_table_load(struct prefix_cache *c, struct sequence *seq)
     return n > 0;
 }
 
+void block_table_give_up(struct prefix_cache *c, struct sequence *seq)
+{
+    if (seq->n_loading > 0)
+        give_back(c, seq, seq->n_shared, seq->n_shared);
+}
+
 int block_table_take_loaded(struct prefix_cache *c, struct sequence *seq)
 {
     int n = 0;

@@ -26,6 +26,8 @@ void block_table_find(struct prefix_cache *c, struct sequence *seq);
 /* Begins to read the blocks that follow the shared ones and are on the disk, as far as blocks can
  * be had for them. False: none. Nothing of the sequence may be computed while n_loading > 0. */
 bool block_table_load(struct prefix_cache *c, struct sequence *seq);
+/* Does not wait for what is being read; it is computed instead. */
+void block_table_give_up(struct prefix_cache *c, struct sequence *seq);
 /* Takes what has been read by now, in order. Where a block was lost the rest is not waited for. How
  * many blocks are new. */
 int block_table_take_loaded(struct prefix_cache *c, struct sequence *seq);

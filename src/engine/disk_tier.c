@@ -24,6 +24,7 @@
 #define STAGING_MAX   8
 #define STAGING_BYTES (16u << 20) /* of all buffers, but at least two */
 #define PAUSE_NS      30000000000 /* after an error of writing */
+#define PATIENCE_NS   2000000000  /* with reads while nothing at all gets done */
 #define FORGET_PRICE  0.99        /* a disk that was slow is tried again some time */
 
 enum work_state { WORK_NONE, WORK_QUEUED, WORK_ACTIVE, WORK_OVER };
@@ -66,6 +67,9 @@ struct disk_tier {
     struct read_work *read;         /* [n_blocks] */
     uint32_t read_first, read_last; /* queued ones */
     uint32_t orphan_first;          /* those that are over */
+    uint32_t n_reading;             /* reads that are not over */
+    int64_t progress_ns;            /* since when a read waits, or the last work was done */
+    bool is_stuck;                  /* nothing was for too long */
     struct write_work write[STAGING_MAX];
     int n_staging, write_turn; /* written in the order in which they were filled */
     int write_head;
@@ -159,6 +163,12 @@ static void queue_remove(struct disk_tier *t, uint32_t block)
     *(r->next != BLOCK_NONE ? &t->read[r->next].prev : &t->read_last) = r->prev;
 }
 
+static void note_progress(struct disk_tier *t)
+{
+    t->progress_ns = clock_ns();
+    t->is_stuck = false;
+}
+
 /* Under the lock, which is let go while the disk works. */
 static void do_read(struct disk_tier *t, uint32_t block)
 {
@@ -183,6 +193,8 @@ static void do_read(struct disk_tier *t, uint32_t block)
     s->n_bad += !ok;
     r->is_ok = ok;
     r->state = WORK_OVER;
+    t->n_reading--;
+    note_progress(t);
     if (r->is_orphan) {
         r->next = t->orphan_first;
         t->orphan_first = block;
@@ -205,6 +217,7 @@ static void do_write(struct disk_tier *t, struct write_work *w)
     t->stats.n_failed += !ok;
     w->is_ok = ok;
     w->state = WORK_OVER;
+    note_progress(t);
 }
 
 /* Under the lock. */
@@ -420,6 +433,15 @@ static bool is_too_slow(struct disk_tier *t)
     return is;
 }
 
+bool disk_tier_is_stuck(struct disk_tier *t)
+{
+    pthread_mutex_lock(&t->lock);
+    t->is_stuck |= t->n_reading > 0 && clock_ns() - t->progress_ns > PATIENCE_NS;
+    bool is = t->is_stuck;
+    pthread_mutex_unlock(&t->lock);
+    return is;
+}
+
 int disk_tier_look(struct disk_tier *t, uint32_t parent, uint64_t salt, const int32_t *token,
                    int n_max)
 {
@@ -432,7 +454,7 @@ int disk_tier_look(struct disk_tier *t, uint32_t parent, uint64_t salt, const in
             break;
         before = key;
     }
-    return n > 0 && is_too_slow(t) ? 0 : n;
+    return n > 0 && (is_too_slow(t) || disk_tier_is_stuck(t)) ? 0 : n;
 }
 
 void disk_tier_read(struct disk_tier *t, uint32_t parent, uint64_t salt, const int32_t *token,
@@ -441,6 +463,9 @@ void disk_tier_read(struct disk_tier *t, uint32_t parent, uint64_t salt, const i
     struct disk_hash before = key_of(t, parent);
     uint32_t slot = DISK_NONE;
     pthread_mutex_lock(&t->lock);
+    if (t->n_reading == 0)
+        t->progress_ns = clock_ns();
+    t->n_reading += (uint32_t)n;
     for (int i = 0; i < n; i++, token += KV_BLOCK_LEN) {
         before = disk_index_key(&t->index, &before, salt, token);
         slot = disk_index_find_key(&t->index, &before);
@@ -496,8 +521,10 @@ bool disk_tier_cancel(struct disk_tier *t, uint32_t block)
         r->is_orphan = true;
         t->n_orphan++;
     } else {
-        if (r->state == WORK_QUEUED)
+        if (r->state == WORK_QUEUED) {
             queue_remove(t, block);
+            t->n_reading--;
+        }
         end_read(t, r);
     }
     pthread_mutex_unlock(&t->lock);

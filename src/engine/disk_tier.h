@@ -82,6 +82,8 @@ enum disk_result disk_tier_result(struct disk_tier *t, uint32_t block);
 /* Of a block whose result was not told yet. False: bytes still come in; the tier keeps the caller's
  * reference and gives it back itself (disk_tier_reap). */
 bool disk_tier_cancel(struct disk_tier *t, uint32_t block) __attribute__((warn_unused_result));
+/* The disk does not answer: do not wait for it. */
+bool disk_tier_is_stuck(struct disk_tier *t);
 /* Gives back blocks whose reading was cancelled and is over by now. */
 void disk_tier_reap(struct disk_tier *t, struct block_pool *pool);
 int disk_tier_n_orphans(const struct disk_tier *t); /* that were not given back yet */

@@ -11,10 +11,12 @@
 #include "engine/alloc_guard.h"
 #include "engine/step_cost.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #define EVENTS_MAX    1024 /* the ring; some seconds of one stream */
@@ -436,6 +438,19 @@ bool engine_step(struct engine *e)
 
 /* ---- the thread ---- */
 
+/* Under the lock. False: the disk was waited for long enough to look whether it answers. */
+static bool wait_for_work(struct engine *e)
+{
+    if (!scheduler_is_loading(&e->scheduler)) {
+        pthread_cond_wait(&e->work, &e->lock);
+        return true;
+    }
+    struct timespec end;
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    end.tv_sec++;
+    return pthread_cond_clockwait(&e->work, &e->lock, CLOCK_MONOTONIC, &end) != ETIMEDOUT;
+}
+
 static void *engine_run(void *arg)
 {
     struct engine *e = arg;
@@ -444,8 +459,8 @@ static void *engine_run(void *arg)
         bool worked = engine_step(e);
         pthread_mutex_lock(&e->lock);
         while (!worked && !e->stop && !e->inbox && !atomic_load(&e->cancel_pending) &&
-               !atomic_load(&e->disk_news))
-            pthread_cond_wait(&e->work, &e->lock);
+               !atomic_load(&e->disk_news) && wait_for_work(e))
+            ;
         bool stop = e->stop;
         pthread_mutex_unlock(&e->lock);
         if (stop)

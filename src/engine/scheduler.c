@@ -516,6 +516,14 @@ static struct room room_for(const struct scheduler *s, const struct step_budget 
     };
 }
 
+static void look_at_disk(struct scheduler *s)
+{
+    disk_tier_reap(s->cache.disk, &s->cache.pool);
+    if (disk_tier_is_stuck(s->cache.disk))
+        for (int i = 0; i < s->n_running; i++)
+            block_table_give_up(&s->cache, s->running[i]);
+}
+
 bool scheduler_is_loading(const struct scheduler *s)
 {
     for (int i = 0; i < s->n_running; i++)
@@ -529,7 +537,7 @@ const struct plan *scheduler_plan(struct scheduler *s, const struct step_budget 
     struct plan *p = &s->plan;
     p->n_copy = 0;
     if (s->cache.disk)
-        disk_tier_reap(s->cache.disk, &s->cache.pool);
+        look_at_disk(s);
     admit(s);
     for (;;) {
         p->batch = (struct batch){.token = p->token, .seq = p->batch_seq, .out_row = p->out_row};

@@ -23,7 +23,8 @@
  *
  * The disk (engine/disk_tier.h), if there is one. A prompt that is not found further in memory, but
  * there, is read instead of computed: until its blocks are in it takes no part in steps, and those
- * with the same text wait with it. It can be preempted or removed meanwhile as any other.
+ * with the same text wait with it. It can be preempted or removed meanwhile as any other. When the
+ * disk does not answer for seconds it is computed after all.
  *
  * Knows nothing of models, logits, threads or clocks. Allocates only in init. One thread.
  */

@@ -4,6 +4,7 @@
  * wrongly, reused too early or recomputed wrongly changes the text. Seeded arrivals, cancels and
  * tiny pools; invariants after each step; every text is compared with one computed alone.
  */
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/rng.h"
 #include "engine/alloc_guard.h"
@@ -433,6 +434,30 @@ static void test_thread_and_slow_reader(void **state)
     sim_release(&m);
 }
 
+/* A disk that does not answer delays a prompt by seconds, no more; what comes late harms nobody. */
+static void test_a_disk_that_hangs(void **state)
+{
+    (void)state;
+    int fd = memfd_create("prefix", 0);
+    struct sim m;
+    sim_init_with(&m, 40, 8, 64, fake_forward, fd);
+    sim_submit(&m, plain_job(200, 20, 1), -1);
+    sim_finish(&m);
+    disk_tier_stop(m.disk, &engine_scheduler(m.engine)->cache, 5000);
+    sim_release(&m);
+    sim_init_with(&m, 40, 8, 64, fake_forward, fd); /* nobody reads: its thread does not run */
+    sim_submit(&m, plain_job(200, 20, 1), -1);
+    int64_t start = clock_ms();
+    while (!engine_step(m.engine))
+        usleep(20000);
+    assert_true(clock_ms() - start >= 2000);
+    sim_finish(&m);
+    assert_int_equal(m.client[0].text[0].end, ENGINE_END_LENGTH);
+    assert_int_equal(m.client[0].job->seq[0].n_cached, 0);
+    sim_release(&m);
+    close(fd);
+}
+
 /* With a disk, on its threads: the second life computes nothing of the first one's prompts, and an
  * engine that has nothing else to do wakes up when blocks come in. */
 static void test_a_disk_outlives_the_engine(void **state)
@@ -515,6 +540,7 @@ int main(void)
         cmocka_unit_test(test_cancel_everywhere),
         cmocka_unit_test(test_thread_and_slow_reader),
         cmocka_unit_test(test_a_disk_outlives_the_engine),
+        cmocka_unit_test(test_a_disk_that_hangs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
