@@ -240,6 +240,7 @@ static int prepare(const struct choice *c, struct load_opts *ret, struct err *er
         .budget_bytes = c->memory_bytes > 0 ? (uint64_t)c->memory_bytes : memory_available(),
         .pool = pool,
         .kernels = kernels_get(level),
+        .prefix_fd = -1,
     };
     return 0;
 }

@@ -5,26 +5,30 @@
 
 #include "base/fs.h"
 #include "base/mem.h"
+#include "engine/disk_index.h"
 #include "kernels/pack.h"
 #include "store/pack_cache.h"
+#include "store/prefix_store.h"
 #include "store/store.h"
 
 #include <stdio.h>
 
-/* The packed weights go with the model's last name. */
-static int remove_one(struct store *s, const struct pack_cache *c, const char *name,
-                      struct err *err)
+/* The packed weights and computed prefixes go with the model's last name. */
+static int remove_one(struct store *s, const struct pack_cache *c, const struct prefix_store *p,
+                      const char *name, struct err *err)
 {
     struct store_model found = {0};
     char key[PACK_CACHE_KEY_LEN + 1] = "";
     /* A damaged model is removed all the same. */
-    if (c == NULL || model_source_of(name) != SOURCE_NAME ||
+    if (c == NULL || p == NULL || model_source_of(name) != SOURCE_NAME ||
         store_find(s, name, &found, NULL) != 0 ||
         pack_cache_key(found.path, found.n_path, key, NULL) != 0)
         key[0] = '\0';
     int rc = store_remove(s, name, err);
-    if (rc == 0 && key[0] != '\0' && !fs_exists(found.path[0]))
+    if (rc == 0 && key[0] != '\0' && !fs_exists(found.path[0])) {
         pack_cache_remove(c, key);
+        prefix_store_remove(p, key);
+    }
     store_model_release(&found);
     return rc;
 }
@@ -51,17 +55,21 @@ int cmd_rm(int argc, char **argv)
         return code;
     struct store *s;
     struct pack_cache *cache = NULL;
+    struct prefix_store *prefixes = NULL;
     struct err err = {0};
     int rc = store_open(models, &s, &err);
     if (rc == 0) {
         if (pack_cache_open(cache_dir, 0, PACK_VERSION, &cache, NULL) != 0)
             cache = NULL; /* no home: no cache either */
+        if (prefix_store_open(cache_dir, 0, DISK_LAYOUT, NULL, &prefixes, NULL) != 0)
+            prefixes = NULL;
         for (int i = 0; rc == 0 && i < args.n_word; i++) {
-            rc = remove_one(s, cache, args.word[i], &err);
+            rc = remove_one(s, cache, prefixes, args.word[i], &err);
             if (rc == 0)
                 printf("removed %s\n", args.word[i]);
         }
         pack_cache_close(cache);
+        prefix_store_close(prefixes);
         store_close(s);
     }
     args_release(&args);

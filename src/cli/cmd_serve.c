@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "cli/cli.h"
 #include "cli/thread_plan.h"
+#include "engine/disk_index.h"
 #include "engine/speculation.h"
 #include "gateway/gateway.h"
 #include "kernels/attend.h"
@@ -21,6 +22,26 @@ static const char details[] =
     "requests that name no model; other models of the library are loaded when a request names\n"
     "them. Beyond this machine (--host 0.0.0.0) an API key is needed.\n"
     "Ctrl-C finishes the running answers and stops; a second one stops at once.";
+
+/* What is more than a value of an option. */
+static int settle(struct gateway_opts *o, const char *keep_alive, const char *worker_exe,
+                  struct args *args, int *ret_code)
+{
+    if (keep_alive != NULL && !keep_alive_text(str_z(keep_alive), &o->keep_alive_ms)) {
+        fprintf(stderr,
+                "hearth: --keep-alive '%s' is no time: it is 5m, 1h30m, 300 (seconds), 0 or "
+                "-1 (for ever)\n",
+                keep_alive);
+        args_release(args);
+        *ret_code = CLI_USAGE;
+        return 0;
+    }
+    if (args->n_word > 0)
+        o->model = args->word[0];
+    if (worker_exe != NULL)
+        o->exe = worker_exe;
+    return 1;
+}
 
 /* The table of options; values go straight into *o. */
 static int parse(struct gateway_opts *o, bool *calibrate, int argc, char **argv, struct args *args,
@@ -40,6 +61,11 @@ static int parse(struct gateway_opts *o, bool *calibrate, int argc, char **argv,
          &o->pack_cache},
         {"pack-cache-max", 0, ARG_BYTES, "SIZE", "of all of them; 0: half of the disk's free space",
          &o->pack_cache_bytes_max, 0, INT64_MAX},
+        {"prefix-disk", 0, ARG_BOOL, NULL, "keep there what was computed of prompts and answers",
+         &o->prefix_disk},
+        {"prefix-disk-max", 0, ARG_BYTES, "SIZE",
+         "of all of it; 0: a tenth of the disk's free space, at most 8g", &o->prefix_disk_max, 0,
+         INT64_MAX},
         {"model", 'm', ARG_STR, "MODEL", "as the word MODEL", &o->model},
         {"ctx", 'c', ARG_INT, "N", "tokens of context; 0: as the model and memory allow", &o->ctx,
          0, INT_MAX},
@@ -112,20 +138,7 @@ static int parse(struct gateway_opts *o, bool *calibrate, int argc, char **argv,
                                    .n_word_max = 1};
     if (!args_take(&spec, argc, argv, args, ret_code))
         return 0;
-    if (keep_alive != NULL && !keep_alive_text(str_z(keep_alive), &o->keep_alive_ms)) {
-        fprintf(stderr,
-                "hearth: --keep-alive '%s' is no time: it is 5m, 1h30m, 300 (seconds), 0 or "
-                "-1 (for ever)\n",
-                keep_alive);
-        args_release(args);
-        *ret_code = CLI_USAGE;
-        return 0;
-    }
-    if (args->n_word > 0)
-        o->model = args->word[0];
-    if (worker_exe != NULL)
-        o->exe = worker_exe;
-    return 1;
+    return settle(o, keep_alive, worker_exe, args, ret_code);
 }
 
 int cmd_serve(int argc, char **argv)
@@ -146,6 +159,7 @@ int cmd_serve(int argc, char **argv)
     self[n] = '\0';
     opts.exe = self;
     opts.pack_layout = PACK_VERSION;
+    opts.prefix_layout = DISK_LAYOUT;
     if (!parse(&opts, &calibrate, argc, argv, &args, &code))
         return code;
     log_init("gateway");

@@ -11,10 +11,24 @@ static uint32_t parent_of(const struct sequence *seq)
     return seq->n_shared > 0 ? seq->block[seq->n_shared - 1] : BLOCK_NONE;
 }
 
+/* Gives back all but the first n_keep blocks; from first_loading on n_loading are being read. */
+static void give_back(struct prefix_cache *c, struct sequence *seq, int n_keep, int first_loading)
+{
+    int end_loading = first_loading + seq->n_loading;
+    while (seq->n_block > n_keep) {
+        int at = --seq->n_block;
+        bool is_loading = at >= first_loading && at < end_loading;
+        if (!is_loading || disk_tier_cancel(c->disk, seq->block[at]))
+            block_pool_unref(&c->pool, seq->block[at]);
+    }
+    seq->n_loading = 0;
+}
+
 void block_table_drop(struct prefix_cache *c, struct sequence *seq)
 {
-    while (seq->n_block > 0)
-        block_pool_unref(&c->pool, seq->block[--seq->n_block]);
+    if (c->disk && seq->n_shared > 0)
+        disk_tier_touch(c->disk, parent_of(seq));
+    give_back(c, seq, 0, seq->n_shared);
     seq->n_shared = 0;
     seq->n_computed = 0;
 }
@@ -50,6 +64,47 @@ void block_table_find(struct prefix_cache *c, struct sequence *seq)
         seq->block[seq->n_shared++] = block;
         seq->n_computed += KV_BLOCK_LEN;
     }
+}
+
+bool block_table_load(struct prefix_cache *c, struct sequence *seq)
+{
+    int at = seq->n_shared * KV_BLOCK_LEN, n_max = (seq->n_token - 1 - at) / KV_BLOCK_LEN;
+    if (!c->disk || n_max < 1 || seq->n_computed != at)
+        return false;
+    uint32_t parent = parent_of(seq);
+    uint64_t salt = seq->job->salt;
+    int n = disk_tier_look(c->disk, parent, salt, &seq->token[at], n_max);
+    if (n == 0)
+        return false;
+    n = block_table_extend(c, seq, at + n * KV_BLOCK_LEN) / KV_BLOCK_LEN - seq->n_shared;
+    disk_tier_read(c->disk, parent, salt, &seq->token[at], &seq->block[seq->n_shared], n);
+    seq->n_loading = n;
+    return n > 0;
+}
+
+void block_table_give_up(struct prefix_cache *c, struct sequence *seq)
+{
+    if (seq->n_loading > 0)
+        give_back(c, seq, seq->n_shared, seq->n_shared);
+}
+
+int block_table_take_loaded(struct prefix_cache *c, struct sequence *seq)
+{
+    int n = 0;
+    while (seq->n_loading > 0) {
+        enum disk_result result = disk_tier_result(c->disk, seq->block[seq->n_shared]);
+        if (result == DISK_PENDING)
+            break;
+        seq->n_loading--;
+        if (result == DISK_LOST) {
+            give_back(c, seq, seq->n_shared + 1, seq->n_shared + 1);
+            break;
+        }
+        seq->n_computed += KV_BLOCK_LEN;
+        block_table_publish(c, seq);
+        n++;
+    }
+    return n;
 }
 
 void block_table_publish(struct prefix_cache *c, struct sequence *seq)

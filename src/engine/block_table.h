@@ -2,8 +2,9 @@
  * block_table: a sequence's blocks, and how they meet those of others in the prefix cache.
  *
  * The first seq->n_shared blocks of a table stand in the cache: they are full, never written again,
- * and perhaps in other tables, too. The blocks after them are the sequence's own. Takes and gives
- * blocks and moves n_block, n_shared and n_computed; knows no order among sequences.
+ * and perhaps in other tables, too. The blocks after them are the sequence's own; the first
+ * n_loading of them are being read from the disk. Takes and gives blocks and moves n_block,
+ * n_shared, n_loading and n_computed; knows no order among sequences.
  */
 #ifndef HEARTH_ENGINE_BLOCK_TABLE_H
 #define HEARTH_ENGINE_BLOCK_TABLE_H
@@ -22,6 +23,14 @@ void block_table_drop(struct prefix_cache *c, struct sequence *seq);
 int block_table_extend(struct prefix_cache *c, struct sequence *seq, int n_token);
 /* Takes what the cache has from n_computed on, and leaves at least one token to be computed. */
 void block_table_find(struct prefix_cache *c, struct sequence *seq);
+/* Begins to read the blocks that follow the shared ones and are on the disk, as far as blocks can
+ * be had for them. False: none. Nothing of the sequence may be computed while n_loading > 0. */
+bool block_table_load(struct prefix_cache *c, struct sequence *seq);
+/* Does not wait for what is being read; it is computed instead. */
+void block_table_give_up(struct prefix_cache *c, struct sequence *seq);
+/* Takes what has been read by now, in order. Where a block was lost the rest is not waited for. How
+ * many blocks are new. */
+int block_table_take_loaded(struct prefix_cache *c, struct sequence *seq);
 /* Lets others find the blocks that are full by now. Where another sequence was faster with the same
  * text its block is taken and the own one given back. */
 void block_table_publish(struct prefix_cache *c, struct sequence *seq);

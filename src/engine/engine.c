@@ -10,13 +10,16 @@
 #include "base/mem.h"
 #include "engine/alloc_guard.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
-#define EVENTS_MAX 1024 /* the ring; some seconds of one stream */
+#define EVENTS_MAX    1024 /* the ring; some seconds of one stream */
+#define DISK_FLUSH_MS 1500 /* at the end, for blocks that are not on the disk yet */
 
 struct engine {
     struct engine_config config;
@@ -32,6 +35,7 @@ struct engine {
     bool is_started;
     int event_fd;
     atomic_bool cancel_pending;
+    atomic_bool disk_news; /* something was read or written */
 
     pthread_mutex_t lock; /* all below */
     pthread_cond_t work;  /* a job, a cancel or the stop */
@@ -71,6 +75,7 @@ static int engine_init(struct engine *e, struct err *err)
     int rc = scheduler_init(&e->scheduler, &c->limits, c->kv.n_blocks, err);
     if (rc != 0)
         return rc;
+    e->scheduler.cache.disk = c->disk;
     e->n_scratch = n_scratch_of(c);
     e->logits = mem_try_array((size_t)c->limits.n_out_max, (size_t)c->n_vocab * sizeof(float));
     e->result = mem_try_array((size_t)c->limits.n_out_max, sizeof(*e->result));
@@ -216,6 +221,10 @@ static void count_now(struct engine *e)
     e->stats.n_cache_lookups = s->stats.n_lookups;
     e->stats.n_cache_hits = s->stats.n_hits;
     e->stats.n_cached_tokens = s->stats.n_cached_tokens;
+    e->stats.n_disk_hits = s->stats.n_disk_hits;
+    e->stats.n_disk_tokens = s->stats.n_disk_tokens;
+    if (e->config.disk)
+        disk_tier_get_stats(e->config.disk, &e->stats.disk);
 }
 
 /* The statistics are right before anybody hears of the end. */
@@ -440,10 +449,20 @@ static int count_output(const struct plan *p)
     return n;
 }
 
+/* What a block of a prompt costs, at least: one that takes longer to read is computed. */
+static void set_disk_price(struct engine *e)
+{
+    if (e->cost.is_measured)
+        disk_tier_set_price(e->config.disk,
+                            step_cost_of(&e->cost, KV_BLOCK_LEN, 0) - step_cost_of(&e->cost, 0, 0));
+}
+
 bool engine_step(struct engine *e)
 {
     drain(e);
     alloc_guard_enter();
+    if (e->config.disk)
+        set_disk_price(e);
     struct step_budget may = budget(e);
     const struct plan *p = scheduler_plan(&e->scheduler, &may);
     if (p->batch.n_tokens > 0) {
@@ -461,20 +480,37 @@ bool engine_step(struct engine *e)
     } else {
         measure(e, p, 0, 0);
     }
+    if (e->config.disk)
+        disk_tier_pump(e->config.disk, &e->scheduler.cache);
     alloc_guard_leave();
     return p->batch.n_tokens > 0;
 }
 
 /* ---- the thread ---- */
 
+/* Under the lock. False: the disk was waited for long enough to look whether it answers. */
+static bool wait_for_work(struct engine *e)
+{
+    if (!scheduler_is_loading(&e->scheduler)) {
+        pthread_cond_wait(&e->work, &e->lock);
+        return true;
+    }
+    struct timespec end;
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    end.tv_sec++;
+    return pthread_cond_clockwait(&e->work, &e->lock, CLOCK_MONOTONIC, &end) != ETIMEDOUT;
+}
+
 static void *engine_run(void *arg)
 {
     struct engine *e = arg;
     for (;;) {
+        atomic_store(&e->disk_news, false);
         bool worked = engine_step(e);
         pthread_mutex_lock(&e->lock);
-        while (!worked && !e->stop && !e->inbox && !atomic_load(&e->cancel_pending))
-            pthread_cond_wait(&e->work, &e->lock);
+        while (!worked && !e->stop && !e->inbox && !atomic_load(&e->cancel_pending) &&
+               !atomic_load(&e->disk_news) && wait_for_work(e))
+            ;
         bool stop = e->stop;
         pthread_mutex_unlock(&e->lock);
         if (stop)
@@ -482,11 +518,26 @@ static void *engine_run(void *arg)
     }
 }
 
+static void on_disk_news(void *ctx)
+{
+    struct engine *e = ctx;
+    atomic_store(&e->disk_news, true);
+    pthread_mutex_lock(&e->lock);
+    pthread_cond_signal(&e->work);
+    pthread_mutex_unlock(&e->lock);
+}
+
 int engine_start(struct engine *e, struct err *err)
 {
-    int rc = pthread_create(&e->thread, NULL, engine_run, e);
+    int rc = e->config.disk ? disk_tier_start(e->config.disk, on_disk_news, e, err) : 0;
     if (rc != 0)
+        return rc;
+    rc = pthread_create(&e->thread, NULL, engine_run, e);
+    if (rc != 0) {
+        if (e->config.disk)
+            disk_tier_stop(e->config.disk, &e->scheduler.cache, 0);
         return err_set_errno(err, rc, "cannot start the engine thread");
+    }
     e->is_started = true;
     return 0;
 }
@@ -501,5 +552,7 @@ void engine_stop(struct engine *e)
     pthread_cond_signal(&e->room);
     pthread_mutex_unlock(&e->lock);
     pthread_join(e->thread, NULL);
+    if (e->config.disk)
+        disk_tier_stop(e->config.disk, &e->scheduler.cache, DISK_FLUSH_MS);
     e->is_started = false;
 }

@@ -29,6 +29,7 @@ struct engine_config {
     const int32_t *eog; /* [n_eog] tokens that end a text; borrowed */
     int n_eog;
     struct scheduler_limits limits;
+    struct disk_tier *disk; /* borrowed, not started; or NULL */
     /* Aim for the length of a step in which sequences decode while prompts are computed; without
      * decodes it is ENGINE_ALONE times that. 0: always n_batch_max tokens. */
     int step_ms;
@@ -68,6 +69,9 @@ struct engine_stats {
     uint64_t n_cached_tokens;               /* of prompts, found instead of computed */
     uint64_t n_drafted, n_accepted;         /* guessed tokens that were computed, that held */
     double prefill_s, decode_s;
+    uint64_t n_disk_hits, n_disk_tokens; /* times that blocks were read from the disk; their tokens
+                                          */
+    struct disk_tier_stats disk;         /* zero without one */
 };
 
 struct engine;

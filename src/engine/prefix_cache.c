@@ -92,6 +92,8 @@ void prefix_cache_insert(struct prefix_cache *c, uint32_t parent, uint64_t salt,
     *bucket = block;
     c->n_entry++;
     block_pool_keep(&c->pool, block);
+    if (c->disk)
+        disk_tier_note(c->disk, parent, salt, token, block);
 }
 
 static void forget(struct prefix_cache *c, uint32_t block)

@@ -10,8 +10,8 @@
  * (they must be found or inserted in this order, and given back last block first). So the block
  * that has been idle longest never has children, and texts are forgotten from their ends.
  *
- * Another tier of storage belongs into two places: where prefix_cache_take forgets a block, whose
- * bytes are still whole then, and where prefix_cache_find finds none and has its key.
+ * Blocks outlive memory in a file, if there is one (`disk`, engine/disk_tier.h): it is told of each
+ * block that is inserted; engine/block_table.h reads from it what is not found here.
  *
  * All operations are O(1); all memory is allocated in init. One thread.
  */
@@ -19,6 +19,7 @@
 #define HEARTH_ENGINE_PREFIX_CACHE_H
 
 #include "engine/block_pool.h"
+#include "engine/disk_tier.h"
 #include "kernels/attend.h"
 
 struct prefix_entry {
@@ -35,6 +36,7 @@ struct prefix_cache {
     uint32_t n_bucket;
     uint32_t n_entry;
     uint64_t n_forgotten;
+    struct disk_tier *disk; /* borrowed, or NULL; set after init */
 };
 
 /* Bytes for n_blocks blocks, those of the pool with them. */

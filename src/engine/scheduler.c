@@ -444,17 +444,45 @@ static void plan_chunk(struct scheduler *s, struct sequence *seq, double share, 
     room->n_tokens -= n;
 }
 
+/* Does its next block come from the disk, for this sequence or for another one? */
+static bool is_loading(struct scheduler *s, struct sequence *seq)
+{
+    if (!s->cache.disk)
+        return false;
+    if (seq->n_loading > 0) {
+        int from = seq->n_computed;
+        int n = block_table_take_loaded(&s->cache, seq);
+        s->stats.n_disk_tokens += (uint64_t)n * KV_BLOCK_LEN;
+        seq->n_match = max_int(seq->n_match, min_int(seq->n_computed, seq->job->n_prompt));
+        count_found(s, seq, from);
+        if (seq->n_loading > 0)
+            return true;
+        block_table_find(&s->cache, seq);
+        count_found(s, seq, from);
+    }
+    for (int i = 0; i < s->n_running; i++)
+        if (s->running[i]->n_loading > 0 && block_table_is_next_of(seq, s->running[i]))
+            return true;
+    bool begins = block_table_load(&s->cache, seq);
+    s->stats.n_disk_hits += begins;
+    return begins;
+}
+
 /*
- * Does seq have to compute its next block itself? Not if it can be found by now, nor if one of the
- * first n of s->prefill is about to compute it.
+ * Does seq have to compute its next block itself? Not if it can be found by now, in memory or on
+ * the disk, nor if one of the first n of s->prefill is about to compute it.
  */
 static bool must_compute(struct scheduler *s, struct sequence *seq, int n)
 {
     if (wants_scores(seq))
         return true;
-    int from = seq->n_computed;
-    block_table_find(&s->cache, seq);
-    count_found(s, seq, from);
+    if (seq->n_loading == 0) {
+        int from = seq->n_computed;
+        block_table_find(&s->cache, seq);
+        count_found(s, seq, from);
+    }
+    if (is_loading(s, seq))
+        return false;
     for (int i = 0; i < n; i++)
         if (block_table_is_next_of(seq, s->prefill[i]))
             return false;
@@ -565,10 +593,28 @@ static struct room room_for(const struct scheduler *s, const struct step_budget 
     };
 }
 
+static void look_at_disk(struct scheduler *s)
+{
+    disk_tier_reap(s->cache.disk, &s->cache.pool);
+    if (disk_tier_is_stuck(s->cache.disk))
+        for (int i = 0; i < s->n_running; i++)
+            block_table_give_up(&s->cache, s->running[i]);
+}
+
+bool scheduler_is_loading(const struct scheduler *s)
+{
+    for (int i = 0; i < s->n_running; i++)
+        if (s->running[i]->n_loading > 0)
+            return true;
+    return s->cache.disk && disk_tier_n_orphans(s->cache.disk) > 0;
+}
+
 const struct plan *scheduler_plan(struct scheduler *s, const struct step_budget *budget)
 {
     struct plan *p = &s->plan;
     p->n_copy = 0;
+    if (s->cache.disk)
+        look_at_disk(s);
     admit(s);
     draft(s, budget);
     for (;;) {
@@ -578,7 +624,7 @@ const struct plan *scheduler_plan(struct scheduler *s, const struct step_budget 
         plan_decodes(s);
         struct room room = room_for(s, budget);
         plan_prefills(s, &room);
-        if (p->batch.n_tokens > 0 || s->n_running == 0)
+        if (p->batch.n_tokens > 0 || s->n_running == 0 || scheduler_is_loading(s))
             return p;
         preempt(s); /* prefills hold all blocks, and none can go on */
     }

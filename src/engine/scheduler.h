@@ -31,6 +31,11 @@
  * The sequences of a job: the first computes the prompt, the others are held until then. They find
  * the full blocks in the cache and copy the beginning of the part block at the prompt's end.
  *
+ * The disk (engine/disk_tier.h), if there is one. A prompt that is not found further in memory, but
+ * there, is read instead of computed: until its blocks are in it takes no part in steps, and those
+ * with the same text wait with it. It can be preempted or removed meanwhile as any other. When the
+ * disk does not answer for seconds it is computed after all.
+ *
  * Knows nothing of models, logits, threads or clocks. Allocates only in init. One thread.
  */
 #ifndef HEARTH_ENGINE_SCHEDULER_H
@@ -104,6 +109,8 @@ struct scheduler_stats {
     uint64_t n_preempted;
     uint64_t n_lookups, n_hits; /* prompts that were looked up at their start, that found a block */
     uint64_t n_cached_tokens;   /* of prompts, not computed but found */
+    uint64_t n_disk_hits;       /* times that blocks were read from the disk */
+    uint64_t n_disk_tokens;     /* that were read so */
 };
 
 struct scheduler {
@@ -131,10 +138,13 @@ void scheduler_add(struct scheduler *s, struct job *job);
 /* Takes a sequence out, whatever its state; what it computed stays in the cache. */
 void scheduler_remove(struct scheduler *s, struct sequence *seq);
 /*
- * The next step. Empty (n_tokens 0) only when nothing runs or waits. Valid until the next call of a
- * scheduler function but scheduler_commit; its copies and its batch must be computed.
+ * The next step. Empty (n_tokens 0) only when nothing runs or waits, or when all that could go on
+ * waits for the disk (scheduler_is_loading). Valid until the next call of a scheduler function but
+ * scheduler_commit; its copies and its batch must be computed.
  */
 const struct plan *scheduler_plan(struct scheduler *s, const struct step_budget *budget);
+/* The disk has something to say before the next step can be larger than the last one. */
+bool scheduler_is_loading(const struct scheduler *s);
 /* The planned tokens have been computed. Call with seq->n_accepted set, and before new tokens are
  * appended to sequences. */
 void scheduler_commit(struct scheduler *s);

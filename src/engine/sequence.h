@@ -40,7 +40,8 @@ struct sequence {
     int n_scored;        /* prompt tokens whose log probability was reported; the first has none */
     uint32_t *block;     /* [n_block_max] block table */
     int n_block;
-    int n_shared; /* the first so many blocks stand in the prefix cache */
+    int n_shared;  /* the first so many blocks stand in the prefix cache */
+    int n_loading; /* the so many after them are being read from the disk */
 
     int n_reached; /* the most tokens that were ever computed or found */
     int n_cached;  /* tokens of the prompt that were found and never computed for this sequence */

@@ -31,6 +31,7 @@ void gateway_opts_init(struct gateway_opts *o)
         .host = "127.0.0.1",
         .port = 11434,
         .pack_cache = true,
+        .prefix_disk = true,
         .parallel = 8,
         .keep_alive_ms = -1,
         .load_wait_ms = 120000,

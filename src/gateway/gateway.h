@@ -26,6 +26,9 @@ struct gateway_opts {
     bool pack_cache;              /* packed weights are kept there */
     int64_t pack_cache_bytes_max; /* 0 = half of what the disk has left */
     int pack_layout;              /* version of packed weights that the worker makes */
+    bool prefix_disk;             /* computed prefixes are kept there, too */
+    int64_t prefix_disk_max;      /* 0 = store/prefix_store.h */
+    int prefix_layout;            /* version of what the worker writes there */
     const char *model;        /* loaded at start and used when a request names none; NULL = none */
     const char *exe;          /* started as `exe worker ...` for each model */
     int ctx;                  /* 0 = as the model and memory allow */

@@ -31,6 +31,10 @@ int models_init(struct models *m, uv_loop_t *loop, const struct gateway_opts *op
     if (opts->pack_cache && pack_cache_open(opts->cache_dir, opts->pack_cache_bytes_max,
                                             opts->pack_layout, &m->pack_cache, &why) != 0)
         log_warn("packed weights are not kept: %s", why.text);
+    if (opts->prefix_disk &&
+        prefix_store_open(opts->cache_dir, opts->prefix_disk_max, opts->prefix_layout, opts->exe,
+                          &m->prefixes, &why) != 0)
+        log_warn("computed prefixes are not kept: %s", why.text);
     return store_open(opts->models_dir, &m->store, err);
 }
 
@@ -62,6 +66,8 @@ void models_release(struct models *m)
     pack_cache_close(m->pack_cache);
     for (int i = 0; i < MODELS_KNOWN_MAX; i++)
         free(m->known[i].digest_or_name);
+    prefix_store_close(m->prefixes);
+    m->prefixes = NULL;
     m->store = NULL;
     m->pack_cache = NULL;
 }
@@ -542,6 +548,11 @@ VALUE(value_drafted, s->stats.drafted_tokens)
 VALUE(value_accepted, s->stats.accepted_tokens)
 VALUE(value_prefill, s->stats.prefill_s)
 VALUE(value_decode, s->stats.decode_s)
+VALUE(value_disk_hits, s->stats.disk_hits)
+VALUE(value_disk_tokens, s->stats.disk_tokens)
+VALUE(value_disk_blocks, s->stats.disk_blocks)
+VALUE(value_disk_read, s->stats.disk_read_bytes)
+VALUE(value_disk_written, s->stats.disk_written_bytes)
 VALUE(value_restarts, s->n_starts > 0 ? s->n_starts - 1 : 0)
 VALUE(value_bytes, slot_plan_bytes(s))
 VALUE(value_resident, models_resident_bytes(s))
@@ -591,6 +602,15 @@ static const struct series all_series[] = {
      value_accepted},
     {"hearth_worker_prefill_seconds_total", "counter", "Engine time on prompts.", value_prefill},
     {"hearth_worker_decode_seconds_total", "counter", "Engine time on answers.", value_decode},
+    {"hearth_worker_prefix_disk_hits_total", "counter",
+     "Times that part of a prompt was read from the disk.", value_disk_hits},
+    {"hearth_worker_prefix_disk_tokens_total", "counter", "Tokens that were read so.",
+     value_disk_tokens},
+    {"hearth_worker_prefix_disk_blocks", "gauge", "Blocks of keys and values on the disk.",
+     value_disk_blocks},
+    {"hearth_worker_prefix_disk_read_bytes_total", "counter", "Read from there.", value_disk_read},
+    {"hearth_worker_prefix_disk_written_bytes_total", "counter", "Written there.",
+     value_disk_written},
 };
 /* clang-format on */
 

@@ -14,6 +14,7 @@
 #include "gateway/metrics.h"
 #include "gateway/slot.h"
 #include "store/pack_cache.h"
+#include "store/prefix_store.h"
 #include "store/store.h"
 
 #define MODELS_KNOWN_MAX 64
@@ -31,6 +32,7 @@ struct models {
     struct metrics *metrics;
     struct store *store;
     struct pack_cache *pack_cache; /* or NULL */
+    struct prefix_store *prefixes; /* or NULL */
     struct slot *slots;            /* newest first */
     uint64_t last_id, last_ticket, last_known;
     double age; /* room.h: the `keep` of the model that went last */

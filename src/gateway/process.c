@@ -23,7 +23,7 @@
 #define PARTS_MAX        1024
 #define READ_BYTES       (256u << 10)
 #define QUEUED_BYTES_MAX (128u << 20) /* frames the worker has not read yet */
-#define ARGS_MAX         32
+#define ARGS_MAX         48
 
 struct process {
     uv_process_t child;
@@ -300,6 +300,13 @@ static int spawn(uv_loop_t *loop, struct process *p, uv_stdio_container_t *stdio
         /* the rest only with packed weights: the array ends at a NULL */
         packed ? "--pack-key" : NULL, o->pack_key, "--pack-max", number[5], "--pack-in",
         o->pack_in >= 0 ? "1" : "0", "--pack-out", o->pack_out >= 0 ? "1" : "0"};
+    snprintf(number[9], sizeof number[9], "%" PRId64, o->prefix_bytes_max);
+    const char *prefix[] = {"--prefix-max", number[9], "--prefix-key", o->prefix_key};
+    size_t n_args = 0;
+    while (args[n_args] != NULL)
+        n_args++;
+    if (o->prefix_fd >= 0)
+        memcpy(&args[n_args], prefix, sizeof prefix);
     make_env(env, cpu, level);
     uv_process_options_t options = {.file = o->exe,
                                     .args = (char **)args,
@@ -307,8 +314,8 @@ static int spawn(uv_loop_t *loop, struct process *p, uv_stdio_container_t *stdio
                                     .exit_cb = on_child_exit,
                                     .flags = UV_PROCESS_DETACHED,
                                     .stdio = stdio,
-                                    .stdio_count =
-                                        4 + o->n_path + (o->pack_in >= 0) + (o->pack_out >= 0)};
+                                    .stdio_count = 4 + o->n_path + (o->pack_in >= 0) +
+                                                   (o->pack_out >= 0) + (o->prefix_fd >= 0)};
     int status = uv_spawn(loop, &p->child, &options);
     if (status != 0)
         return err_set(err, ERR_IO, "the worker process %s cannot be started: %s", o->exe,
@@ -336,7 +343,7 @@ int process_start(uv_loop_t *loop, const struct process_opts *opts, struct proce
     if (opts->n_path < 1 || opts->n_path > PARTS_MAX)
         return err_set(err, ERR_LIMIT, "a model of %d files cannot be loaded", opts->n_path);
     struct process *p = mem_zero(1, sizeof *p);
-    uv_stdio_container_t *stdio = mem_zero((size_t)opts->n_path + 6, sizeof *stdio);
+    uv_stdio_container_t *stdio = mem_zero((size_t)opts->n_path + 7, sizeof *stdio);
     p->o = *opts;
     p->read_bytes = mem_alloc(READ_BYTES);
     frame_reader_init(&p->reader);
@@ -356,7 +363,9 @@ int process_start(uv_loop_t *loop, const struct process_opts *opts, struct proce
     if (opts->pack_in >= 0)
         stdio[n_stdio++] = inherit(opts->pack_in);
     if (opts->pack_out >= 0)
-        stdio[n_stdio] = inherit(opts->pack_out);
+        stdio[n_stdio++] = inherit(opts->pack_out);
+    if (opts->prefix_fd >= 0)
+        stdio[n_stdio] = inherit(opts->prefix_fd);
     if (code == 0)
         code = spawn(loop, p, stdio, err);
     for (int i = 0; i < n_open; i++)

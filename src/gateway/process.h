@@ -25,6 +25,9 @@ struct process_opts {
     int pack_in, pack_out;
     const char *pack_key;   /* with any of the two */
     int64_t pack_bytes_max; /* of pack_out */
+    int prefix_fd;          /* the file of computed prefixes, or -1; passed last, borrowed */
+    const char *prefix_key; /* with it: what they are prefixes of */
+    int64_t prefix_bytes_max;
     void *ctx_ptr;
     void (*on_frame)(void *ctx, const json_t *frame); /* borrowed; may call process_stop */
     void (*on_over)(void *ctx, const char *how); /* "was killed by signal 9"; the handle is gone */

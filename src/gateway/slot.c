@@ -619,8 +619,11 @@ static void on_over(void *ctx, const char *how)
     s->process = NULL;
     s->stats = (struct worker_stats){0};
     uv_timer_stop(&s->watch);
-    packing_free(s->packing, s->state == SLOT_LOADING && !s->load_failed);
+    bool suspect = s->state == SLOT_LOADING && !s->load_failed;
+    packing_free(s->packing, suspect);
+    prefix_lease_free(s->prefix, suspect);
     s->packing = NULL;
+    s->prefix = NULL;
     s->prompt_rate = s->output_rate = (struct rate){0};
     if (s->state == SLOT_STOPPING || (s->state == SLOT_LEAVING && s->n_jobs == 0)) {
         models_forget(s->models, s);
@@ -660,6 +663,28 @@ static void look_at_files(struct slot *s)
     strcpy(s->model_key, key);
 }
 
+/* A descriptor for the prefixes that this model computes; without one it goes on as well. */
+static void take_prefixes(struct slot *s, struct process_opts *p)
+{
+    const struct gateway_opts *o = s->models->opts;
+    char key[PACK_CACHE_KEY_LEN + 1];
+    struct err err = {0};
+    p->prefix_fd = -1;
+    if (s->models->prefixes == NULL)
+        return;
+    int code = pack_cache_key(s->path, s->n_path, key, &err);
+    if (code == 0)
+        code = prefix_lease_take(s->models->prefixes, key, o->kv_type, o->activations, &s->prefix,
+                                 &err);
+    if (code != 0) {
+        log_warn("model %s: computed prefixes are not kept on the disk: %s", s->name, err.text);
+        return;
+    }
+    p->prefix_fd = s->prefix->fd;
+    p->prefix_key = s->prefix->identity;
+    p->prefix_bytes_max = s->prefix->bytes_max;
+}
+
 static int start_process(struct slot *s, int64_t bytes_max)
 {
     const struct gateway_opts *o = s->models->opts;
@@ -691,10 +716,13 @@ static int start_process(struct slot *s, int64_t bytes_max)
         .on_lost = on_pack_lost,
     });
     packing_fill(s->packing, &p);
+    take_prefixes(s, &p);
     int code = process_start(s->models->loop, &p, &s->process, &s->reason);
     if (code != 0) {
         packing_free(s->packing, false);
+        prefix_lease_free(s->prefix, false);
         s->packing = NULL;
+        s->prefix = NULL;
     }
     return code;
 }

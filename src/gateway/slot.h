@@ -64,13 +64,14 @@ struct slot {
     double keep;                         /* room.h */
     int64_t keep_alive_ms;               /* after the last request; -1: for ever */
     struct rate prompt_rate, output_rate;
-    char stage[16];          /* while loading: what it is at, */
-    double fraction;         /* and how far */
-    struct err reason;       /* why it failed, or died the last time */
-    bool load_failed;        /* `reason` is from a `failed` frame of the present process */
-    bool looped;             /* failed for dying too often */
-    struct packing *packing; /* the present process's packed weights, or NULL */
-    bool pack_lost;          /* the disk lost them: without a file from now on */
+    char stage[16];              /* while loading: what it is at, */
+    double fraction;             /* and how far */
+    struct err reason;           /* why it failed, or died the last time */
+    bool load_failed;            /* `reason` is from a `failed` frame of the present process */
+    bool looped;                 /* failed for dying too often */
+    struct packing *packing;     /* the present process's packed weights, or NULL */
+    struct prefix_lease *prefix; /* the present process's file of prefixes, or NULL */
+    bool pack_lost;              /* the disk lost them: without a file from now on */
     int64_t failed_ms, used_ms;
     struct job *jobs;                  /* oldest first */
     int64_t n_jobs, n_units;           /* jobs, and the choices they ask for */

@@ -90,6 +90,11 @@ static const struct field stats_fields[] = {
     FIELD_COUNT(worker_stats, cached_blocks),
     FIELD_COUNT(worker_stats, cache_lookup_tokens),
     FIELD_COUNT(worker_stats, cached_tokens),
+    FIELD_COUNT(worker_stats, disk_hits),
+    FIELD_COUNT(worker_stats, disk_tokens),
+    FIELD_COUNT(worker_stats, disk_read_bytes),
+    FIELD_COUNT(worker_stats, disk_written_bytes),
+    FIELD_COUNT(worker_stats, disk_blocks),
 };
 
 static const char *const reason_names[] = {[GEN_STOP] = "stop", [GEN_LENGTH] = "length"};

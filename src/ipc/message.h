@@ -244,6 +244,8 @@ struct worker_stats {
     double prefill_s, decode_s;              /* engine time since start */
     int64_t cached_blocks; /* that the prefix cache finds now; those in use with them */
     int64_t cache_lookup_tokens, cached_tokens; /* prompt tokens looked up and found, since start */
+    int64_t disk_hits, disk_tokens, disk_read_bytes, disk_written_bytes; /* since start */
+    int64_t disk_blocks;                                                 /* now */
 };
 json_t *worker_stats_to_json(const struct worker_stats *s);
 int worker_stats_from_json(const json_t *frame, struct worker_stats *ret, struct err *err)

@@ -24,8 +24,10 @@
 
 /* ---- the folder ---- */
 
-static char *default_dir(void)
+char *pack_cache_home(const char *dir)
 {
+    if (dir != NULL)
+        return str_dup(str_z(dir));
     const char *xdg = getenv("XDG_CACHE_HOME");
     if (xdg != NULL && xdg[0] == '/') /* a relative one is to be ignored, the specification says */
         return fs_join(xdg, "hearth");
@@ -38,7 +40,7 @@ static char *default_dir(void)
 int pack_cache_open(const char *dir, int64_t bytes_max, int layout, struct pack_cache **ret,
                     struct err *err)
 {
-    char *above = dir == NULL ? default_dir() : str_dup(str_z(dir));
+    char *above = pack_cache_home(dir);
     if (above == NULL)
         return err_set(err, ERR_NOT_FOUND,
                        "no home folder for the cache; set --cache-dir or HEARTH_CACHE_DIR");

@@ -37,6 +37,8 @@ int pack_cache_open(const char *dir, int64_t bytes_max, int layout, struct pack_
                     struct err *err) __attribute__((warn_unused_result));
 void pack_cache_close(struct pack_cache *c); /* takes NULL */
 
+/* Hearth's cache folder, as dir says or the user's own; heap; NULL: there is no home folder. */
+char *pack_cache_home(const char *dir);
 /*
  * What a model's files are: SHA-256 over, for each part, its digest where its name says it
  * (blobs/sha256-...), its size and time of change, and for other files also device, inode and

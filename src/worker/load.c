@@ -8,10 +8,16 @@
 #include "base/mem.h"
 #include "worker/load_plan.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
+#include <time.h>
+
+#define LOCK_TRIES   40
+#define LOCK_WAIT_NS 50000000
 
 static void progress(const struct load_opts *o, const char *stage, double fraction)
 {
@@ -128,6 +134,47 @@ static void describe(const struct load_opts *o, struct loaded *l, const struct m
     r->has_template = !chat_template_is_fallback(l->chat);
 }
 
+/* Waits a while for a predecessor that is about to end. */
+static int disk_lock(int fd, struct err *err)
+{
+    for (int i = 0; i < LOCK_TRIES; i++) {
+        if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+            return 0;
+        if (errno != EWOULDBLOCK)
+            return err_set_errno(err, errno, "cannot lock the file");
+        const struct timespec moment = {.tv_nsec = LOCK_WAIT_NS};
+        nanosleep(&moment, NULL);
+    }
+    return err_set(err, ERR_BUSY, "another server uses the file");
+}
+
+/* The prefixes that were computed before. Any failure means that there are none on the disk. */
+static void open_disk(const struct load_opts *o, struct loaded *l)
+{
+    char identity[DISK_IDENTITY_LEN];
+    struct err err = {0};
+    int n = snprintf(identity, sizeof(identity), "%s %s", o->prefix_key, l->ready.fingerprint);
+    struct disk_tier_opts d = {
+        .fd = o->prefix_fd,
+        .file_bytes_max = o->prefix_bytes_max,
+        .identity = identity,
+        .block_bytes = l->block_bytes,
+        .base = l->kv.base,
+        .n_blocks = l->kv.n_blocks,
+    };
+    int rc = n < (int)sizeof(identity) ? disk_lock(o->prefix_fd, &err)
+                                       : err_set(&err, ERR_LIMIT, "its name is too long");
+    rc = rc != 0 ? rc : disk_tier_new(&d, &l->disk, &err);
+    if (rc != 0) {
+        log_warn("computed prefixes are not kept on the disk: %s", err.text);
+        return;
+    }
+    struct disk_tier_stats stats;
+    disk_tier_get_stats(l->disk, &stats);
+    log_info("the prefix cache on the disk has room for %lld tokens and holds %lld",
+             (long long)stats.n_slots * KV_BLOCK_LEN, (long long)stats.n_used * KV_BLOCK_LEN);
+}
+
 static int load_weights(const struct load_opts *o, struct loaded *l, struct err *err)
 {
     struct load_plan p;
@@ -157,6 +204,10 @@ static int load_weights(const struct load_opts *o, struct loaded *l, struct err 
     p.engine.kv = l->kv;
     p.engine.block_bytes = p.info.kv_block_bytes;
     describe(o, l, model_info(l->model));
+    l->block_bytes = p.engine.block_bytes;
+    if (o->prefix_fd >= 0)
+        open_disk(o, l);
+    p.engine.disk = l->disk;
     return engine_new(&p.engine, &l->engine, err);
 }
 
@@ -183,6 +234,7 @@ int load_model(const struct load_opts *opts, struct loaded *ret, struct err *err
 void loaded_release(struct loaded *l)
 {
     engine_free(l->engine);
+    disk_tier_free(l->disk);
     model_free(l->model);
     chat_free(l->chat);
     spellings_free(l->spellings);

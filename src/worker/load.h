@@ -24,7 +24,10 @@ struct load_opts {
     enum speculate speculate;
     uint64_t budget_bytes;
     const struct pack_files *pack; /* or NULL: packed in memory */
-    struct pool *pool;             /* borrowed */
+    int prefix_fd;                 /* the file for the prefix cache, or -1 */
+    const char *prefix_key;
+    uint64_t prefix_bytes_max;
+    struct pool *pool; /* borrowed */
     const struct kernels *kernels;
     void (*progress)(void *ctx, const char *stage, double fraction);
     void *progress_ctx;
@@ -36,7 +39,9 @@ struct loaded {
     struct chat *chat;
     struct spellings *spellings;
     struct model *model;
-    struct engine *engine; /* not started */
+    struct engine *engine;  /* not started */
+    struct disk_tier *disk; /* or NULL */
+    size_t block_bytes;
     struct memory_plan plan;
     struct kv_slab kv;
     size_t kv_mapped;

@@ -27,6 +27,8 @@ static int plan_memory(const struct load_opts *o, const struct gguf *g, struct l
     int rc = model_scratch_bytes(g, &p->model, &p->model_bytes, err);
     if (rc != 0)
         return rc;
+    if (o->prefix_fd >= 0)
+        p->engine_bytes += disk_tier_bytes(o->prefix_bytes_max, info->kv_block_bytes, 0);
     struct memory_wish w = {
         .budget_bytes = o->budget_bytes,
         .weight_bytes = info->weight_bytes,

@@ -77,6 +77,11 @@ static void collect_stats(struct loop *l, struct worker_stats *ret)
         .cached_blocks = e.n_cache_blocks,
         .cache_lookup_tokens = (int64_t)(e.n_prompt_tokens + e.n_cached_tokens),
         .cached_tokens = (int64_t)e.n_cached_tokens,
+        .disk_hits = (int64_t)e.n_disk_hits,
+        .disk_tokens = (int64_t)e.n_disk_tokens,
+        .disk_read_bytes = (int64_t)(e.disk.n_read * l->model->block_bytes),
+        .disk_written_bytes = (int64_t)(e.disk.n_written * l->model->block_bytes),
+        .disk_blocks = e.disk.n_used,
     };
 }
 
@@ -84,7 +89,8 @@ static bool stats_equal(const struct worker_stats *a, const struct worker_stats 
 {
     return a->running == b->running && a->waiting == b->waiting &&
            a->kv_blocks_used == b->kv_blocks_used && a->kv_blocks == b->kv_blocks &&
-           a->steps == b->steps && a->cancelled == b->cancelled;
+           a->steps == b->steps && a->cancelled == b->cancelled &&
+           a->disk_written_bytes == b->disk_written_bytes;
 }
 
 static void send_stats(struct loop *l)

@@ -107,6 +107,7 @@ static const int load_calls[] = {
     SCMP_SYS(prlimit64),       SCMP_SYS(setrlimit),    SCMP_SYS(getrlimit),
     SCMP_SYS(pwrite64),        SCMP_SYS(fallocate), /* the file of packed weights, if one is given
                                                      */
+    SCMP_SYS(flock),           SCMP_SYS(ftruncate), /* the file of prefixes */
 };
 
 static int allow(scmp_filter_ctx filter, const int *call, size_t n)
@@ -153,7 +154,17 @@ static int allow_fstat(scmp_filter_ctx filter)
                             SCMP_A3(SCMP_CMP_EQ, 0x1000));
 }
 
-static int load_filter(bool loading, struct err *err)
+/* pread and pwrite of this descriptor. */
+static int allow_file(scmp_filter_ctx filter, int fd)
+{
+    int rc = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(pread64), 1,
+                              SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)fd));
+    return rc != 0 ? rc
+                   : seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(pwrite64), 1,
+                                      SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)fd));
+}
+
+static int load_filter(bool loading, int file_fd, struct err *err)
 {
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
     if (!filter)
@@ -166,6 +177,8 @@ static int load_filter(bool loading, struct err *err)
     if (loading) {
         rc = rc != 0 ? rc : allow(filter, load_calls, ARRAY_LEN(load_calls));
         rc = rc != 0 ? rc : allow_fstat(filter);
+    } else if (file_fd >= 0) {
+        rc = rc != 0 ? rc : allow_file(filter, file_fd);
     }
     rc = rc != 0 ? rc : seccomp_load(filter);
     seccomp_release(filter);
@@ -178,7 +191,10 @@ static int load_filter(bool loading, struct err *err)
 
 static int limit(int what, rlim_t value, struct err *err)
 {
-    struct rlimit r = {value, value};
+    struct rlimit r;
+    if (getrlimit((__rlimit_resource_t)what, &r) == 0 && r.rlim_max < value)
+        value = r.rlim_max; /* somebody wants it lower still */
+    r = (struct rlimit){value, value};
     if (setrlimit((__rlimit_resource_t)what, &r) != 0)
         return err_set_errno(err, errno, "cannot set a resource limit");
     return 0;
@@ -196,14 +212,14 @@ int sandbox_enter_load(int fd_end, uint64_t file_bytes_max, struct err *err)
         return rc;
     if (!landlock_everything())
         log_info("this kernel has no Landlock; the system call filter alone forbids files");
-    return load_filter(true, err);
+    return load_filter(true, -1, err);
 }
 
-int sandbox_enter_run(struct err *err)
+int sandbox_enter_run(int file_fd, uint64_t file_bytes_max, struct err *err)
 {
     /* Descriptors that are open stay; poll() refuses more entries than the limit. */
     int rc = limit(RLIMIT_NOFILE, 4, err);
     rc = rc != 0 ? rc : limit(RLIMIT_NPROC, 0, err);
-    rc = rc != 0 ? rc : limit(RLIMIT_FSIZE, 0, err);
-    return rc != 0 ? rc : load_filter(false, err);
+    rc = rc != 0 ? rc : limit(RLIMIT_FSIZE, file_fd >= 0 ? (rlim_t)file_bytes_max : 0, err);
+    return rc != 0 ? rc : load_filter(false, file_fd, err);
 }

@@ -27,7 +27,9 @@
 
 struct options {
     int64_t n_fds, n_ctx, n_parallel, n_threads, n_threads_decode, kv_bytes, memory_max;
-    int64_t pack_in, pack_out, pack_max, activations, kv_type, speculate;
+    int64_t pack_in, pack_out, pack_max, activations, kv_type, speculate, prefix_max;
+    const char *prefix_key; /* NULL: no such file */
+    int prefix_fd;
     struct pack_files pack; /* the key; the descriptors follow from the counts */
 };
 
@@ -59,11 +61,16 @@ static bool parse_options(int argc, char **argv, struct options *o)
         {"--kv-type", &o->kv_type, 0, KV_TYPES - 1},
         {"--speculate", &o->speculate, 0, SPECULATE_ALWAYS},
         {"--memory-max", &o->memory_max, 0, INT64_MAX},
+        {"--prefix-max", &o->prefix_max, 0, INT64_MAX},
     };
     for (int i = 1; i < argc; i += 2) {
         size_t k = 0;
         if (strcmp(argv[i], "--pack-key") == 0 && i + 1 < argc && parse_key(argv[i + 1], &o->pack))
             continue;
+        if (strcmp(argv[i], "--prefix-key") == 0 && i + 1 < argc) {
+            o->prefix_key = argv[i + 1];
+            continue;
+        }
         while (k < ARRAY_LEN(known) && strcmp(argv[i], known[k].name) != 0)
             k++;
         int64_t value;
@@ -74,6 +81,8 @@ static bool parse_options(int argc, char **argv, struct options *o)
     }
     o->pack.fd_in = o->pack_in != 0 ? MODEL_FD + (int)o->n_fds : -1;
     o->pack.fd_out = o->pack_out != 0 ? MODEL_FD + (int)(o->n_fds + o->pack_in) : -1;
+    int after = MODEL_FD + (int)(o->n_fds + o->pack_in + o->pack_out);
+    o->prefix_fd = o->prefix_key ? after : -1;
     return o->n_fds > 0;
 }
 
@@ -145,7 +154,9 @@ static int load_and_serve(struct load_opts *load, const struct options *o, struc
     bool lock = sandbox_is_possible();
     int fd_end = MODEL_FD + (int)(o->n_fds + o->pack_in + o->pack_out);
     uint64_t file_bytes_max = o->pack_out != 0 ? (uint64_t)o->pack_max : 0;
-    int rc = lock ? sandbox_enter_load(fd_end, file_bytes_max, err) : 0;
+    uint64_t prefix_max = o->prefix_fd >= 0 ? (uint64_t)o->prefix_max : 0;
+    file_bytes_max = file_bytes_max > prefix_max ? file_bytes_max : prefix_max;
+    int rc = lock ? sandbox_enter_load(fd_end + (o->prefix_fd >= 0), file_bytes_max, err) : 0;
     rc = rc != 0 ? rc : load_model(load, &model, err);
     if (rc != 0)
         return report_failure(out, err);
@@ -156,7 +167,7 @@ static int load_and_serve(struct load_opts *load, const struct options *o, struc
     rc = engine_start(model.engine, err);
     rc = rc != 0 ? rc : intake_new(&model, &intake, err);
     if (rc == 0 && lock)
-        rc = sandbox_enter_run(err);
+        rc = sandbox_enter_run(o->prefix_fd, prefix_max, err);
     int code;
     if (rc != 0) {
         code = report_failure(out, err);
@@ -201,6 +212,9 @@ int worker_main(int argc, char **argv)
         .kv_bytes = o.kv_bytes,
         .kv_type = (enum kv_type)o.kv_type,
         .pack = &o.pack,
+        .prefix_fd = o.prefix_fd,
+        .prefix_key = o.prefix_key,
+        .prefix_bytes_max = (uint64_t)o.prefix_max,
         .n_threads_decode = o.n_threads_decode,
         .activations = (enum activations)o.activations,
         .speculate = (enum speculate)o.speculate,

@@ -1,10 +1,12 @@
 /*
  * worker: the process that holds one model. `hearth worker` (not for people) is started by the
  * gateway's supervisor with: descriptor 3 = the socket, 4.. = the model file's parts in order, then
- * a file of packed weights and a file to pack them into, where there are such, and these arguments:
+ * a file of packed weights, a file to pack them into and one for computed prefixes, where there are
+ * such, and these arguments:
  *   --fds N --pack-in 0|1 --pack-out 0|1 (after the parts) --pack-max BYTES (the latter may grow
  * to)
  *   --pack-key TEXT (what they are packed weights of)
+ *   --prefix-key TEXT (what they are prefixes of; with it comes the descriptor) --prefix-max BYTES
  *   --ctx N (0 = as much as fits) --parallel N (sequences at once)
  *   --threads N (0 = physical cores) --threads-decode N (of steps without prompts; 0 = the same)
  *   --activations N (enum activations, model/model.h) --kv-bytes N (0 = computed)

@@ -5,6 +5,7 @@
  * tiny pools; invariants after each step; every text is compared with one computed alone, without
  * guesses. Half of the models repeat themselves, so that guesses hold.
  */
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/rng.h"
 #include "engine/alloc_guard.h"
@@ -18,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -98,6 +100,7 @@ struct sim {
     struct client client[JOBS_MAX];
     int n_client;
     uint8_t *slab;
+    struct disk_tier *disk; /* or NULL */
     struct scheduler_check check;
 };
 
@@ -109,11 +112,13 @@ struct sim_opts {
     int *period;
     enum speculate speculate;
     int step_ms;
+    int disk; /* a descriptor and one; 0: none */
 };
 
 static void sim_init_with(struct sim *m, const struct sim_opts *o)
 {
-    int n_blocks = o->n_blocks;
+    struct err err;
+    int n_blocks = o->n_blocks, disk_fd = o->disk - 1;
     memset(m, 0, sizeof(*m));
     m->slab = malloc((size_t)n_blocks * BLOCK_BYTES);
     memset(m->slab, 0xee, (size_t)n_blocks * BLOCK_BYTES);
@@ -129,7 +134,15 @@ static void sim_init_with(struct sim *m, const struct sim_opts *o)
         .speculate = o->speculate,
         .step_ms = o->step_ms,
     };
-    struct err err;
+    struct disk_tier_opts disk = {.fd = disk_fd,
+                                  .file_bytes_max = (uint64_t)DISK_DATA_AT + (64 << 12),
+                                  .identity = "fake",
+                                  .block_bytes = BLOCK_BYTES,
+                                  .base = m->slab,
+                                  .n_blocks = (uint32_t)n_blocks};
+    if (disk_fd >= 0)
+        assert_int_equal(disk_tier_new(&disk, &m->disk, &err), 0);
+    c.disk = m->disk;
     assert_int_equal(engine_new(&c, &m->engine, &err), 0);
     scheduler_check_init(&m->check, (uint32_t)n_blocks);
 }
@@ -142,6 +155,7 @@ static void sim_init(struct sim *m, int n_blocks, int n_seq, int n_batch)
 static void sim_release(struct sim *m)
 {
     engine_free(m->engine);
+    disk_tier_free(m->disk);
     for (int i = 0; i < m->n_client; i++)
         job_free(m->client[i].job);
     scheduler_check_release(&m->check);
@@ -521,6 +535,21 @@ static void test_cancel_everywhere(void **state)
     sim_release(&m);
 }
 
+static void take_ends(struct sim *m, int n_wanted)
+{
+    for (int i = 0, n_ended = 0; n_ended < n_wanted; i++) {
+        assert_true(i < 20000000);
+        struct engine_event event[7];
+        int n = engine_take(m->engine, event, 7);
+        for (int k = 0; k < n; k++) {
+            take_event(m, &event[k]);
+            n_ended += event[k].kind == ENGINE_END;
+        }
+        if (n == 0)
+            sched_yield();
+    }
+}
+
 /* The engine on its own thread; a full ring stops it, and it goes on when events are taken. */
 static void test_thread_and_slow_reader(void **state)
 {
@@ -531,20 +560,75 @@ static void test_thread_and_slow_reader(void **state)
     assert_int_equal(engine_start(m.engine, &err), 0);
     for (int i = 0; i < 8; i++)
         sim_submit(&m, plain_job(10, 390, 1), -1);
-    int n_ended = 0;
-    for (int i = 0; n_ended < 8; i++) {
-        assert_true(i < 1000000);
-        struct engine_event event[7];
-        int n = engine_take(m.engine, event, 7);
-        for (int k = 0; k < n; k++) {
-            take_event(&m, &event[k]);
-            n_ended += event[k].kind == ENGINE_END;
-        }
-        if (n == 0)
-            sched_yield();
-    }
+    take_ends(&m, 8);
     engine_stop(m.engine);
     sim_release(&m);
+}
+
+/* A disk that does not answer delays a prompt by seconds, no more; what comes late harms nobody. */
+static void test_a_disk_that_hangs(void **state)
+{
+    (void)state;
+    int fd = memfd_create("prefix", 0);
+    struct sim m;
+    sim_init_with(&m, &(struct sim_opts){40, 8, 64, .disk = fd + 1});
+    sim_submit(&m, plain_job(200, 20, 1), -1);
+    sim_finish(&m);
+    disk_tier_stop(m.disk, &engine_scheduler(m.engine)->cache, 5000);
+    sim_release(&m);
+    sim_init_with(&m, &(struct sim_opts){
+                          40, 8, 64, .disk = fd + 1}); /* nobody reads: its thread does not run */
+    sim_submit(&m, plain_job(200, 20, 1), -1);
+    int64_t start = clock_ms();
+    while (!engine_step(m.engine))
+        usleep(20000);
+    assert_true(clock_ms() - start >= 2000);
+    sim_finish(&m);
+    assert_int_equal(m.client[0].text[0].end, ENGINE_END_LENGTH);
+    assert_int_equal(m.client[0].job->seq[0].n_cached, 0);
+    sim_release(&m);
+    close(fd);
+}
+
+/* With a disk, on its threads: the second life computes nothing of the first one's prompts, and an
+ * engine that has nothing else to do wakes up when blocks come in. */
+static void test_a_disk_outlives_the_engine(void **state)
+{
+    (void)state;
+    int fd = memfd_create("prefix", 0);
+    uint64_t hash = 0;
+    assert_true(fd >= 0);
+    for (int life = 0; life < 3; life++) {
+        struct sim m;
+        struct err err;
+        struct engine_stats stats;
+        sim_init_with(&m, &(struct sim_opts){40, 8, 64, .disk = fd + 1});
+        assert_int_equal(engine_start(m.engine, &err), 0);
+        for (int i = 0; i < 4; i++) {
+            struct job *job = plain_job(200, 220, 1);
+            job->salt = (uint64_t)(i / 2); /* two by two the same */
+            sim_submit(&m, job, -1);
+            if (life == 2 && i % 2 > 0)
+                engine_cancel(m.engine, &job->seq[0]);
+        }
+        take_ends(&m, 4);
+        engine_stop(m.engine);
+        engine_get_stats(m.engine, &stats);
+        assert_int_equal(stats.n_disk_tokens, life == 0 ? 0 : 2 * 192);
+        assert_int_equal(stats.n_disk_hits, life == 0 ? 0 : 2);
+        for (int i = 0; i < 4; i += 2) {
+            const struct sequence *seq = &m.client[i].job->seq[0];
+            uint64_t is = 1;
+            assert_int_equal(m.client[i].text[0].end, ENGINE_END_LENGTH);
+            assert_true(life == 0 || seq->n_cached >= 192);
+            for (int k = 0; k < seq->n_token; k++)
+                is = mix(is, (uint64_t)seq->token[k]);
+            assert_true(life + i == 0 || is == hash);
+            hash = is;
+        }
+        sim_release(&m);
+    }
+    close(fd);
 }
 
 static void allocating_forward(void *ctx, const struct kv_slab *kv, const struct batch *b,
@@ -588,6 +672,8 @@ int main(void)
         cmocka_unit_test(test_decode_is_not_stuck),
         cmocka_unit_test(test_cancel_everywhere),
         cmocka_unit_test(test_thread_and_slow_reader),
+        cmocka_unit_test(test_a_disk_outlives_the_engine),
+        cmocka_unit_test(test_a_disk_that_hangs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -48,7 +48,8 @@ static int locked(void (*act)(void), bool on_thread, bool only_load)
         void (*none)(void) = NULL;
         struct err err = {0};
         if (pthread_create(&thread, NULL, idle_thread, on_thread ? &act : &none) != 0 ||
-            sandbox_enter_load(3, 0, &err) != 0 || (!only_load && sandbox_enter_run(&err) != 0))
+            sandbox_enter_load(3, 0, &err) != 0 ||
+            (!only_load && sandbox_enter_run(-1, 0, &err) != 0))
             _exit(99);
         if (!on_thread)
             act();
@@ -231,12 +232,53 @@ static void test_descriptors(void **state)
     close(fd[1]);
 }
 
+/* Once it runs, one descriptor may be read and written at given places, up to its size. */
+static int with_file(int fd_used, off_t at, bool reads)
+{
+    FILE *f = tmpfile(), *g = tmpfile();
+    assert_true(f && g);
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct err err;
+        char bytes[16] = "0123456789abcde";
+        int fd = fileno(f), used = fd_used == 0 ? fd : fileno(g);
+        log_set_level(LOG_ERROR);
+        signal(SIGXFSZ, SIG_IGN);
+        if (sandbox_enter_load(50, 100000, &err) != 0 || sandbox_enter_run(fd, 4096, &err) != 0)
+            _exit(99);
+        ssize_t n =
+            reads ? pread(used, bytes, sizeof(bytes), at) : pwrite(used, bytes, sizeof(bytes), at);
+        _exit(n >= 0 ? (int)n : 40);
+    }
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    fclose(f);
+    fclose(g);
+    return status;
+}
+
+static void test_one_file(void **state)
+{
+    (void)state;
+    if (!sandbox_is_possible())
+        skip();
+    assert_int_equal(WEXITSTATUS(with_file(0, 0, false)), 16);
+    assert_int_equal(WEXITSTATUS(with_file(0, 0, true)), 0); /* it is empty */
+    assert_int_equal(WEXITSTATUS(with_file(0, 4090, false)), 6);
+    assert_int_equal(WEXITSTATUS(with_file(0, 4096, false)), 40);
+    for (int reads = 0; reads < 2; reads++) {
+        int status = with_file(1, 0, reads);
+        assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_forbidden),
         cmocka_unit_test(test_allowed),
         cmocka_unit_test(test_descriptors),
+        cmocka_unit_test(test_one_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

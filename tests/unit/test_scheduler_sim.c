@@ -7,15 +7,19 @@
  * and continue earlier texts; requests have 1 to 3 choices, classes, tenants, salts; they are
  * cancelled; and the worker "crashes": scheduler and slab are lost, and what was not finished
  * begins again with the tokens that it had. In half of the worlds decoding sequences get guesses of
- * what comes next, right and wrong ones. The invariants of scheduler_check.h hold after each
- * step.
+ * what comes next, right and wrong ones. Most worlds have a disk tier, whose file outlives
+ * crashes, is damaged in them sometimes, and whose reads and writes end some steps later; in some
+ * it has its own thread. The invariants of scheduler_check.h hold after each step.
  *
  *   test_scheduler_sim [JOBS [SEED]]     without arguments a few seconds' worth
  */
 #include "base/err.h"
 #include "scheduler_check.h"
 
+#include <sched.h>
 #include <stdio.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #define N_VOCAB      50
 #define CLIENTS_MAX  64
@@ -61,9 +65,13 @@ struct world {
     uint64_t n_admitted; /* about: ends and preemptions */
     uint64_t crash_pace; /* ends; 0: never */
     bool crashes_now;
+    struct disk_tier *disk; /* or NULL */
+    int disk_fd, disk_slots;
+    bool disk_has_thread;
 };
 
 struct totals {
+    uint64_t n_disk_hits, n_disk_tokens, n_disk_written, n_disk_bad;
     uint64_t n_jobs, n_steps, n_tokens, n_crashes, n_cancelled, n_copies, n_resumed;
     uint64_t n_preempted, n_forgotten, n_cached_tokens, n_prompt_tokens, n_drafted, n_accepted;
     uint64_t life_max[JOB_CLASSES];
@@ -289,11 +297,25 @@ static void deliver(struct world *w, struct sequence *seq, int position, const u
 
 static void check(struct world *w)
 {
+    if (w->disk && disk_tier_n_orphans(w->disk) > 0)
+        return; /* blocks that are in no table */
     scheduler_check_begin(&w->check, &w->s);
     for (int i = 0; i < CLIENTS_MAX; i++)
         if (w->client[i].job)
             scheduler_check_job(&w->check, &w->s, w->client[i].job);
     scheduler_check_end(&w->check, &w->s);
+}
+
+/* Some reads and writes end. */
+static void run_disk(struct world *w, bool is_idle)
+{
+    if (!w->disk)
+        return;
+    disk_tier_pump(w->disk, &w->s.cache);
+    if (w->disk_has_thread && is_idle)
+        sched_yield();
+    for (uint64_t n = draw(w, 4); n > 0 && !w->disk_has_thread; n--)
+        disk_tier_work(w->disk);
 }
 
 static void run_step(struct world *w)
@@ -304,7 +326,8 @@ static void run_step(struct world *w)
     uint64_t row[128];
     CHECK(p->batch.n_tokens <= w->limits.n_batch_max && p->batch.n_seq <= w->limits.n_seq_max);
     CHECK(p->batch.n_out <= w->limits.n_out_max && p->batch.n_out <= 128);
-    CHECK(p->batch.n_tokens > 0 || w->s.waiting.n + w->s.n_running + w->s.n_held == 0);
+    CHECK(p->batch.n_tokens > 0 || w->s.waiting.n + w->s.n_running + w->s.n_held == 0 ||
+          scheduler_is_loading(&w->s));
     total.n_copies += (uint64_t)p->n_copy;
     total.n_prompt_tokens += (uint64_t)(p->batch.n_tokens - p->n_decode);
     forward(w, p, row);
@@ -316,6 +339,7 @@ static void run_step(struct world *w)
         if (p->row[i].kind == ROW_NEXT)
             deliver(w, p->row[i].seq, p->row[i].position, &row[i]);
     }
+    run_disk(w, p->batch.n_tokens == 0);
     w->step++;
     total.n_steps++;
     check(w);
@@ -328,6 +352,14 @@ static void count_stats(const struct world *w)
     total.n_preempted += w->s.stats.n_preempted;
     total.n_cached_tokens += w->s.stats.n_cached_tokens;
     total.n_forgotten += w->s.cache.n_forgotten;
+    total.n_disk_hits += w->s.stats.n_disk_hits;
+    total.n_disk_tokens += w->s.stats.n_disk_tokens;
+    if (w->disk) {
+        struct disk_tier_stats disk;
+        disk_tier_get_stats(w->disk, &disk);
+        total.n_disk_written += disk.n_written;
+        total.n_disk_bad += disk.n_bad;
+    }
 }
 
 static void resume(struct world *w, struct client *c)
@@ -355,19 +387,59 @@ static void resume(struct world *w, struct client *c)
             scheduler_remove(&w->s, &job->seq[i]);
 }
 
+static void no_wake(void *ctx)
+{
+    (void)ctx;
+}
+
 static void start_worker(struct world *w)
 {
     struct err err;
     CHECK(scheduler_init(&w->s, &w->limits, w->n_blocks, &err) == 0);
     memset(w->slab, 0xee, w->n_blocks * sizeof(w->slab[0]));
+    if (w->disk_slots == 0)
+        return;
+    const struct disk_tier_opts o = {
+        .fd = w->disk_fd,
+        .file_bytes_max = (uint64_t)DISK_DATA_AT + (uint64_t)w->disk_slots * 4096,
+        .identity = "the hash of the text",
+        .block_bytes = sizeof(w->slab[0]),
+        .base = (uint8_t *)w->slab,
+        .n_blocks = w->n_blocks,
+    };
+    CHECK(disk_tier_new(&o, &w->disk, &err) == 0);
+    w->s.cache.disk = w->disk;
+    if (w->disk_has_thread)
+        CHECK(disk_tier_start(w->disk, no_wake, NULL, &err) == 0);
+}
+
+static void stop_worker(struct world *w, bool killed)
+{
+    count_stats(w);
+    if (w->disk && (w->disk_has_thread || !killed))
+        disk_tier_stop(w->disk, &w->s.cache, killed ? 0 : 10000);
+    disk_tier_free(w->disk);
+    w->disk = NULL;
+    scheduler_release(&w->s);
+}
+
+/* Some bytes of the file change: table and data of a slot or two. */
+static void damage_file(struct world *w)
+{
+    uint32_t slot = (uint32_t)draw(w, (uint64_t)w->disk_slots);
+    off_t at = draw(w, 2) == 0 ? disk_meta_at(slot) + (off_t)draw(w, 256)
+                               : DISK_DATA_AT + (off_t)slot * 4096 + (off_t)draw(w, 256);
+    uint64_t bytes = draw(w, UINT64_MAX);
+    CHECK(pwrite(w->disk_fd, &bytes, sizeof(bytes), at) == sizeof(bytes));
 }
 
 static void crash(struct world *w)
 {
     total.n_crashes++;
     w->crashes_now = false;
-    count_stats(w);
-    scheduler_release(&w->s);
+    stop_worker(w, draw(w, 2) == 0);
+    for (uint64_t n = draw(w, 20); n > 0 && w->disk_slots > 0; n--)
+        damage_file(w);
     start_worker(w);
     for (int i = 0; i < CLIENTS_MAX; i++)
         if (w->client[i].job)
@@ -394,6 +466,10 @@ static void world_init(struct world *w, uint64_t seed)
     }
     w->slab = calloc(w->n_blocks, sizeof(w->slab[0]));
     CHECK(w->slab);
+    w->disk_slots = draw(w, 4) > 0 ? 1 + (int)draw(w, 120) : 0;
+    w->disk_has_thread = draw(w, 4) == 0;
+    w->disk_fd = memfd_create("prefix", 0);
+    CHECK(w->disk_fd >= 0);
     scheduler_check_init(&w->check, w->n_blocks);
     start_worker(w);
 }
@@ -427,11 +503,13 @@ static void run_world(uint64_t seed, int n_jobs)
     }
     for (int i = 0; i < CLIENTS_MAX; i++)
         CHECK(!w->client[i].job); /* each ended, once */
-    const struct block_pool *pool = &w->s.cache.pool;
+    struct block_pool *pool = &w->s.cache.pool;
+    while (w->disk && disk_tier_n_orphans(w->disk) > 0)
+        disk_tier_reap(w->disk, pool);
     CHECK(pool->n_free + pool->n_idle == pool->n_blocks);
-    count_stats(w);
     scheduler_check_release(&w->check);
-    scheduler_release(&w->s);
+    stop_worker(w, false);
+    close(w->disk_fd);
     free(w->slab);
     free(w);
 }
@@ -450,6 +528,9 @@ static void report(void)
            (unsigned long long)t->n_cached_tokens);
     printf("%llu tokens guessed, %llu of them right\n", (unsigned long long)t->n_drafted,
            (unsigned long long)t->n_accepted);
+    printf("the disk: %llu blocks written, %llu damaged, %llu tokens read in %llu goes\n",
+           (unsigned long long)t->n_disk_written, (unsigned long long)t->n_disk_bad,
+           (unsigned long long)t->n_disk_tokens, (unsigned long long)t->n_disk_hits);
     printf("longest life in admissions of others, by class: %llu %llu %llu %llu\n",
            (unsigned long long)t->life_max[0], (unsigned long long)t->life_max[1],
            (unsigned long long)t->life_max[2], (unsigned long long)t->life_max[3]);
@@ -471,5 +552,6 @@ int main(int argc, char **argv)
     CHECK(total.n_crashes > 10 && total.n_resumed > 10 && total.n_cancelled > 100);
     CHECK(total.n_cached_tokens > total.n_jobs);
     CHECK(total.n_accepted > 1000 && total.n_drafted > total.n_accepted + 1000);
+    CHECK(total.n_disk_tokens > total.n_jobs / 10 && total.n_disk_bad > 0);
     return 0;
 }
