@@ -477,6 +477,17 @@ static void end_raw(struct exchange *x, int status, const char *reason, int err_
     drop(x, false);
 }
 
+/*
+ * The end of a client that left in the middle of its body may have arrived together with bytes:
+ * libmicrohttpd read those, and its edge-triggered epoll tells of nothing more.
+ */
+static bool left_in_body(const struct exchange *x)
+{
+    char byte;
+    return x->stage == STAGE_BODY && !x->suspended &&
+           recv(x->peer->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
 static void sweep_exchange(struct http *h, struct exchange *x, int64_t now_ms)
 {
     int64_t age_ms = now_ms - x->since_ms;
@@ -488,6 +499,9 @@ static void sweep_exchange(struct http *h, struct exchange *x, int64_t now_ms)
     } else if (x->stage == STAGE_BODY && !x->suspended && age_ms > h->o.body_timeout_ms) {
         h->counts.deadline_body++;
         end_raw(x, 408, "Request Timeout", ERR_TIMEOUT, "the request's body took too long");
+    } else if (left_in_body(x)) {
+        h->counts.left++;
+        drop(x, true);
     } else if (x->stage == STAGE_SEND && !x->suspended && age_ms > h->o.write_timeout_ms) {
         h->counts.stalled++;
         drop(x, true);
