@@ -16,10 +16,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHUNK_MIN   8  /* of prefill that a step takes even when decodes fill the budget ... */
-#define CHUNK_PART  8  /* ... or this part of the budget, if that is more */
-#define LOWER_PART  16 /* of the room for prompts is left to lower ranks */
-#define CHUNK_ROUND 8  /* tokens: kernels like whole groups of columns */
+#define CHUNK_MIN   8   /* of prefill that a step takes even when decodes fill the budget ... */
+#define CHUNK_PART  8   /* ... or this part of the budget, if that is more */
+#define LOWER_PART  16  /* of the room for prompts is left to lower ranks */
+#define CROWD_MAX   3.0 /* so many wait for a first token for each who decodes: budget.alone */
+#define WAIT_LEAST  256 /* tokens that a prompt is taken to have waited: short ones go first */
+#define CHUNK_ROUND 8   /* tokens: kernels like whole groups of columns */
 
 static int min_int(int a, int b)
 {
@@ -141,6 +143,7 @@ void scheduler_add(struct scheduler *s, struct job *job)
     for (int i = 0; i < job->n_seq; i++) {
         fair_queue_enter(&s->waiting, &job->seq[i]);
         job->seq[i].state = SEQUENCE_HELD;
+        job->seq[i].since = s->n_computed;
     }
     s->n_held += job->n_seq - 1;
     wait(s, &job->seq[0]);
@@ -384,10 +387,11 @@ static int tokens_for(double cost, int position, double per_position)
 }
 
 /* A chunk of a prompt for at most `share` of the room, as rows of logits and blocks allow. */
-static void plan_chunk(struct scheduler *s, struct sequence *seq, double share, struct room *room)
+static void plan_chunk(struct scheduler *s, struct sequence *seq, double share, int most,
+                       struct room *room)
 {
     int rest = seq->n_token - seq->n_computed;
-    int n = min_int(tokens_for(share, seq->n_computed, room->per_position), room->n_tokens);
+    int n = min_int(tokens_for(share, seq->n_computed, room->per_position), most);
     if (n < rest && n > CHUNK_ROUND)
         n = n / CHUNK_ROUND * CHUNK_ROUND;
     n = min_int(n, rest);
@@ -448,27 +452,38 @@ static bool must_compute(struct scheduler *s, struct sequence *seq, int n)
     return true;
 }
 
-static int count_tenant(struct sequence *const *seq, int n, uint32_t tenant)
+/* How long it waits for what it needs; many of one tenant count as one that is as much longer. */
+static double urgency_of(const struct scheduler *s, struct sequence *const *all, int n,
+                         const struct sequence *seq)
 {
-    int same = 0;
+    int n_same = 0;
     for (int i = 0; i < n; i++)
-        same += seq[i]->job->tenant == tenant;
-    return same;
+        n_same += all[i]->job->tenant == seq->job->tenant;
+    double waited = (double)(s->n_computed - seq->since) + WAIT_LEAST;
+    return waited / ((double)(seq->n_token - seq->n_computed) * n_same);
 }
 
-/* Chunks for s->prefill[from .. to), all of one rank: equal shares for tenants, and for the
- * sequences of each; what one leaves goes to the next. */
-static void plan_shares(struct scheduler *s, int from, int to, struct room *room)
+/* Chunks for the n of one rank, which come by age: sorted by urgency, but half for the oldest. */
+static void plan_chunks(struct scheduler *s, struct sequence **seq, int n, struct room *room)
 {
-    double weights = 0;
-    for (int i = from; i < to; i++)
-        weights += 1.0 / count_tenant(&s->prefill[from], to - from, s->prefill[i]->job->tenant);
-    for (int i = from; i < to && room->left > 0 && room->n_tokens > 0; i++) {
-        struct sequence *seq = s->prefill[i];
-        double weight = 1.0 / count_tenant(&s->prefill[from], to - from, seq->job->tenant);
+    const struct sequence *oldest = n > 0 ? seq[0] : NULL;
+    double kept = room->left / 2;
+    for (int i = 0; i < n; i++)
+        seq[i]->urgency = urgency_of(s, seq, n, seq[i]);
+    for (int i = 1; i < n; i++) {
+        struct sequence *moved = seq[i];
+        int at = i;
+        for (; at > 0 && moved->urgency > seq[at - 1]->urgency; at--)
+            seq[at] = seq[at - 1];
+        seq[at] = moved;
+    }
+    for (int i = 0; i < n && room->left > 0 && room->n_tokens > 0; i++) {
         room->n_after--;
-        plan_chunk(s, seq, i + 1 < to ? room->left * weight / weights : room->left, room);
-        weights -= weight;
+        if (seq[i] == oldest)
+            kept = 0;
+        int most = kept > 0 ? room->n_tokens / 2 : room->n_tokens;
+        if (room->left > kept && most > 0)
+            plan_chunk(s, seq[i], room->left - kept, most, room);
     }
 }
 
@@ -482,31 +497,37 @@ static int count_prefills(const struct scheduler *s, int from)
 
 static void plan_prefills(struct scheduler *s, struct room *room)
 {
-    int n = 0, turn = s->turn++;
+    int n = 0;
     for (int lo = 0, hi; lo < s->n_running && room->left > 0; lo = hi) {
-        hi = lo + 1;
-        while (hi < s->n_running && s->running[hi]->rank == s->running[lo]->rank)
-            hi++;
-        int from = n;
-        for (int k = 0; k < hi - lo; k++) {
-            struct sequence *seq = s->running[lo + (turn + k) % (hi - lo)];
-            if (!is_decoding(seq) && must_compute(s, seq, n))
-                s->prefill[n++] = seq;
-        }
+        int from = n, rank = s->running[lo]->rank;
+        for (hi = lo; hi < s->n_running && s->running[hi]->rank == rank; hi++)
+            if (!is_decoding(s->running[hi]) && must_compute(s, s->running[hi], n))
+                s->prefill[n++] = s->running[hi];
         int n_lower = count_prefills(s, hi);
         double kept = n_lower > 0 ? room->left / LOWER_PART : 0;
         room->left -= kept;
         room->n_after = n - from + n_lower;
-        plan_shares(s, from, n, room);
+        plan_chunks(s, &s->prefill[from], n - from, room);
         room->left = (room->left > 0 ? room->left : 0) + kept;
     }
-    s->turn %= 1 << 20;
+}
+
+/* See struct step_budget. */
+static double budget_for(const struct scheduler *s, const struct step_budget *b)
+{
+    int n_decode = s->plan.n_decode;
+    int n_first = s->n_running - n_decode + s->waiting.n; /* who wait for their first token */
+    if (n_decode == 0)
+        return b->alone;
+    double crowd = (n_first - 1) / (CROWD_MAX * (n_decode + 1));
+    crowd = crowd < 0 ? 0 : crowd > 1 ? 1 : crowd;
+    return b->with_decode + crowd * (b->alone - b->with_decode);
 }
 
 static struct room room_for(const struct scheduler *s, const struct step_budget *b)
 {
     const struct plan *p = &s->plan;
-    double all = p->n_decode > 0 ? b->with_decode : b->alone;
+    double all = budget_for(s, b);
     double least = all / CHUNK_PART > CHUNK_MIN ? all / CHUNK_PART : CHUNK_MIN;
     double left = all - p->n_decode - b->per_position * p->n_attended;
     return (struct room){
@@ -558,6 +579,7 @@ void scheduler_commit(struct scheduler *s)
     for (int i = 0; i < p->batch.n_seq; i++) {
         struct sequence *seq = p->seq[i];
         seq->n_computed += p->batch_seq[i].n_tokens;
+        s->n_computed += (uint64_t)p->batch_seq[i].n_tokens;
         seq->n_reached = max_int(seq->n_reached, seq->n_computed);
         block_table_publish(&s->cache, seq);
         fair_queue_charge(&s->waiting, seq);

@@ -10,7 +10,11 @@
  * preempted. A sequence takes its longest cached prefix along, up to its last token but one.
  *
  * Room for prompts. A higher rank takes first, but leaves a sixteenth to lower ones that have
- * something to compute. Within a rank tenants share equally, and so do the sequences of a tenant.
+ * something to compute. Within a rank half of the room is the oldest one's, so that everybody comes
+ * through; the rest goes to the prompt that waited longest for what it asks: tokens computed since
+ * it arrived, by tokens that it still needs times the prompts of its tenant. So short ones are not
+ * stuck behind long ones, nor a tenant's one behind another's many; and equals are done one after
+ * the other, instead of all late.
  *
  * Blocks. A block can be found in the prefix cache as soon as it is full, by other sequences that
  * run already, too: they look at the start of each chunk, and leave out a step in which another one
@@ -44,10 +48,15 @@ struct scheduler_limits {
 /*
  * How much a step may compute. The unit is a token of a prompt at position 0; a token at position p
  * counts 1 + p * per_position. A step is never empty while there is something to do.
+ *
+ * with_decode holds when sequences decode, whose readers wait for the step, and one prompt is
+ * computed beside them. The more wait for their first token, compared with those who decode, the
+ * more of the way to `alone` a step goes: else a crowd would wait minutes so that few read a little
+ * faster.
  */
 struct step_budget {
-    double with_decode; /* when a sequence decodes in it, whose reader waits */
-    double alone;       /* when none does */
+    double with_decode;
+    double alone; /* when no sequence decodes */
     double per_position;
     int n_prefill_max; /* tokens of prompts, in any case */
 };
@@ -90,8 +99,7 @@ struct scheduler {
     struct sequence **running; /* [n_seq_max], by rank, then oldest first */
     struct sequence **prefill; /* [n_seq_max], within scheduler_plan: who gets a chunk */
     int n_running, n_held;
-    uint64_t n_arrived;
-    int turn; /* whose chunk is first */
+    uint64_t n_arrived, n_computed; /* jobs, tokens: the scheduler's clock */
     struct plan plan;
     struct scheduler_stats stats;
 };

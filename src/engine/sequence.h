@@ -43,6 +43,8 @@ struct sequence {
     int n_cached;  /* tokens of the prompt that were found and never computed for this sequence */
     int n_match;   /* tokens of the longest cached prefix when it started, used or not */
 
+    uint64_t since;     /* scheduler.n_computed when it arrived */
+    double urgency;     /* within scheduler_plan */
     int rank;           /* while running: its class, or 0 if it aged; the lowest is preempted */
     int n_paid;         /* tokens that its tenant was charged for */
     bool was_preempted; /* and not admitted again yet */

@@ -138,6 +138,20 @@ def test_same_with_preemption(hearth_bin, smollm2_path):
         assert stats["kv_blocks_used"] == 0 and stats["running"] == 0
 
 
+def test_a_prefix_is_computed_once(worker):
+    """And what is found gives the bits that computing it gives."""
+    prompt = "A lighthouse keeper counts the waves, one by one, and writes them down. " * 12
+    ask = lambda prompt: worker.answer(text(new_id(), prompt, max_tokens=12, logprobs=True,
+                                            top_logprobs=3, sampling=GREEDY))
+    first, again, longer = ask(prompt), ask(prompt), ask(prompt + "Then the storm came.")
+    n_full = (first.done["n_prompt"] - 1) // 32 * 32
+    assert n_full > 150 and first.done["n_cached"] == 0
+    for a in again, longer:
+        started = next(f for f in a.frames if f["t"] == "started")
+        assert started["n_cached"] == a.done["n_cached"] >= n_full
+    assert again.essence() == first.essence()
+
+
 def test_choices_are_their_own_requests(worker):
     n = worker.answer(text(new_id(), "Once", n=3, max_tokens=12, sampling={"seed": 40}))
     assert len(set(n.text.values())) == 3

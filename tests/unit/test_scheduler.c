@@ -219,7 +219,11 @@ static void test_cache_compares_tokens(void **state)
     assert_int_equal(prefix_cache_find(&c, BLOCK_NONE, 4, token), BLOCK_NONE);
     assert_int_equal(prefix_cache_find(&c, block, 3, token), BLOCK_NONE);
     assert_int_equal(prefix_cache_find(&c, BLOCK_NONE, 3, other), BLOCK_NONE);
-    c.entry[block].token[KV_BLOCK_LEN - 1]++; /* as if another text had this key */
+    /* as if another salt, or another text, had this key */
+    c.entry[block].salt++;
+    assert_int_equal(prefix_cache_find(&c, BLOCK_NONE, 3, token), BLOCK_NONE);
+    c.entry[block].salt--;
+    c.entry[block].token[KV_BLOCK_LEN - 1]++;
     assert_int_equal(prefix_cache_find(&c, BLOCK_NONE, 3, token), BLOCK_NONE);
     prefix_cache_release(&c);
 }
@@ -337,10 +341,15 @@ static void test_room_goes_by_rank(void **state)
     struct sequence *mine = &make(&b, 3, 1500, 5)->seq[0];
     mine->job->tenant = 9;
     scheduler_add(&b.s, mine->job);
-    add(&b, 4, 1500, 5, JOB_INTERACTIVE);
+    struct sequence *third = add(&b, 4, 1500, 5, JOB_INTERACTIVE);
     step(&b);
-    assert_in_range(planned(&b, mine), 64, 80); /* half of it is this tenant's */
-    assert_in_range(planned(&b, chat), 32, 40);
+    assert_in_range(planned(&b, chat), 70, 150); /* the oldest */
+    assert_in_range(planned(&b, mine), 0, 80);
+    assert_in_range(planned(&b, third), 0, 8); /* its tenant has one that is older */
+    struct sequence *quick = add(&b, 5, 20, 5, JOB_INTERACTIVE);
+    quick->job->tenant = 7;
+    step(&b);
+    assert_int_equal(planned(&b, quick), 20);
     bench_release(&b);
 }
 
@@ -361,6 +370,26 @@ static void test_chunk_shrinks_with_depth(void **state)
         step(&b);
     step(&b);
     assert_in_range(planned(&b, seq), 16, 24); /* each costs 16 and more */
+    bench_release(&b);
+}
+
+/* One prompt beside a reader keeps to the budget; when many wait for a first token, steps grow. */
+static void test_crowd_gets_longer_steps(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b, 512, 32, 512);
+    b.budget = (struct step_budget){60, 240, 0, 512};
+    add(&b, 0, 4, 400, 0);
+    step(&b);
+    add(&b, 1, 1900, 5, 0);
+    assert_in_range(step(&b)->batch.n_tokens, 50, 60);
+    add(&b, 2, 1900, 5, 0);
+    add(&b, 3, 1900, 5, 0);
+    assert_in_range(step(&b)->batch.n_tokens, 110, 120); /* 60 + (3 - 1) / (3 * 2) * 180 */
+    for (int i = 4; i < 12; i++)
+        add(&b, i, 500, 5, 0);
+    assert_in_range(step(&b)->batch.n_tokens, 230, 240);
     bench_release(&b);
 }
 
@@ -417,6 +446,7 @@ int main(void)
         cmocka_unit_test(test_tenants_share),
         cmocka_unit_test(test_room_goes_by_rank),
         cmocka_unit_test(test_chunk_shrinks_with_depth),
+        cmocka_unit_test(test_crowd_gets_longer_steps),
         cmocka_unit_test(test_cost_is_learned),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

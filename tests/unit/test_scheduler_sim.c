@@ -26,7 +26,7 @@
 #define TEXT_MAX     288 /* tokens of a sequence */
 #define TEXTS_KEPT   16  /* finished texts that later prompts continue */
 #define JOBS_WORLD   1000
-#define JOBS_DEFAULT 100000
+#define JOBS_DEFAULT 40000
 /* From arrival to end at most so many others are admitted: all of those that may wait with it, and
  * as many of other classes as may pass it each time. */
 #define LIFE_MAX (CLIENTS_MAX * CHOICES_MAX * (FAIR_PASSES_MAX + JOB_CLASSES))
