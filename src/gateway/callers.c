@@ -52,8 +52,9 @@ static int refresh(struct callers *c, struct err *err)
         now = (struct stat){0};
     if (same_file(&now, &c->seen))
         return 0;
-    c->seen = now;
     int code = key_file_read(c->path, &file, err);
+    if (code != ERR_IO && code != ERR_NOMEM && code != ERR_LIMIT)
+        c->seen = now; /* else it was us, not the file: the next request looks again */
     if (code == ERR_NOT_FOUND)
         code = 0; /* all keys are gone; a key stays needed */
     else
@@ -139,8 +140,10 @@ int callers_identify(struct callers *c, const char *authorization, struct caller
     struct str given = str_z(authorization);
     struct err why = {0};
     struct caller who = {.priority = KEY_INTERACTIVE};
-    if (refresh(c, &why) != 0)
+    bool failed = refresh(c, &why) != 0;
+    if (failed && !c->unread)
         log_error("%s; the keys stay as they were", why.text);
+    c->unread = failed;
     if (c->one_key || c->file_needed) {
         if (!str_eq_nocase(str_sub(given, 0, 7), STR("Bearer ")))
             return err_set(err, ERR_AUTH,
@@ -155,11 +158,6 @@ int callers_identify(struct callers *c, const char *authorization, struct caller
     if (ret != NULL)
         *ret = who;
     return 0;
-}
-
-int callers_priority(const struct caller *who, int asked)
-{
-    return asked > who->priority && asked < KEY_N_PRIORITIES ? asked : who->priority;
 }
 
 /* ---- what they use ---- */

@@ -41,6 +41,7 @@ struct callers {
     char *path; /* of the file, or NULL */
     struct key_file file;
     struct stat seen; /* st_ino 0: there was none */
+    bool unread;      /* the last look at it failed, and that was logged */
     bool file_needed; /* there was a file at some time */
     bool one_key;     /* of the command line */
     char one_hash[DIGEST_TEXT_LEN + 1];
@@ -56,9 +57,6 @@ bool callers_any(const struct callers *c); /* is there a key at all? */
 /* authorization: the header, or NULL. ERR_AUTH. ret may be NULL. */
 int callers_identify(struct callers *c, const char *authorization, struct caller *ret,
                      struct err *err);
-/* The class that a request may have: the one it asks for (KEY_* or -1: none), never above its own
- * key's. */
-int callers_priority(const struct caller *who, int asked);
 /* Whose work it is that goes on without a request (batches). False: the key is not there any more.
  */
 bool callers_find(const struct callers *c, const char *name, struct caller *ret);

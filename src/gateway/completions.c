@@ -32,8 +32,7 @@ struct call {
     const struct caller *caller;         /* the exchange's: both go when it is over */
     struct trace *trace;                 /* likewise */
     struct model_metrics *model_metrics; /* NULL until the model was found */
-    size_t body_bytes;
-    bool counted; /* callers_begin said yes */
+    bool counted;                        /* callers_begin said yes */
     json_t *body;
     struct openai_request request;
     struct openai_answer answer;
@@ -397,7 +396,7 @@ static int submit(struct call *c, struct slot *slot, struct err *err)
         if (i == 0)
             c->trace->job_id = id;
         if (i == 0)
-            traces_keep_prompt(&c->server->traces, c->trace, frame, c->body_bytes);
+            traces_keep_prompt(&c->server->traces, c->trace, frame);
         c->job[i] = slot_submit(slot, id, frame, c->request.gen.n, i, on_news, c);
     }
     /* The frames have it all; what the client sent is not held while it waits. */
@@ -453,7 +452,6 @@ static int find_slot(struct call *c, struct slot **ret, struct err *err)
 static int start(struct call *c, enum openai_kind kind, struct err *err)
 {
     struct slot *slot;
-    c->body_bytes = exchange_body(c->x).len;
     c->body = json_parse(exchange_body(c->x), JSON_DEPTH_MAX, err);
     exchange_drop_body(c->x);
     if (c->body == NULL)

@@ -305,6 +305,10 @@ int gateway_run(const struct gateway_opts *opts, struct err *err)
     uv_run(&s->loop, UV_RUN_DEFAULT);
     close_state(s);
     uv_walk(&s->loop, close_handle, NULL);
+    /* A second signal must not cut off what is left: it is short, and writes the request log's end.
+     */
+    signal(SIGINT, SIG_IGN);
+    signal(SIGTERM, SIG_IGN);
     uv_run(&s->loop, UV_RUN_DEFAULT);
     uv_loop_close(&s->loop);
     models_release(&s->models);

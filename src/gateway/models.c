@@ -322,7 +322,9 @@ enum models_room models_make_room(struct models *m, struct slot *s, int64_t *ret
     int64_t waited_ms = s->ticket == 0 ? 0 : clock_ms() - s->line_ms;
     enum room_step step = room_plan(model, n, models_budget_bytes(m), need_of(s), waited_ms, &i);
     enum models_room ret = MODELS_ROOM_SOON;
-    if (step == ROOM_NEVER || (s->ticket != 0 && !moving && waited_ms >= m->opts->load_wait_ms)) {
+    /* A wait that is over is no reason to refuse what there is room for by now. */
+    bool late = s->ticket != 0 && !moving && waited_ms >= m->opts->load_wait_ms;
+    if (step == ROOM_NEVER || (late && step != ROOM_GO && step != ROOM_EVICT)) {
         ret = refuse(m, s, held, err);
     } else if (head != NULL && head != s) {
         ret = line_join(m, s);

@@ -77,6 +77,14 @@ int replay_end(struct replay *r, const struct gen_end *e, struct err *err)
     return 0;
 }
 
+bool replay_is_over(const struct replay *r)
+{
+    int64_t i = 0;
+    while (i < r->n_choice && r->choice[i].ended)
+        i++;
+    return i == r->n_choice;
+}
+
 static void write_choice(const struct replay_choice *c, struct buf *out)
 {
     buf_printf(out,

@@ -43,6 +43,8 @@ int replay_delta(struct replay *r, const struct gen_delta *d, struct err *err)
 int replay_end(struct replay *r, const struct gen_end *e, struct err *err)
     __attribute__((warn_unused_result));
 
+bool replay_is_over(const struct replay *r); /* has every choice ended? */
+
 /* The frame to send: as it was, or with `resume` once it was accepted. False: it does not fit. */
 bool replay_write(const struct replay *r, struct buf *out) __attribute__((warn_unused_result));
 

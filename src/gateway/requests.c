@@ -4,6 +4,7 @@
 #include "gateway/server.h"
 
 #include "base/mem.h"
+#include "ipc/frame.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -32,7 +33,7 @@ void requests_list(struct server *s, struct exchange *x)
     struct err err = {0};
     struct buf out;
     int64_t left;
-    uint32_t tenant = routes_visit(x)->caller.tenant;
+    const struct caller *who = &routes_visit(x)->caller;
     const char *state = exchange_query(x, "state");
     if (read_limit(x, &left, &err) != 0) {
         reply_error(x, &err, NULL);
@@ -42,7 +43,7 @@ void requests_list(struct server *s, struct exchange *x)
     buf_add_z(&out, "{\"object\":\"list\",\"data\":[");
     bool first = true;
     for (const struct trace *one = s->traces.newest; one != NULL && left > 0; one = one->next) {
-        if (one->who.tenant != tenant ||
+        if (!trace_is_of(one, who) ||
             (state != NULL && strcmp(state, trace_state_word(one->state)) != 0))
             continue;
         if (!first)
@@ -95,7 +96,7 @@ static void on_rendered(struct server *s, struct exchange *x, void *ctx, struct 
                         const struct err *err)
 {
     const char *id = ctx;
-    const struct trace *one = traces_find(&s->traces, id, routes_visit(x)->caller.tenant);
+    const struct trace *one = traces_find(&s->traces, id, &routes_visit(x)->caller);
     if (err->code != 0)
         reply_error(x, err, NULL);
     else if (one == NULL)
@@ -116,31 +117,37 @@ static struct slot *ready_slot(const struct server *s, const char *name)
 static void reply_prompt(struct server *s, struct exchange *x, const struct trace *one)
 {
     struct err err = {0};
-    json_t *chat = json_object_get(one->prompt, "chat");
-    json_t *tokens = json_object_get(one->prompt, "tokens");
+    json_t *prompt = one->prompt == NULL ? NULL
+                                         : json_parse((struct str){one->prompt, one->prompt_bytes},
+                                                      FRAME_DEPTH_MAX, &err);
+    json_t *chat = json_object_get(prompt, "chat");
+    json_t *tokens = json_object_get(prompt, "tokens");
     struct slot *slot = ready_slot(s, one->model);
     if (!s->traces.keep_prompts)
         err_set_param(&err, ERR_DENIED, "prompt",
                       "prompts are not kept: start the server with --keep-prompts");
-    else if (one->prompt == NULL)
+    else if (prompt == NULL && err.code == 0)
         err_set_param(&err, ERR_NOT_FOUND, "prompt",
                       "the prompt is no longer held: the latest %d MiB of prompts are",
                       PROMPTS_BYTES_MAX >> 20);
-    else if (chat == NULL && tokens == NULL) {
-        struct str text = json_str(json_object_get(one->prompt, "text"));
+    else if (err.code == 0 && chat == NULL && tokens == NULL) {
+        struct str text = json_str(json_object_get(prompt, "text"));
         reply_trace(s, x, one, &text);
+        json_decref(prompt);
         return;
-    } else if (slot == NULL) {
+    } else if (err.code == 0 && slot == NULL) {
         err_set_param(&err, ERR_UNAVAILABLE, "prompt",
                       "the model '%s' is not loaded, so its template cannot be applied",
                       one->model);
     }
     if (err.code != 0) {
         reply_error(x, &err, NULL);
+        json_decref(prompt);
         return;
     }
     json_t *frame = chat != NULL ? json_pack("{s:s, s:O}", "t", "render", "request", chat)
                                  : json_pack("{s:s, s:O}", "t", "detokenize", "tokens", tokens);
+    json_decref(prompt);
     ask_worker(s, x, slot, frame, on_rendered, str_dup(str_z(one->id)), free);
 }
 
@@ -148,7 +155,7 @@ void requests_one(struct server *s, struct exchange *x)
 {
     const char *id = exchange_path(x) + strlen("/v1/requests/");
     const char *prompt = exchange_query(x, "prompt");
-    const struct trace *one = traces_find(&s->traces, id, routes_visit(x)->caller.tenant);
+    const struct trace *one = traces_find(&s->traces, id, &routes_visit(x)->caller);
     if (one == NULL)
         reply_missing(x, id);
     else if (prompt != NULL && strcmp(prompt, "0") != 0)

@@ -236,14 +236,13 @@ void slot_poke(struct slot *s)
 
 int64_t slot_position(const struct slot *s, uint64_t job_id)
 {
-    int64_t n = 0;
-    for (const struct job *j = s->jobs; j != NULL; j = j->next) {
-        bool waits = j->state == JOB_IS_WAITING || j->state == JOB_IS_SENT;
-        if (j->id == job_id)
-            return waits ? n : -1;
-        n += waits;
-    }
-    return -1;
+    const struct job *j = s->jobs;
+    struct slot_wait wait;
+    while (j != NULL && j->id != job_id)
+        j = j->next;
+    if (j == NULL || j->state >= JOB_IS_STARTED)
+        return -1;
+    return job_wait(j, &wait) ? wait.position : 0;
 }
 
 void job_cancel(struct job *j, bool client_left)
@@ -270,6 +269,20 @@ void job_cancel(struct job *j, bool client_left)
 
 /* ---- frames from the worker ---- */
 
+/* A process loads once: later it neither becomes ready nor fails to load. */
+static int check_loading(const struct slot *s, struct err *err)
+{
+    return s->state == SLOT_LOADING ? 0 : err_set(err, ERR_INVALID, "news of a load that is over");
+}
+
+/* What the worker has to say of untrusted files goes to a terminal perhaps. */
+static void make_printable(char *text)
+{
+    for (; *text != '\0'; text++)
+        if ((unsigned char)*text < ' ' || *text == 0x7f)
+            *text = '?';
+}
+
 static int on_progress(struct slot *s, const json_t *frame, struct err *err)
 {
     struct str stage = STR("");
@@ -279,15 +292,21 @@ static int on_progress(struct slot *s, const json_t *frame, struct err *err)
         code = json_get_str(frame, "stage", &stage, err);
     if (code == 0)
         snprintf(s->stage, sizeof s->stage, "%.*s", STR_ARG(str_sub(stage, 0, 15)));
+    make_printable(s->stage);
     return code;
 }
 
 static int on_ready(struct slot *s, const json_t *frame, struct err *err)
 {
     struct worker_ready ready = {0};
-    int code = worker_ready_from_json(frame, &ready, err);
+    int code = check_loading(s, err);
+    if (code == 0)
+        code = worker_ready_from_json(frame, &ready, err);
     if (code != 0)
         return code;
+    make_printable(ready.arch);
+    make_printable(ready.file_type);
+    make_printable(ready.kv_type);
     s->ready = ready;
     s->state = SLOT_READY;
     s->pace.last = (struct worker_stats){0};
@@ -310,13 +329,16 @@ static int on_failed(struct slot *s, const json_t *frame, struct err *err)
 {
     struct str code = STR(""), message = STR("");
     char word[32];
-    int rc = json_get_str(frame, "code", &code, err);
+    int rc = check_loading(s, err);
+    if (rc == 0)
+        rc = json_get_str(frame, "code", &code, err);
     if (rc == 0)
         rc = json_get_str(frame, "message", &message, err);
     if (rc != 0)
         return rc;
     snprintf(word, sizeof word, "%.*s", STR_ARG(str_sub(code, 0, 31)));
     err_set(&s->reason, err_code_of_word(word), "%.*s", STR_ARG(message));
+    make_printable(s->reason.text);
     s->load_failed = true;
     return 0;
 }
@@ -404,6 +426,8 @@ static int on_done(struct job *j, const json_t *frame, struct err *err)
     struct gen_done done = {0};
     struct slot *s = j->slot;
     int code = gen_done_from_json(frame, &done, err);
+    if (code == 0 && !replay_is_over(&j->replay))
+        code = err_set(err, ERR_INVALID, "a request is done before its choices have ended");
     if (code != 0)
         return code;
     wait_learn(s, j, &done);
@@ -455,13 +479,19 @@ static int on_job_frame(struct slot *s, const char *type, const json_t *frame, s
     s->progress_ms = clock_ms();
     static const struct {
         const char *type;
+        bool asked, generates; /* of which jobs it may speak */
         int (*take)(struct job *j, const json_t *frame, struct err *err);
-    } news[] = {{"delta", on_delta}, {"accepted", on_accepted}, {"started", on_started},
-                {"end", on_end},     {"done", on_done},         {"error", on_error},
-                {"text", on_text},   {"tokens", on_text}};
-    for (size_t i = 0; i < ARRAY_LEN(news); i++)
-        if (strcmp(type, news[i].type) == 0)
-            return news[i].take(j, frame, err);
+    } news[] = {{"delta", false, true, on_delta},     {"accepted", false, true, on_accepted},
+                {"started", false, true, on_started}, {"end", false, true, on_end},
+                {"done", false, true, on_done},       {"error", true, true, on_error},
+                {"text", true, false, on_text},       {"tokens", true, false, on_text}};
+    for (size_t i = 0; i < ARRAY_LEN(news); i++) {
+        if (strcmp(type, news[i].type) != 0)
+            continue;
+        if (j->n_units > 0 ? !news[i].generates : !news[i].asked)
+            return err_set(err, ERR_INVALID, "a frame '%s' of a request of another kind", type);
+        return news[i].take(j, frame, err);
+    }
     return err_set(err, ERR_INVALID, "a frame of the unknown type '%.40s'", type);
 }
 
@@ -613,6 +643,18 @@ static void on_death(struct slot *s, const char *how)
     wait_for(s, delay_ms < DELAY_MAX_MS ? delay_ms : DELAY_MAX_MS);
 }
 
+/*
+ * The system may be out of processes or descriptors for a moment, and has started this model
+ * before: as after a death that no job explains.
+ */
+static void on_no_start(struct slot *s)
+{
+    char how[sizeof s->reason.text];
+    snprintf(how, sizeof how, "could not be started (%.500s)", s->reason.text);
+    s->blameless = true;
+    on_death(s, how);
+}
+
 static void on_over(void *ctx, const char *how)
 {
     struct slot *s = ctx;
@@ -737,7 +779,12 @@ void slot_start(struct slot *s)
         wait_for(s, ROOM_POLL_MS);
         return;
     }
-    if (room == MODELS_ROOM_NONE || start_process(s, bytes_max) != 0) {
+    int code = room == MODELS_ROOM_NONE ? ERR_NOMEM : start_process(s, bytes_max);
+    if (code == ERR_IO && s->ready.n_ctx > 0) {
+        on_no_start(s);
+        return;
+    }
+    if (code != 0) {
         give_up(s);
         return;
     }

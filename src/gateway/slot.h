@@ -142,7 +142,7 @@ bool slot_has_room(const struct slot *s, int64_t n_units, int *ret_retry_after_s
 /* frame: a new reference, taken over. The job waits until the worker is ready. */
 struct job *slot_submit(struct slot *s, uint64_t id, json_t *frame, int64_t n_units, int tag,
                         job_fn fn, void *ctx);
-/* How many jobs came before this one and have not started yet; -1: it has started, or is gone. */
+/* Its slot_wait.position, 0 when it starts at once; -1: it has started, or is gone. */
 int64_t slot_position(const struct slot *s, uint64_t job_id);
 /* No news comes any more. client_left: counted as such, by how far it had come. */
 void job_cancel(struct job *j, bool client_left);

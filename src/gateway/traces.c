@@ -17,7 +17,7 @@
 
 static void drop_prompt(struct traces *r, struct trace *one)
 {
-    json_decref(one->prompt);
+    free(one->prompt);
     one->prompt = NULL;
     r->prompt_bytes -= one->prompt_bytes;
     one->prompt_bytes = 0;
@@ -53,14 +53,22 @@ struct trace *traces_open(struct traces *r, const char *id, const struct caller 
     return one;
 }
 
-void traces_keep_prompt(struct traces *r, struct trace *one, json_t *frame, size_t bytes)
+void traces_keep_prompt(struct traces *r, struct trace *one, const json_t *frame)
 {
-    if (!r->keep_prompts || one->prompt != NULL || bytes > PROMPTS_BYTES_MAX)
+    struct buf text;
+    if (!r->keep_prompts || one->prompt != NULL)
         return;
+    buf_init(&text, PROMPTS_BYTES_MAX);
+    if (!json_write(frame, &text)) {
+        buf_release(&text);
+        return;
+    }
+    size_t bytes = text.len;
     for (struct trace *old = r->oldest; old != NULL; old = old->prev)
         if (old->prompt != NULL && r->prompt_bytes + bytes > PROMPTS_BYTES_MAX)
             drop_prompt(r, old);
-    one->prompt = json_incref(frame);
+    one->prompt = buf_steal(&text);
+    buf_release(&text);
     one->prompt_bytes = bytes;
     r->prompt_bytes += bytes;
 }
@@ -92,10 +100,15 @@ void traces_close(struct traces *r, struct trace *one, int status)
     make_room(r);
 }
 
-struct trace *traces_find(const struct traces *r, const char *id, uint32_t tenant)
+bool trace_is_of(const struct trace *one, const struct caller *who)
+{
+    return one->who.tenant == who->tenant && one->who.salt == who->salt;
+}
+
+struct trace *traces_find(const struct traces *r, const char *id, const struct caller *who)
 {
     struct trace *one = r->newest;
-    while (one != NULL && (strcmp(one->id, id) != 0 || one->who.tenant != tenant))
+    while (one != NULL && (strcmp(one->id, id) != 0 || !trace_is_of(one, who)))
         one = one->next;
     return one;
 }

@@ -44,7 +44,7 @@ struct trace {
     char finish_reason[16];
     int err_code;
     char err_text[240];
-    json_t *prompt; /* the `generate` frame, or NULL */
+    char *prompt; /* the `generate` frame as text (parsed it may be 20 times as large), or NULL */
     size_t prompt_bytes;
 };
 
@@ -58,12 +58,14 @@ struct traces {
 void traces_release(struct traces *r);
 struct trace *traces_open(struct traces *r, const char *id, const struct caller *who,
                           const char *route, int64_t received_ns);
-/* Holds on to the frame, if prompts are kept; bytes: about how much it is. */
-void traces_keep_prompt(struct traces *r, struct trace *one, json_t *frame, size_t bytes);
+/* Keeps a copy of the frame, if prompts are kept. */
+void traces_keep_prompt(struct traces *r, struct trace *one, const json_t *frame);
 /* The exchange is over. The trace stays for a while; do not touch it again. */
 void traces_close(struct traces *r, struct trace *one, int status);
+/* Was it the caller's key? Numbers of tenants begin anew with a new file of keys; salts do not. */
+bool trace_is_of(const struct trace *one, const struct caller *who);
 /* Of the caller's own; NULL: no such (any more). */
-struct trace *traces_find(const struct traces *r, const char *id, uint32_t tenant);
+struct trace *traces_find(const struct traces *r, const char *id, const struct caller *who);
 
 void trace_accepted(struct trace *one, int64_t n_prompt);
 void trace_started(struct trace *one, int64_t n_cached);

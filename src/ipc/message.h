@@ -95,7 +95,7 @@ enum gen_priority { /* who goes first; the least number */
 const char *gen_priority_word(int64_t priority);
 bool gen_priority_of_word(struct str word, int64_t *ret);
 
-#define GEN_TENANT_MAX 65535
+#define GEN_TENANT_MAX INT32_MAX /* as many as the file of keys numbers */
 
 /* What the client of a request that goes on has of one choice. */
 struct gen_prior {

@@ -326,6 +326,83 @@ def test_a_worker_that_speaks_nonsense_is_stopped(launch, tmp_path):
     assert "broken frame" in server.log()
 
 
+def test_a_worker_that_cannot_be_started_for_a_moment(launch, tmp_path):
+    """No processes or descriptors left just when it died: those that wait are not lost for that."""
+    exe = serving.fake_exe(tmp_path)
+    server = launch(serving.fake_model(tmp_path, token_s=0.01), worker_exe=exe)
+    sock = server.stream(body(WORDS, stream=True))
+    read = read_until(sock, b"w5")
+    exe.rename(tmp_path / "away")
+    os.kill(server.workers()[0], signal.SIGKILL)
+    while "cannot be started" not in server.log():
+        time.sleep(0.01)
+    (tmp_path / "away").rename(exe)
+    raw = read + serving.events(sock)[1]
+    found = [json.loads(line[6:]) for line in raw.split(b"\n") if line.startswith(b"data: {")]
+    assert text_of(found) == WORDS and b"[DONE]" in raw
+
+
+ACCEPTED = {"t": "accepted", "n_prompt": 1, "prompt_hash": 1}
+DELTA = {"t": "delta", "index": 0, "text": "a", "tokens": [[1]]}
+END = {"t": "end", "index": 0, "reason": "stop", "stop": None, "n_completion": 1}
+DONE = {"t": "done", "n_prompt": 1, "n_cached": 0, "n_completion": 1, "queue_ms": 0.0, "prefill_ms": 0.0, "decode_ms": 0.0}
+ROGUE = {
+    "the answer to a question": [{"t": "text", "text": "x"}],
+    "tokens of a question": [ACCEPTED, {"t": "tokens", "tokens": [1]}],
+    "done, not accepted": [DONE],
+    "done, not ended": [ACCEPTED, DELTA, DONE],
+    "text, not accepted": [DELTA],
+    "text after the end": [ACCEPTED, DELTA, END, DELTA],
+    "two ends": [ACCEPTED, DELTA, END, END],
+    "done twice": [ACCEPTED, DELTA, END, {**DONE, "id": 10**9}],
+    "a choice too many": [ACCEPTED, {**DELTA, "index": 1}],
+    "a choice below": [ACCEPTED, {**DELTA, "index": -1}],
+    "no reason": [ACCEPTED, {**END, "reason": None}],
+    "no id": [ACCEPTED, {**DELTA, "id": None}],
+    "an id that is text": [{**ACCEPTED, "id": "1"}],
+    "counts that are too large": [{**ACCEPTED, "n_prompt": 2**63 - 1}],
+    "counts below zero": [{"t": "started", "n_cached": -1, "queue_ms": 0.0}],
+    "tokens that are none": [ACCEPTED, {**DELTA, "tokens": [[2**40]]}],
+    "tokens of any shape": [ACCEPTED, {**DELTA, "tokens": [[1, {}, [], 3]]}],
+    "an unknown type": [{"t": "x" * 1000}],
+    "a load that fails when it is over": [ACCEPTED, {"t": "failed", "code": "out_of_memory", "message": "no"}],
+    "ready twice": [ACCEPTED, {"t": "ready"}],
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("what", ROGUE)
+def test_a_worker_that_is_not_itself_any_more(fake, what, stream):
+    """It parses untrusted files. Whatever it says, its request has one clear error, and others their answers."""
+    server = fake({"say": [dict(f) for f in ROGUE[what]]})
+    began = time.monotonic()
+    sock = server.stream(body("ROGUE", stream=stream))
+    raw = b""
+    while b"server_error" not in raw:  # before or in the stream
+        piece = sock.recv(4096)
+        assert piece, raw
+        raw += piece
+    assert time.monotonic() - began < 10 and b"2 deaths" in raw and b"broke the frame protocol" in raw, raw
+    sock.close()
+    assert server.chat("one two")[2]["choices"][0]["message"]["content"] == "one two"
+    assert server.metric("hearth_worker_deaths_total") == 2 and server.metric("hearth_key_running") == 0
+
+
+@pytest.mark.parametrize("frame", [DONE, ACCEPTED, DELTA, END, {"t": "started", "n_cached": 0}])
+def test_questions_are_not_answered_like_generations(fake, frame):
+    server = fake({"say_asked": [frame]})
+    status, _, answer = server.post("/api/generate", {"model": json.loads(server.get("/api/ps")[2])["models"][0]["name"]})
+    assert status == 500 and "broke the frame protocol" in answer["error"], answer
+    assert server.chat("one two")[0] == 200
+
+
+def test_what_a_worker_says_cannot_steer_a_terminal(launch, tmp_path):
+    model = serving.fake_model(tmp_path, fail={"code": "corrupt", "message": "it is \x1b[2J\r\nbad \x07"})
+    server = launch(model, worker_exe=serving.fake_exe(tmp_path), wait=False)
+    assert server.process.wait(30) == 1
+    assert "it is ?[2J??bad ?" in server.log() and "\x1b" not in server.log() and "\x07" not in server.log()
+
+
 def test_the_worker_ends_with_the_gateway(fake):
     server = fake()
     (worker,) = server.workers()

@@ -11,7 +11,10 @@ descriptor 4; its members, all optional, say how to behave:
     stall_at      a prompt that holds "STALL" stops the whole process (SIGSTOP) once its answer is so long
     log           a file to which each start adds a line
     weight_bytes  of the plan
+    linger_s      it takes so long to end when the gateway closes the connection
     needs         with less memory it does not load
+    say           frames that a prompt with "ROGUE" is answered with, and nothing else; their id is filled in
+    say_asked     the same for questions (render, tokenize, detokenize)
     repeat        the answer: this text over and over, a word a token (default: the prompt's words)
 A prompt of N words has N tokens; N beyond n_ctx is a context_length error. "SILENT" never answers.
 """
@@ -108,6 +111,10 @@ class Worker:
 
     # ---- requests
 
+    def say(self, request_id, frames):
+        for frame in frames:
+            self.send(**{"id": request_id, **frame})
+
     def prompt_of(self, r):
         if r.get("kind") == "tokens":
             return "".join(f" t{i}" for i in r["tokens"])
@@ -124,6 +131,9 @@ class Worker:
     def generate(self, r):
         assert set(r) <= KNOWN, set(r) - KNOWN
         r["prompt"] = self.prompt_of(r)
+        if "ROGUE" in r["prompt"]:
+            self.say(r["id"], self.cfg["say"])
+            return
         r["n_prompt"] = max(1, len(words(r["prompt"])))
         n_ctx = self.cfg.get("n_ctx", 64)
         if r["n_prompt"] > n_ctx:
@@ -251,6 +261,7 @@ class Worker:
         except BlockingIOError:
             return
         if not data:
+            time.sleep(self.cfg.get("linger_s", 0))
             sys.exit(0)
         self.inp += data
         while len(self.inp) >= 4:
@@ -261,6 +272,8 @@ class Worker:
             del self.inp[:4 + size]
             if frame["t"] == "generate":
                 self.generate(frame)
+            elif frame["t"] in ("render", "tokenize", "detokenize") and "say_asked" in self.cfg:
+                self.say(frame["id"], self.cfg["say_asked"])
             elif frame["t"] == "cancel":
                 self.cancel(frame)
             elif frame["t"] == "tokenize":

@@ -1,6 +1,8 @@
 """Keys with names: made, listed, revoked, their limits, and what each may see."""
+import http.client
 import json
 import os
+import resource
 import stat
 import subprocess
 import threading
@@ -182,3 +184,40 @@ def test_counts_per_key(fake, keys):
     assert server.metric("hearth_key_prompt_tokens_total", key="ann") == 3
     assert server.metric("hearth_key_completion_tokens_total", key="ben") == 2
     assert server.metric("hearth_key_requests_total", key="ben") == 1
+
+
+def test_a_new_file_of_keys_inherits_nothing(fake, keys):
+    """Tenants are numbered anew in it: the first key must not see what another first key did."""
+    ann = keys.create("ann")
+    server = fake(env={"HEARTH_KEEP_PROMPTS": "yes"})
+    _, headers, _ = chat(server, ann, "a secret")
+    path = f"/v1/requests/{headers['x-request-id']}"
+    assert server.get(path, headers=bearer(ann))[0] == 200
+    keys.path.unlink()
+    ben = keys.create("ben")
+    assert json.loads(keys.run("list", "--json").stdout)[0]["tenant"] == 1
+    assert server.get(path, headers=bearer(ben))[0] == 404
+    assert server.get(path + "?prompt=1", headers=bearer(ben))[0] == 404
+    assert json.loads(server.get("/v1/requests", headers=bearer(ben))[2])["data"] == []
+
+
+def test_a_revoked_key_closes_although_the_file_could_not_be_read_once(fake, keys):
+    """Out of descriptors is no reason to trust a key for ever."""
+    ann, _ = keys.create("ann"), keys.create("ben")
+    server = fake()
+    c = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+
+    def ask():
+        c.request("GET", "/v1/requests", headers=bearer(ann))
+        answer = c.getresponse()
+        answer.read()
+        return answer.status
+
+    assert ask() == 200
+    limit = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (3, limit[1]))
+    assert keys.run("revoke", "ann").returncode == 0
+    assert ask() == 200 and "the keys stay as they were" in server.log()
+    resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, limit)
+    assert ask() == 401
+    c.close()

@@ -91,6 +91,17 @@ def test_a_load_waits_for_a_busy_model(house):
     assert answers[0][0] == 200 and list(loaded(server)) == ["two"]
 
 
+def test_a_wait_that_ran_out_while_room_was_made_is_not_refused(house):
+    """The busy model begins to leave in time and is gone too late: there is room then, and a request for it."""
+    server = house({"one": 60, "two": 60}, {"one": {"token_s": 0.03, "linger_s": 2.5}}, memory_max="100m", load_wait="3s")
+    busy = threading.Thread(target=server.chat, args=("w " * 60,), kwargs={"model": "one"})
+    busy.start()
+    server.wait_metric("hearth_worker_running", 1)
+    status, _, answer = server.chat(model="two")
+    busy.join()
+    assert status == 200, answer
+
+
 def test_what_can_never_fit_is_refused_at_once(house):
     server = house({"one": 40, "big": 200}, memory_max="100m")
     began = time.monotonic()

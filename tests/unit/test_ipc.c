@@ -234,7 +234,7 @@ static void test_resume_round_trip(void **state)
     struct err err;
     fill_request(&a);
     a.priority = GEN_BATCH;
-    a.tenant = 65535;
+    a.tenant = INT32_MAX; /* a key may have any number that its file takes */
     a.salt = UINT64_MAX;
     a.resume = (struct gen_resume){.n_ctx = 4096, .n_prompt = 7, .prompt_hash = UINT64_MAX - 1};
     a.resume.prior = calloc(3, sizeof(*a.resume.prior));
@@ -251,7 +251,7 @@ static void test_resume_round_trip(void **state)
     assert_int_equal(gen_request_from_json(m, &b, &err), 0);
     json_decref(m);
     assert_int_equal(b.priority, GEN_BATCH);
-    assert_int_equal(b.tenant, 65535);
+    assert_int_equal(b.tenant, INT32_MAX);
     assert_true(b.salt == UINT64_MAX);
     assert_int_equal(b.resume.n_ctx, 4096);
     assert_true(b.resume.prompt_hash == UINT64_MAX - 1);
@@ -324,7 +324,7 @@ static void test_request_refused(void **state)
         {"{'t':'generate','id':1,'kind':'text','text':'a','sampling':{'bias':7}}", "logit_bias"},
         {"{'t':'generate','id':1,'kind':'text','text':'a','priority':4}", "priority"},
         {"{'t':'generate','id':1,'kind':'text','text':'a','priority':'batch'}", "priority"},
-        {"{'t':'generate','id':1,'kind':'text','text':'a','tenant':65536}", "tenant"},
+        {"{'t':'generate','id':1,'kind':'text','text':'a','tenant':2147483648}", "tenant"},
         {"{'t':'generate','id':1,'kind':'text','text':'a','tenant':-1}", "tenant"},
         {"{'t':'generate','id':1,'kind':'text','text':'a','resume':3}", ""},
         {"{'t':'generate','id':1,'kind':'text','text':'a','resume':{'n_ctx':1,'prior':[{}]}}",
