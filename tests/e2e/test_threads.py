@@ -77,3 +77,15 @@ def test_the_first_start_measures(launch, tmp_path, smollm2_path):
             kept = json.loads(path.read_text())
             assert kept["cpu"] == cpu_name() and 1 <= kept["decode"] <= kept["prefill"] <= CPUS
             assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_one_cpu_is_one_thread(launch, smollm2_path):
+    """As under taskset: a server that may use one cpu starts one thread, and answers."""
+    mine = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(mine)})
+    try:
+        server = launch(smollm2_path, ctx=256)
+    finally:
+        os.sched_setaffinity(0, mine)
+    assert threads_of(server) == 1
+    assert server.chat(max_tokens=2)[0] == 200

@@ -27,6 +27,8 @@ ARCHS = {
     "phi3": dict(neox=True, swa_period=0),
 }
 
+QUERIES = 1024  # that attention computes at once: a long text's scores would not fit in memory
+
 
 def quantize_a8(x):
     """One plane of activations: int8 in blocks of 32, one f32 scale a block."""
@@ -157,19 +159,19 @@ class Reference:
         """q [n, n_head, head_dim], k and v [n, n_head_kv, head_dim]: [n, n_head * head_dim_v]."""
         n, group = q.shape[0], self.n_head // self.n_head_kv
         out = np.empty((n, self.n_head, self.head_dim_v), np.float32)
-        at = np.arange(n)
-        seen = at[None, :] <= at[:, None]
-        if window:
-            seen &= at[:, None] - at[None, :] < window
-        for h in range(self.n_head):
-            score = (q[:, h] @ k[:, h // group].T) * np.float32(self.attn_scale)
-            score = score.astype(np.float64)
-            if self.attn_cap:
-                score = self.attn_cap * np.tanh(score / self.attn_cap)
-            score = np.where(seen, score, -np.inf)
-            p = np.exp(score - score.max(axis=1, keepdims=True))
-            p /= p.sum(axis=1, keepdims=True)
-            out[:, h] = p.astype(np.float32) @ v[:, h // group]
+        for lo in range(0, n, QUERIES):
+            rows, last = slice(lo, min(lo + QUERIES, n)), min(lo + QUERIES, n)
+            at = np.arange(lo, last)[:, None] - np.arange(last)[None, :]
+            seen = (at >= 0) & (at < window) if window else at >= 0
+            for h in range(self.n_head):
+                score = (q[rows, h] @ k[:last, h // group].T) * np.float32(self.attn_scale)
+                score = score.astype(np.float64)
+                if self.attn_cap:
+                    score = self.attn_cap * np.tanh(score / self.attn_cap)
+                score = np.where(seen, score, -np.inf)
+                p = np.exp(score - score.max(axis=1, keepdims=True))
+                p /= p.sum(axis=1, keepdims=True)
+                out[rows, h] = p.astype(np.float32) @ v[:last, h // group]
         return out.reshape(n, -1)
 
     def qkv(self, x, b):

@@ -102,6 +102,30 @@ def test_pieces(hearth_bin, tmp_path, name, window, kv_type):
     assert together[0].tobytes() == whole[:290].tobytes()
 
 
+@pytest.mark.parametrize("name, keys", [
+    ("llama-rope-freqs", {}),
+    ("qwen2-yarn", {"rope.scaling.original_context_length": 2304}),
+    ("phi3-long", {"rope.scaling.original_context_length": 4096}),
+])
+def test_far_positions(hearth_bin, tmp_path, name, keys):
+    """The model's own scaling of rotary angles, where a context is longer than what it began with."""
+    maker = Maker(name, tmp_path / f"{name}.gguf")
+    maker.n_ctx, maker.n_layer = 9216, 1
+    maker.keys = {**maker.keys, **keys}
+    maker.make()
+    ids = [(i * i * 7 + i // 3) % N_VOCAB for i in range(8700)]
+    rows = [100, 4095, 4096, *range(8192, 8700, 23), 8699]
+    ours, = hearth_logits(hearth_bin, tmp_path / f"{name}.gguf", [ids], N_VOCAB, 256, "--ctx", maker.n_ctx)
+    reference = Reference(tmp_path / f"{name}.gguf", kv_f16=True)
+    error = relative_error(reference.logits(ids, rows), ours[rows])
+    frequency, magnitude = reference.rope_global
+    reference.rope_global = frequency * (1 + 1e-3), magnitude
+    other = relative_error(reference.logits(ids, rows), ours[rows])
+    print(name, error, other)
+    assert error < 4e-3, error
+    assert other > 0.05, "far positions are not seen in these logits"
+
+
 def levels(hearth_bin, folder, monkeypatch):
     """The kernel levels of this build that this machine runs."""
     for level in ("generic", "avx2", "avxvnni", "avx512", "avx512vnni", "neon"):
