@@ -334,17 +334,17 @@ static void test_shared_blocks_are_read_once(void **state)
     k.attend = count_attend;
     open_fixture(&f, &shapes[0], &k, KV_F16, 1);
     s = (struct scene){0};
-    for (int i = 0; i < 8; i++)
+    for (int i = 0; i < 6; i++)
         add_seq(&s, i == 0 ? 0 : 32, s.table[0], 1024 + 10 * i, 1);
-    assert_int_equal(read_by(&f, &s), 1024 + 8 + 10 * (7 * 8 / 2));
+    assert_int_equal(read_by(&f, &s), 1024 + 6 + 10 * (5 * 6 / 2));
     s = (struct scene){0};
-    for (int i = 0; i < 20; i++) /* 16 positions of 4 heads are a call's 64 rows */
+    for (int i = 0; i < 20; i++) /* 6 positions of 4 heads are a tile's 24 rows */
         add_seq(&s, i == 0 ? 0 : 32, s.table[0], 1024, 1);
-    assert_int_equal(read_by(&f, &s), 2 * 1024 + 20);
+    assert_int_equal(read_by(&f, &s), 4 * 1024 + 20);
     s = (struct scene){0};
-    for (int i = 0; i < 8; i++) /* four share 1024, the others 512 of them */
+    for (int i = 0; i < 6; i++) /* three share 1024, the others 512 of them */
         add_seq(&s, i == 0 ? 0 : i % 2 == 0 ? 32 : 16, s.table[0], 1024, 1);
-    assert_int_equal(read_by(&f, &s), 512 + (512 + 4) + 4 * 513);
+    assert_int_equal(read_by(&f, &s), 512 + (512 + 3) + 3 * 513);
     s = (struct scene){0};
     for (int i = 0; i < 8; i++) /* less than a piece */
         add_seq(&s, i == 0 ? 0 : 7, s.table[0], 1024, 1);
