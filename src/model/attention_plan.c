@@ -194,7 +194,7 @@ static void cut_tiles(struct attention *a, int kind)
         struct tile_cut *cut = &tile->cut[kind];
         /* Several sequences' items are as many as they need to be (n_together), and large. */
         int64_t most_now = tile->n_span > 1 ? most * (ITEMS_PER_THREAD / SHARED_PER_THREAD) : most;
-        cut_tile(a, tile, kind, n_threads > 1 ? most_now : INT64_MAX, m->n_stretch_max - n - i,
+        cut_tile(a, tile, kind, n_threads > 1 ? most_now : total + 1, m->n_stretch_max - n - i,
                  &slot, m->n_slot);
         for (int j = 0; j < cut->n_stretch; j++) {
             int piece = cut->piece0 + cut->n_piece * j / cut->n_stretch;
