@@ -164,7 +164,8 @@ static void open_fixture(struct fixture *f, const struct shape *s, const struct 
                          enum kv_type type, int n_threads)
 {
     struct err err = {0};
-    *f = (struct fixture){.g = make(s, &f->bytes)};
+    *f = (struct fixture){0};
+    f->g = make(s, &f->bytes);
     assert_int_equal(pool_new(n_threads, &f->pool, &err), 0);
     struct model_opts o = {.kernels = k,
                            .pool = f->pool,
