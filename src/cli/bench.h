@@ -9,7 +9,9 @@
  *
  * Depths are filled, before anything is measured, with the keys and values of a real prefill of the
  * first tokens, copied over and over: attention takes the same time whatever they hold, but they
- * lie in memory of their own, as they would. The user's own files only: no sandbox stands between.
+ * lie in memory of their own, as they would; but for the first `n_shared`, which sequences that
+ * decode together have in common, as if the prefix cache had given it to them. The user's own files
+ * only: no sandbox stands between.
  */
 #ifndef HEARTH_CLI_BENCH_H
 #define HEARTH_CLI_BENCH_H
@@ -31,8 +33,9 @@ struct bench_opts {
     enum kv_type kv_type; /* how keys and values are stored */
     enum activations activations;
     int n_reps;
-    int n_chunk; /* tokens of a prefill in one forward call */
-    int n_steps; /* steps in a sample of decode; 0: as many as take about a second */
+    int n_shared; /* of a depth: the same blocks in all sequences */
+    int n_chunk;  /* tokens of a prefill in one forward call */
+    int n_steps;  /* steps in a sample of decode; 0: as many as take about a second */
 };
 
 struct bench_sample {
@@ -83,7 +86,7 @@ struct bench {
     struct bench_cell *cell;
     int n_cell;
     int32_t *token;   /* [n_batch_max] */
-    uint32_t *block;  /* a table over the whole slab */
+    uint32_t *block;  /* the tables of the sequences of a cell, one after the other */
     int32_t *out_row; /* [n_out_max] */
     struct batch_seq *seq;
     float *logits;
@@ -104,7 +107,10 @@ int bench_work_of(const struct gguf *g, const struct model_info *info, struct be
 void bench_cell_work(const struct bench *b, struct bench_cell *c);
 /* Positions that each sequence of the cell needs. */
 int bench_cell_len(const struct bench_cell *c);
-uint64_t bench_cell_blocks(const struct bench_cell *c);
+/* Blocks of one sequence, how many of them are those of the first sequence, and of all together. */
+uint64_t bench_seq_blocks(const struct bench_cell *c);
+uint64_t bench_shared_blocks(const struct bench *b, const struct bench_cell *c);
+uint64_t bench_cell_blocks(const struct bench *b, const struct bench_cell *c);
 /* "decode 8, depth 4096, 2 threads" */
 void bench_cell_name(const struct bench *b, const struct bench_cell *c, char *ret, size_t size);
 

@@ -4,8 +4,9 @@
  * Owns: the arithmetic of bytes and multiply-adds. It must not know how anything is measured.
  *
  * Weights count once per forward call, keys and values once per forward call and sequence: what a
- * perfect implementation must read from memory. Attention's multiply-adds are counted beside those
- * of the weights, though kernels do them on floats at a lower rate.
+ * perfect implementation must read from memory (those that all sequences share: once). Attention's
+ * multiply-adds are counted beside those of the weights, though kernels do them on floats at a
+ * lower rate.
  */
 #include "base/mem.h"
 #include "cli/bench.h"
@@ -55,6 +56,15 @@ static double seen(const struct bench_work *w, const double cost[2], int len)
     return cost[0] * len + cost[1] * local;
 }
 
+/* Of what a query with `len` positions sees: keys and values that other sequences see, too. */
+static double shared_bytes(const struct bench *b, const struct bench_cell *c, int len)
+{
+    const struct bench_work *w = &b->work;
+    int shared = (int)bench_shared_blocks(b, c) * KV_BLOCK_LEN;
+    int from = w->window > 0 && len > w->window ? len - w->window : 0;
+    return w->kv_bytes[0] * shared + w->kv_bytes[1] * (shared > from ? shared - from : 0);
+}
+
 void bench_cell_work(const struct bench *b, struct bench_cell *c)
 {
     const struct bench_work *w = &b->work;
@@ -72,7 +82,8 @@ void bench_cell_work(const struct bench *b, struct bench_cell *c)
     } else {
         for (int i = 0; i < c->n_steps; i++) {
             bytes += w->weight_bytes + w->output_bytes +
-                     c->batch * seen(w, w->kv_bytes, c->depth + i + 1);
+                     c->batch * seen(w, w->kv_bytes, c->depth + i + 1) -
+                     (c->batch - 1) * shared_bytes(b, c, c->depth + i + 1);
             macs += c->batch *
                     (w->weight_macs + w->output_macs + seen(w, w->attn_macs, c->depth + i + 1));
         }
@@ -88,20 +99,34 @@ int bench_cell_len(const struct bench_cell *c)
     return c->depth + (c->kind == BENCH_PREFILL ? c->n_prompt : c->n_steps);
 }
 
-uint64_t bench_cell_blocks(const struct bench_cell *c)
+uint64_t bench_seq_blocks(const struct bench_cell *c)
 {
-    uint64_t per_seq = ((uint64_t)bench_cell_len(c) + KV_BLOCK_LEN - 1) / KV_BLOCK_LEN;
-    return per_seq * (uint64_t)c->batch;
+    return ((uint64_t)bench_cell_len(c) + KV_BLOCK_LEN - 1) / KV_BLOCK_LEN;
+}
+
+uint64_t bench_shared_blocks(const struct bench *b, const struct bench_cell *c)
+{
+    int shared = b->o.n_shared < c->depth ? b->o.n_shared : c->depth;
+    return (uint64_t)shared / KV_BLOCK_LEN;
+}
+
+uint64_t bench_cell_blocks(const struct bench *b, const struct bench_cell *c)
+{
+    uint64_t shared = bench_shared_blocks(b, c);
+    return shared + (bench_seq_blocks(c) - shared) * (uint64_t)c->batch;
 }
 
 void bench_cell_name(const struct bench *b, const struct bench_cell *c, char *ret, size_t size)
 {
-    char what[64], depth[32] = "", threads[32] = "";
+    char what[64], depth[64] = "", threads[32] = "";
     if (c->kind == BENCH_PREFILL)
         snprintf(what, sizeof(what), "prefill %d", c->n_prompt);
     else
         snprintf(what, sizeof(what), "decode x%d", c->batch);
-    if (c->depth > 0)
+    int shared = c->batch > 1 ? (int)bench_shared_blocks(b, c) * KV_BLOCK_LEN : 0;
+    if (shared > 0)
+        snprintf(depth, sizeof(depth), " at depth %d, %d shared", c->depth, shared);
+    else if (c->depth > 0)
         snprintf(depth, sizeof(depth), " at depth %d", c->depth);
     if (b->o.threads.n > 1)
         snprintf(threads, sizeof(threads), ", %d thread%s", b->o.threads.v[c->i_threads],
@@ -111,7 +136,7 @@ void bench_cell_name(const struct bench *b, const struct bench_cell *c, char *re
 
 static void skip_what_does_not_fit(const struct bench *b, struct bench_cell *c, uint64_t memory)
 {
-    uint64_t n_block = bench_cell_blocks(c), bytes;
+    uint64_t n_block = bench_cell_blocks(b, c), bytes;
     if (bench_cell_len(c) > b->info.n_ctx_train)
         snprintf(c->skipped, sizeof(c->skipped), "%d tokens, but the model's context is %d",
                  bench_cell_len(c), b->info.n_ctx_train);

@@ -140,6 +140,9 @@ static json_t *cell_json(const struct bench *b, const struct bench_cell *c)
         json_object_set_new(o, "prompt", json_integer(c->n_prompt));
     else
         json_object_set_new(o, "batch", json_integer(c->batch));
+    if (c->batch > 1)
+        json_object_set_new(o, "shared",
+                            json_integer((json_int_t)bench_shared_blocks(b, c) * KV_BLOCK_LEN));
     if (c->skipped[0] != '\0') {
         json_object_set_new(o, "why", json_string(c->skipped));
         return o;

@@ -4,7 +4,8 @@
  * Owns: the slab of keys and values, filled to the greatest depth before anything is measured. It
  * must not know how samples are ordered or shown.
  *
- * Sequence i of a cell uses blocks [i * blocks of a sequence, ...) of the slab. Every block holds
+ * Sequence i of a cell uses blocks [i * blocks of a sequence, ...) of the slab, or the first one's
+ * as far as they share (--shared) and then its own. Every block holds
  * keys and values of real tokens at all times, so a cell may decode from any depth at once. What a
  * cell writes past its depth, others overwrite or read as just another past.
  */
@@ -77,7 +78,7 @@ static int memory_left(const struct bench *b, uint64_t *ret, struct err *err)
     return 0;
 }
 
-static int open_slab(struct bench *b, uint64_t n_block, struct err *err)
+static int open_slab(struct bench *b, uint64_t n_block, uint64_t n_table, struct err *err)
 {
     size_t bytes;
     if (!size_mul(n_block, b->info.kv_block_bytes, &bytes))
@@ -89,11 +90,11 @@ static int open_slab(struct bench *b, uint64_t n_block, struct err *err)
     madvise(p, bytes, MADV_HUGEPAGE);
     b->kv = (struct kv_slab){p, (uint32_t)n_block};
     b->kv_mapped = bytes;
-    b->block = mem_try_array(n_block, sizeof(*b->block));
+    b->block = mem_try_array(n_table, sizeof(*b->block));
     if (b->block == NULL)
-        return err_set(err, ERR_NOMEM, "no memory for a table of %llu blocks",
-                       (unsigned long long)n_block);
-    for (uint32_t i = 0; i < n_block; i++)
+        return err_set(err, ERR_NOMEM, "no memory for tables of %llu blocks",
+                       (unsigned long long)n_table);
+    for (uint32_t i = 0; i < n_table; i++)
         b->block[i] = i;
     return 0;
 }
@@ -171,7 +172,7 @@ static int open_models(struct bench *b, char *const *path, int n_path, int n_ctx
 
 static int open_planned(struct bench *b, char *const *path, int n_path, struct err *err)
 {
-    uint64_t memory, n_block = 1;
+    uint64_t memory, n_block = 1, n_table = 1;
     int n_ctx = 1, batch = 1;
     int rc = memory_left(b, &memory, err);
     if (rc != 0 || (rc = bench_plan(b, memory, err)) != 0)
@@ -182,9 +183,11 @@ static int open_planned(struct bench *b, char *const *path, int n_path, struct e
             continue;
         n_ctx = max_int(n_ctx, bench_cell_len(c));
         batch = max_int(batch, c->batch);
-        n_block = bench_cell_blocks(c) > n_block ? bench_cell_blocks(c) : n_block;
+        uint64_t blocks = bench_cell_blocks(b, c), table = bench_seq_blocks(c) * (uint64_t)c->batch;
+        n_block = blocks > n_block ? blocks : n_block;
+        n_table = table > n_table ? table : n_table;
     }
-    if ((rc = open_slab(b, n_block, err)) != 0 || (rc = open_batch(b, batch, err)) != 0 ||
+    if ((rc = open_slab(b, n_block, n_table, err)) != 0 || (rc = open_batch(b, batch, err)) != 0 ||
         (rc = open_models(b, path, n_path, n_ctx, batch, err)) != 0)
         return rc;
     b->info = *model_info(b->model[0]);
@@ -240,7 +243,7 @@ void bench_close(struct bench *b)
 
 static void decode(struct bench *b, struct model *m, const struct bench_cell *c, int n_steps)
 {
-    size_t per_seq = (size_t)(bench_cell_blocks(c) / (uint64_t)c->batch);
+    size_t per_seq = (size_t)bench_seq_blocks(c);
     for (int i = 0; i < n_steps && !stopped(b); i++) {
         for (int s = 0; s < c->batch; s++) {
             b->seq[s] = (struct batch_seq){b->block + (size_t)s * per_seq, c->depth + i, 1, s};
@@ -251,9 +254,20 @@ static void decode(struct bench *b, struct model *m, const struct bench_cell *c,
     }
 }
 
+/* The tables of a cell's sequences. */
+static void lay_out(struct bench *b, const struct bench_cell *c)
+{
+    uint32_t per_seq = (uint32_t)bench_seq_blocks(c), shared = (uint32_t)bench_shared_blocks(b, c);
+    uint32_t *at = b->block, next = 0;
+    for (int s = 0; s < c->batch; s++)
+        for (uint32_t i = 0; i < per_seq; i++)
+            *at++ = s > 0 && i < shared ? i : next++;
+}
+
 static double once(struct bench *b, const struct bench_cell *c, int n_steps)
 {
     struct model *m = b->model[c->i_threads];
+    lay_out(b, c);
     int64_t start = clock_ns();
     if (c->kind == BENCH_PREFILL)
         prefill(b, m, c->depth, n_steps);

@@ -83,6 +83,11 @@ void kv_store(enum kv_type t, uint8_t *kv, int i, const float *k, int head_dim, 
  * `out`. Else the pieces of a row are computed by several calls, whose ranges are cut at such
  * multiples (a row may then see nothing of a call: from >= to), and attend_join gives the same
  * bits.
+ *
+ * With `carry` the calls of a row go over its positions in ascending order, cut likewise, one after
+ * the other: each joins its pieces to what the ones before it left there. attend_join of that one
+ * partial result gives the same bits. Rows that see the same keys may so be taken together, however
+ * many sequences they belong to, before each goes on over its own.
  */
 struct attend_args {
     enum kv_type type;
@@ -101,6 +106,10 @@ struct attend_args {
     float *part;
     const size_t *part_at;
     int piece0;
+    /* Else: row i's pieces so far are at carry + part_at[i] * attend_part_len, if
+     * carried[part_at[i]], which the first of its pieces sets. NULL: neither. */
+    float *carry;
+    bool *carried;
     float *scratch; /* attend_scratch_bytes(head_dim, head_dim_v), 64-byte aligned; per thread */
 };
 

@@ -446,15 +446,21 @@ static void keep(struct pass *p, int r)
     const struct attend_args *a = p->a;
     const float *mine = p->mine + (size_t)r * p->len;
     float *whole = p->whole + (size_t)r * p->len;
+    bool *seen = &p->seen[r];
     if (a->part != NULL) {
         const size_t at = a->part_at[p->row0 + r] + (size_t)(p->piece - a->piece0);
         memcpy(a->part + at * p->len, mine, p->len * sizeof(float));
-    } else if (p->seen[r]) {
-        join(whole, mine, p->dim_v);
-    } else {
-        memcpy(whole, mine, p->len * sizeof(float));
-        p->seen[r] = true;
+        return;
     }
+    if (a->carry != NULL) {
+        whole = a->carry + a->part_at[p->row0 + r] * p->len;
+        seen = &a->carried[a->part_at[p->row0 + r]];
+    }
+    if (*seen)
+        join(whole, mine, p->dim_v);
+    else
+        memcpy(whole, mine, p->len * sizeof(float));
+    *seen = true;
 }
 
 static void do_piece(struct pass *p)
@@ -515,7 +521,7 @@ static void do_pass(struct pass *p)
     }
     for (p->piece = first / ATTEND_SPLIT; p->piece * ATTEND_SPLIT < p->last; p->piece++)
         do_piece(p);
-    for (int r = 0; r < p->n && a->part == NULL; r++)
+    for (int r = 0; r < p->n && a->part == NULL && a->carry == NULL; r++)
         finish(a->out + a->out_at[p->row0 + r], p->whole + (size_t)r * p->len, a->head_dim_v);
 }
 

@@ -5,7 +5,8 @@
  * attention_plan cuts a batch into items. For each layer, in this order: attention_begin;
  * attention_store for every token (scratch.position is set by then); attention_item for every item,
  * on any threads; attention_join for every row that is wanted. It reads scratch.q and writes
- * scratch.att. The bits of a row depend on its own sequence only.
+ * scratch.att. The bits of a row depend on its own sequence only, though sequences whose tables
+ * begin with the same blocks are attended together as far as they do.
  */
 #ifndef HEARTH_MODEL_ATTENTION_H
 #define HEARTH_MODEL_ATTENTION_H
@@ -16,7 +17,7 @@ struct attention {
     struct model *m;
     const struct kv_slab *kv;
     const struct batch *b;
-    int n_tile; /* of scratch.tile */
+    int n_span, n_tile; /* of scratch.span, scratch.tile */
     /* Of global and of local layers: how many of scratch.stretch, and how many parts the heads of
      * a key head are cut into. */
     int n_stretch[2], n_part[2];
@@ -24,6 +25,12 @@ struct attention {
     int i_layer, kind;
     int n_items;
 };
+
+/* The first position that a query at `position` sees in global (kind 0) or local layers. */
+static inline int attention_first(const struct hparams *h, int kind, int position)
+{
+    return kind == 1 && position >= h->window ? position - h->window + 1 : 0;
+}
 
 void attention_plan(struct attention *a, struct model *m, const struct kv_slab *kv,
                     const struct batch *b);

@@ -189,6 +189,8 @@ static void carve_thread(struct carver *c, const struct hparams *h, struct threa
     t->part_at = carve(c, rows, sizeof(*t->part_at));
     t->from = carve(c, rows, sizeof(*t->from));
     t->to = carve(c, rows, sizeof(*t->to));
+    t->carry = carve(c, rows, attend_part_len(h->head_dim) * sizeof(float));
+    t->carried = carve(c, rows, sizeof(*t->carried));
 }
 
 /* Stretches of attention in a step: a tile each token, and what long ones are cut into. */
@@ -228,8 +230,11 @@ static void carve_all(struct carver *c, const struct hparams *h, const struct mo
     s->angle[1] = carve(c, n * (size_t)h->n_rot, sizeof(float));
     s->position = carve(c, n, sizeof(*s->position));
     s->i_seq = carve(c, n, sizeof(*s->i_seq));
+    s->seq_order = carve(c, n, sizeof(*s->seq_order));
+    s->span = carve(c, n, sizeof(*s->span));
     s->tile = carve(c, n, sizeof(*s->tile));
     s->i_tile = carve(c, n, sizeof(*s->i_tile));
+    s->i_row = carve(c, n, sizeof(*s->i_row));
     for (int kind = 0; kind < 2; kind++)
         s->stretch[kind] = carve(c, (size_t)n_stretch_max(o), sizeof(struct stretch));
     s->part = carve(c, n_slot(h, o), attend_part_len(h->head_dim) * sizeof(float));

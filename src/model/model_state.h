@@ -18,6 +18,8 @@ struct thread_scratch {
     void *attend;           /* attend_scratch_bytes */
     size_t *q_at, *part_at; /* [query_rows] */
     int *from, *to;         /* [query_rows] */
+    float *carry;           /* [query_rows, attend_part_len(head_dim)] */
+    bool *carried;          /* [query_rows] */
 };
 
 /* How the positions that a tile sees are shared by items. */
@@ -27,9 +29,17 @@ struct tile_cut {
     size_t slot;         /* else: partial results [tile rows][n_head][n_piece] from here on */
 };
 
-/* Consecutive positions of one sequence, attended together. */
+/* Consecutive positions of one sequence: rows [t0, t0 + n) of the batch. */
+struct query_span {
+    int i_seq, t0, n;
+    int i_row;  /* its first row's index in its tile */
+    int shared; /* [0, shared) are the same blocks as those of the span before it in its tile */
+};
+
+/* What is attended together: a span, or several that share their first blocks. */
 struct query_tile {
-    int i_seq, t0, n;       /* rows [t0, t0 + n) of the batch */
+    int i_span, n_span;
+    int n;                  /* rows of all its spans */
     struct tile_cut cut[2]; /* in global and in local layers */
 };
 
@@ -50,8 +60,10 @@ struct scratch {
     float *angle[2];         /* [n, n_rot / 2][2] cosine and sine; of global and of local layers */
     int *position;           /* [n] */
     int *i_seq;              /* [n] */
+    int *seq_order;          /* [n] sequences, those with the same first blocks side by side */
+    struct query_span *span; /* [n] */
     struct query_tile *tile; /* [n] */
-    int *i_tile;             /* [n] */
+    int *i_tile, *i_row;     /* [n] a row's tile, and its index in it */
     struct stretch *stretch[2];    /* [n_stretch_max] of global and of local layers */
     float *part;                   /* [n_slot, attend_part_len(head_dim)] */
     float *product_tile;           /* [n_threads, PRODUCT_TILE] */

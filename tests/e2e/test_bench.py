@@ -70,6 +70,15 @@ def test_plot_is_xml(report):
     assert len(root.findall(".//{*}circle")) == 2 + 4 + 4
 
 
+def test_shared_prefix(bench):
+    done = bench("--prompt", "none", "--batch", "1,3", "--depth", "64", "--shared", "40", "--steps", "2", "--reps", "1",
+                 "--json", "-")
+    assert done.returncode == 0, done.stderr
+    alone, three = json.loads(done.stdout)["results"]
+    assert "shared" not in alone and three["shared"] == 32  # whole blocks
+    assert bench("--shared", "-1").returncode != 0
+
+
 def test_json_to_standard_output_is_alone(bench):
     done = bench("--prompt", "8", "--batch", "none", "--depth", "0", "--reps", "1", "--json", "-")
     assert done.returncode == 0, done.stderr

@@ -8,6 +8,7 @@
 #include "check.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -69,17 +70,24 @@ static void scene_release(struct scene *s)
     check_buf_free(&s->scratch);
 }
 
-/* Rows index[0..n) with their ranges; out[i] for row index[i]. part: NULL or where partial results
- * go, row i's from part_at[i] on. */
+/* Where partial results go: one for each row, carried from call to call, or one for each piece. */
+struct onward {
+    float *to;
+    bool *carried; /* NULL: one for each piece */
+    int piece0;
+};
+
+/* Rows index[0..n) with their ranges; out[i] for row index[i]. on: NULL, or instead of out. */
 static void attend(const struct kernels *k, struct scene *s, const int *index, const int *from,
-                   const int *to, int n, float *out, float *part, int piece0)
+                   const int *to, int n, float *out, const struct onward *on)
 {
+    const bool carries = on != NULL && on->carried != NULL;
     size_t q_at[ROWS_MAX], out_at[ROWS_MAX], part_at[ROWS_MAX];
     int row_from[ROWS_MAX], row_to[ROWS_MAX];
     for (int i = 0; i < n; i++) {
         q_at[i] = (size_t)index[i] * (size_t)s->dim;
         out_at[i] = (size_t)index[i] * (size_t)s->dim_v;
-        part_at[i] = (size_t)index[i] * PIECES_MAX;
+        part_at[i] = (size_t)index[i] * (carries ? 1 : PIECES_MAX);
         row_from[i] = from[index[i]];
         row_to[i] = to[index[i]];
     }
@@ -98,9 +106,11 @@ static void attend(const struct kernels *k, struct scene *s, const int *index, c
                                     .head_dim_v = s->dim_v,
                                     .scale = s->scale,
                                     .cap = s->cap,
-                                    .part = part,
+                                    .part = on != NULL && !carries ? on->to : NULL,
                                     .part_at = part_at,
-                                    .piece0 = piece0,
+                                    .piece0 = on != NULL ? on->piece0 : 0,
+                                    .carry = carries ? on->to : NULL,
+                                    .carried = carries ? on->carried : NULL,
                                     .scratch = s->scratch.ptr});
 }
 
@@ -127,8 +137,8 @@ static void check_against_generic(const struct kernels *k, struct scene *s, int 
         index[i] = i;
     for (int i = 0; i < n * s->dim_v; i++)
         out[i] = want[i] = NAN;
-    attend(k, s, index, from, to, n, out, NULL, 0);
-    attend(kernels_get(CPU_GENERIC), s, index, from, to, n, want, NULL, 0);
+    attend(k, s, index, from, to, n, out, NULL);
+    attend(kernels_get(CPU_GENERIC), s, index, from, to, n, want, NULL);
     check_n_done++;
     for (int i = 0; i < n * s->dim_v; i++) {
         if (fabsf(out[i] - want[i]) <= tolerance)
@@ -153,7 +163,7 @@ static void check_alone(const struct kernels *k, struct scene *s, int n, const i
                 index[m++] = n - 1 - i;
         if (m == 0)
             continue;
-        attend(k, s, index, from, to, m, out, NULL, 0);
+        attend(k, s, index, from, to, m, out, NULL);
         check_n_done++;
         for (int i = 0; i < m; i++) {
             size_t at = (size_t)index[i] * (size_t)s->dim_v;
@@ -174,7 +184,7 @@ static void check_outside(const struct kernels *k, struct scene *s, const int *f
     int index = 0;
     fill(s, NAN, 0, from[0]);
     fill(s, NAN, to[0], s->len);
-    attend(k, s, &index, from, to, 1, out, NULL, 0);
+    attend(k, s, &index, from, to, 1, out, NULL);
     check_n_done++;
     if (memcmp(out, all, (size_t)s->dim_v * 4) != 0)
         check_fail("%s attend %s dim %d: what lies outside [%d,%d) changes a row",
@@ -197,7 +207,8 @@ static void check_parts(const struct kernels *k, struct scene *s, int n, const i
             cut_to[i] = to[i] < end * ATTEND_SPLIT ? to[i] : end * ATTEND_SPLIT;
         }
         /* Slots are counted from piece 0, and given from `piece` on. */
-        attend(k, s, index, cut_from, cut_to, n, NULL, part + (size_t)piece * len, piece);
+        attend(k, s, index, cut_from, cut_to, n, NULL,
+               &(struct onward){.to = part + (size_t)piece * len, .piece0 = piece});
     }
     check_n_done++;
     for (int i = 0; i < n; i++) {
@@ -207,6 +218,40 @@ static void check_parts(const struct kernels *k, struct scene *s, int n, const i
         if (memcmp(out, all + (size_t)i * (size_t)s->dim_v, (size_t)s->dim_v * 4) == 0)
             continue;
         check_fail("%s attend %s dim %d: row %d of %d [%d,%d) differs when its pieces are joined",
+                   cpu_level_name(k->level), kv_type_name(s->type), s->dim, i, n, from[i], to[i]);
+        return;
+    }
+}
+
+/* The rows' pieces over several calls that carry them on, some of the rows at a time: the same
+ * bits. */
+static void check_carry(const struct kernels *k, struct scene *s, int n, const int *from,
+                        const int *to, const float *all)
+{
+    static float carry[ROWS_MAX * (DIM_MAX + 32)];
+    bool carried[ROWS_MAX] = {false};
+    float out[DIM_MAX];
+    int index[ROWS_MAX], cut_from[ROWS_MAX], cut_to[ROWS_MAX];
+    for (int piece = 0, end; piece * ATTEND_SPLIT < s->len; piece = end) {
+        end = piece + check_int(1, 2);
+        for (int i = 0; i < n; i++) {
+            index[i] = i;
+            cut_from[i] = from[i] > piece * ATTEND_SPLIT ? from[i] : piece * ATTEND_SPLIT;
+            cut_to[i] = to[i] < end * ATTEND_SPLIT ? to[i] : end * ATTEND_SPLIT;
+        }
+        const int m = check_int(0, n);
+        attend(k, s, index, cut_from, cut_to, m, NULL,
+               &(struct onward){.to = carry, .carried = carried});
+        attend(k, s, index + m, cut_from, cut_to, n - m, NULL,
+               &(struct onward){.to = carry, .carried = carried});
+    }
+    check_n_done++;
+    for (int i = 0; i < n; i++) {
+        k->attend_join(out, carry + (size_t)i * attend_part_len(s->dim_v), 1, s->dim_v);
+        if (carried[i] &&
+            memcmp(out, all + (size_t)i * (size_t)s->dim_v, (size_t)s->dim_v * 4) == 0)
+            continue;
+        check_fail("%s attend %s dim %d: row %d of %d [%d,%d) differs when it is carried on",
                    cpu_level_name(k->level), kv_type_name(s->type), s->dim, i, n, from[i], to[i]);
         return;
     }
@@ -310,6 +355,7 @@ void check_attend(const struct kernels *k)
         check_against_generic(k, &s, n, from, to, all);
         check_alone(k, &s, n, from, to, all);
         check_parts(k, &s, n, from, to, all);
+        check_carry(k, &s, n, from, to, all);
         check_outside(k, &s, from, to, all);
         scene_release(&s);
     }

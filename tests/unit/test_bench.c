@@ -133,6 +133,35 @@ static void work_is_that_of_the_shape(void **state)
     near(p.n_macs, 300 * 2e6 + 2e5 + 40 * seen + 20 * local);
 }
 
+/* The first 128 of 150 tokens are four blocks that all sequences have in common. */
+static void shared_tokens_are_read_and_kept_once(void **state)
+{
+    (void)state;
+    struct bench b;
+    char name[128];
+    make(&b);
+    b.o.n_shared = 150;
+    struct bench_cell d = {
+        .kind = BENCH_DECODE, .batch = 4, .depth = 150, .n_steps = 2, .n_repeat = 1};
+    assert_int_equal(bench_seq_blocks(&d), 5);
+    assert_int_equal(bench_shared_blocks(&b, &d), 4);
+    assert_int_equal(bench_cell_blocks(&b, &d), 4 + 4 * 1);
+    bench_cell_name(&b, &d, name, sizeof(name));
+    assert_string_equal(name, "decode x4 at depth 150, 128 shared");
+    bench_cell_work(&b, &d);
+    /* Of 151 and 152 positions 23 and 24 are its own; of the last 100 (from 51, 52 on) 77 and 76
+     * are shared. */
+    double kv = 20 * (2 * 128 + 4 * (23 + 24)) + 10 * ((77 + 4 * 23) + (76 + 4 * 24));
+    near(d.n_bytes, 2 * 1.1e6 + kv);
+    near(d.n_macs, 8 * 2.2e6 + 4 * (40 * (151 + 152) + 20 * 200));
+    b.o.n_shared = 4096; /* not more than there is */
+    assert_int_equal(bench_shared_blocks(&b, &d), 4);
+    d.depth = 0;
+    assert_int_equal(bench_shared_blocks(&b, &d), 0);
+    bench_cell_name(&b, &d, name, sizeof(name));
+    assert_string_equal(name, "decode x4");
+}
+
 static void plan_leaves_out_what_does_not_fit(void **state)
 {
     (void)state;
@@ -325,6 +354,7 @@ int main(void)
         cmocka_unit_test(lists_of_numbers),
         cmocka_unit_test(too_many_numbers_are_refused),
         cmocka_unit_test(work_is_that_of_the_shape),
+        cmocka_unit_test(shared_tokens_are_read_and_kept_once),
         cmocka_unit_test(plan_leaves_out_what_does_not_fit),
         cmocka_unit_test(fractions_are_of_the_limits),
         cmocka_unit_test(json_has_every_measurement),

@@ -122,7 +122,11 @@ static void attend_row(const struct attend_args *a, int i_row)
     const size_t len = attend_part_len(a->head_dim_v);
     double *acc = (double *)(void *)a->scratch;
     float *mine = a->scratch + 2 * pad16(a->head_dim_v), *whole = mine + len;
-    bool first = true;
+    bool any = false, *seen = &any; /* whether `whole` holds something */
+    if (a->carry != NULL) {
+        whole = a->carry + a->part_at[i_row] * len;
+        seen = &a->carried[a->part_at[i_row]];
+    }
     for (int from = a->from[i_row], to; from < a->to[i_row]; from = to) {
         const int piece = from / ATTEND_SPLIT;
         to = (piece + 1) * ATTEND_SPLIT;
@@ -132,12 +136,12 @@ static void attend_row(const struct attend_args *a, int i_row)
             attend_piece(a, i_row, from, to, acc, a->part + at * len);
             continue;
         }
-        attend_piece(a, i_row, from, to, acc, first ? whole : mine);
-        if (!first)
+        attend_piece(a, i_row, from, to, acc, *seen ? mine : whole);
+        if (*seen)
             join(whole, mine, a->head_dim_v);
-        first = false;
+        *seen = true;
     }
-    if (a->part == NULL)
+    if (a->part == NULL && a->carry == NULL)
         finish(a->out + a->out_at[i_row], whole, a->head_dim_v);
 }
 
