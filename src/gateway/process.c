@@ -281,7 +281,7 @@ static int spawn(uv_loop_t *loop, struct process *p, uv_stdio_container_t *stdio
 {
     const struct process_opts *o = &p->o;
     bool packed = o->pack_in >= 0 || o->pack_out >= 0;
-    char number[10][24], cpu[64], level[64];
+    char number[11][24], cpu[64], level[64];
     char *env[3];
     snprintf(number[0], sizeof number[0], "%d", o->n_path);
     snprintf(number[1], sizeof number[1], "%d", o->ctx);
@@ -300,8 +300,8 @@ static int spawn(uv_loop_t *loop, struct process *p, uv_stdio_container_t *stdio
         /* the rest only with packed weights: the array ends at a NULL */
         packed ? "--pack-key" : NULL, o->pack_key, "--pack-max", number[5], "--pack-in",
         o->pack_in >= 0 ? "1" : "0", "--pack-out", o->pack_out >= 0 ? "1" : "0"};
-    snprintf(number[9], sizeof number[9], "%" PRId64, o->prefix_bytes_max);
-    const char *prefix[] = {"--prefix-max", number[9], "--prefix-key", o->prefix_key};
+    snprintf(number[10], sizeof number[10], "%" PRId64, o->prefix_bytes_max);
+    const char *prefix[] = {"--prefix-max", number[10], "--prefix-key", o->prefix_key};
     size_t n_args = 0;
     while (args[n_args] != NULL)
         n_args++;

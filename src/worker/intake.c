@@ -128,10 +128,11 @@ void intake_free(struct intake *in)
     free(in);
 }
 
-void intake_put(struct intake *in, json_t *frame, uint64_t id)
+void intake_put(struct intake *in, json_t **frame, uint64_t id)
 {
     struct item *i = mem_zero(1, sizeof(*i));
-    i->frame = json_incref(frame);
+    i->frame = *frame;
+    *frame = NULL;
     i->id = id;
     in->n++;
     pthread_mutex_lock(&in->lock);

@@ -30,8 +30,9 @@ int intake_new(const struct loaded *model, struct intake **ret, struct err *err)
     __attribute__((warn_unused_result));
 /* Waits for the request at hand; drops the others. */
 void intake_free(struct intake *in);
-/* Takes a reference of frame, which nobody reads or changes any more. */
-void intake_put(struct intake *in, json_t *frame, uint64_t id);
+/* Takes the only reference of *frame and leaves NULL: counts of references are not for two threads.
+ */
+void intake_put(struct intake *in, json_t **frame, uint64_t id);
 /* True if the request is here; its result will say so. */
 bool intake_cancel(struct intake *in, uint64_t id);
 /* Requests that were put and not taken. */

@@ -154,7 +154,7 @@ static int may_admit(const struct loop *l, struct err *err)
 
 /* ---- frames ---- */
 
-static void on_generate(struct loop *l, json_t *frame, uint64_t id)
+static void on_generate(struct loop *l, json_t **frame, uint64_t id)
 {
     struct err err = {0};
     if (may_admit(l, &err) != 0)
@@ -187,7 +187,7 @@ static void take_requests(struct loop *l)
         begin(l, &r);
 }
 
-static void on_cancel(struct loop *l, json_t *frame, uint64_t id)
+static void on_cancel(struct loop *l, json_t **frame, uint64_t id)
 {
     (void)frame;
     if (intake_cancel(l->intake, id))
@@ -213,12 +213,12 @@ static int encode_text(struct loop *l, const json_t *frame, struct tokens *out, 
     return tokenizer_encode(l->model->tokenizer, text, flags, out, err);
 }
 
-static void on_tokenize(struct loop *l, json_t *frame, uint64_t id)
+static void on_tokenize(struct loop *l, json_t **frame, uint64_t id)
 {
     struct err err = {0};
     struct tokens tokens;
     tokens_init(&tokens, TEXT_TOKENS_MAX);
-    if (encode_text(l, frame, &tokens, &err) != 0) {
+    if (encode_text(l, *frame, &tokens, &err) != 0) {
         send_error(l, id, &err);
         tokens_release(&tokens);
         return;
@@ -265,24 +265,24 @@ static int decode_tokens(struct loop *l, const json_t *frame, struct buf *out, s
     return rc != 0 || ok ? rc : err_set(err, ERR_TOO_LARGE, "the text is too large");
 }
 
-static void on_detokenize(struct loop *l, json_t *frame, uint64_t id)
+static void on_detokenize(struct loop *l, json_t **frame, uint64_t id)
 {
     struct err err = {0};
     struct buf text;
     buf_init(&text, FRAME_BYTES_MAX);
-    if (decode_tokens(l, frame, &text, &err) != 0)
+    if (decode_tokens(l, *frame, &text, &err) != 0)
         send_error(l, id, &err);
     else
         send_text(l, id, &text);
     buf_release(&text);
 }
 
-static void on_render(struct loop *l, json_t *frame, uint64_t id)
+static void on_render(struct loop *l, json_t **frame, uint64_t id)
 {
     struct err err = {0};
     struct buf text;
     buf_init(&text, FRAME_BYTES_MAX);
-    json_t *request = json_object_get(frame, "request");
+    json_t *request = json_object_get(*frame, "request");
     int rc = json_is_object(request)
                  ? prompt_render(l->model, request, &text, &err)
                  : err_set_param(&err, ERR_INVALID, "request", "request must be an object");
@@ -293,31 +293,30 @@ static void on_render(struct loop *l, json_t *frame, uint64_t id)
     buf_release(&text);
 }
 
+/* Releases frame, unless one of the handlers took it and left NULL. */
 static void handle(struct loop *l, json_t *frame)
 {
     static const struct {
         const char *type;
-        void (*run)(struct loop *l, json_t *frame, uint64_t id);
+        void (*run)(struct loop *l, json_t **frame, uint64_t id);
     } handlers[] = {
         {"generate", on_generate},     {"cancel", on_cancel}, {"tokenize", on_tokenize},
         {"detokenize", on_detokenize}, {"render", on_render},
     };
     struct err err = {0};
     uint64_t id;
-    if (message_is(frame, "drain")) {
+    size_t i = 0;
+    while (i < ARRAY_LEN(handlers) && !message_is(frame, handlers[i].type))
+        i++;
+    if (message_is(frame, "drain"))
         l->is_draining = true;
-        return;
-    }
-    for (size_t i = 0; i < ARRAY_LEN(handlers); i++) {
-        if (!message_is(frame, handlers[i].type))
-            continue;
-        if (message_id(frame, &id, &err) != 0)
-            broken(l, err.text);
-        else
-            handlers[i].run(l, frame, id);
-        return;
-    }
-    broken(l, "a frame of unknown type");
+    else if (i == ARRAY_LEN(handlers))
+        broken(l, "a frame of unknown type");
+    else if (message_id(frame, &id, &err) != 0)
+        broken(l, err.text);
+    else
+        handlers[i].run(l, &frame, id);
+    json_decref(frame);
 }
 
 static void handle_frames(struct loop *l)
@@ -329,10 +328,8 @@ static void handle_frames(struct loop *l)
         l->has_frames = rc == 1;
         if (rc < 0)
             broken(l, err.text);
-        if (rc == 1) {
+        if (rc == 1)
             handle(l, frame);
-            json_decref(frame);
-        }
     }
 }
 
