@@ -65,7 +65,7 @@ def test_32k_tokens_beside_a_stream(hearth_bin, model_path, kv_type):
         assert len(stream.tokens[0]) >= N_PROMPT // BATCH_MAX, "it stood still meanwhile"
         for a, b in zip(stats, stats[1:]):
             n_steps = b["steps"] - a["steps"]
-            assert b["output_tokens"] - a["output_tokens"] == n_steps, "a step without the stream's token"
+            assert b["output_tokens"] - a["output_tokens"] >= n_steps, "a step without the stream's token"
             assert b["prompt_tokens"] - a["prompt_tokens"] <= (BATCH_MAX - 1) * n_steps
         status = Path(f"/proc/{w.process.pid}/status").read_text(encoding="utf-8")
         peak = int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) << 10
