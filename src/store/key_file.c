@@ -101,6 +101,10 @@ static int read_key(const json_t *item, struct key_file *f, struct err *err)
         return err_set(err, ERR_CORRUPT, "the key '%.*s' lacks its hash, tenant or priority",
                        STR_ARG(name));
     k.tenant = (uint32_t)tenant;
+    for (int i = 0; i < f->n_key; i++)
+        if (f->key[i].tenant == k.tenant)
+            return err_set(err, ERR_CORRUPT, "the keys '%s' and '%.*s' have the same tenant",
+                           f->key[i].name, STR_ARG(name));
     memcpy(k.name, name.ptr, name.len);
     memcpy(k.hash, hash.ptr, hash.len);
     if (k.tenant > f->last_tenant)

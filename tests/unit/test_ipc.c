@@ -461,6 +461,9 @@ static void test_events_round_trip(void **state)
     assert_string_equal(r2.arch, "llama");
     assert_true(r2.sandboxed);
     assert_int_equal(r2.n_params, 134000000);
+    json_object_set_new(m, "n_ctx", json_integer((json_int_t)INT32_MAX + 1)); /* held as int */
+    assert_true(worker_ready_from_json(m, &r2, &err) < 0);
+    json_object_set_new(m, "n_ctx", json_integer(512));
     json_object_set_new(m, "arch", json_string("a name that is longer than the field takes"));
     assert_true(worker_ready_from_json(m, &r2, &err) < 0);
     json_decref(m);

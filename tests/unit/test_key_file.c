@@ -82,6 +82,7 @@ static void test_bad_files_are_refused(void **state)
         "{\"keys\":[1]}",
         "{\"keys\":[{}]}",
         "{\"keys\":[" ROW "," ROW "]}",
+        "{\"keys\":[" ROW ",{\"name\":\"b\",\"hash\":\"" HASH "\",\"tenant\":1}]}",
         "{\"last_tenant\":-1,\"keys\":[]}",
         "{\"keys\":[{\"name\":\"a\",\"hash\":\"" HASH "\",\"tenant\":0}]}",
         "{\"keys\":[{\"name\":\"a\",\"hash\":\"" HASH "\",\"tenant\":4294967296}]}",
