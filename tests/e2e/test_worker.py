@@ -6,10 +6,15 @@ import os
 import pathlib
 import shutil
 import struct
+import sys
 import time
 
 import pytest
 from worker_driver import Worker, chat, text
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "scripts"))
+
+from make_tiny_models import N_VOCAB, Maker  # noqa: E402
 
 GREEDY = {"temperature": 0}
 
@@ -500,17 +505,31 @@ def test_it_is_locked_in(worker):
     assert "Max file size             0" in limits and "Max core file size        0" in limits
 
 
-def test_the_model_file_is_shortened_while_in_use(hearth_bin, smollm2_path, tmp_path):
+def test_the_model_file_is_shortened_while_in_use(hearth_bin, tmp_path):
+    """A table of tokens that the output does not share is read from the file, token by token."""
     path = tmp_path / "model.gguf"
-    shutil.copyfile(smollm2_path, path)
-    with Worker(hearth_bin, [path], ctx=128) as w:
+    Maker("llama-linear", path).make()
+    with Worker(hearth_bin, [path], ctx=64) as w:
         w.ready()
         os.truncate(path, 4096)
-        w.send(text(1, "The fox", max_tokens=20))
+        w.send({"t": "generate", "id": 1, "kind": "tokens", "tokens": [1, 5, N_VOCAB - 1], "max_tokens": 20,
+                "ignore_eos": True})
         while w.read() is not None:
             pass
         assert w.process.wait(10) == 1
         assert "shortened" in w.process.stderr.read().decode().splitlines()[-1]
+
+
+def test_a_shortened_file_that_is_not_needed_any_more(hearth_bin, smollm2_path, tmp_path):
+    """All of this model is packed: its file may go, and answers stay what they are."""
+    path = tmp_path / "model.gguf"
+    shutil.copyfile(smollm2_path, path)
+    with Worker(hearth_bin, [path], ctx=128) as w:
+        w.ready()
+        want = w.answer(text(1, "The fox", max_tokens=8))
+        os.truncate(path, 4096)
+        got = w.answer(text(2, "The fox", max_tokens=8))
+        assert got.error is None and got.tokens == want.tokens
 
 
 # ---- loading ----
