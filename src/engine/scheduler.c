@@ -125,11 +125,39 @@ static void wait(struct scheduler *s, struct sequence *seq)
     fair_queue_insert(&s->waiting, seq);
 }
 
+/* Other copies of this step that begin with what copy i would have written begin with its source.
+ */
+static void forget_copy(struct scheduler *s, int i)
+{
+    struct plan *p = &s->plan;
+    struct block_pool *pool = &s->cache.pool;
+    const struct plan_copy gone = p->copy[i];
+    p->n_copy--;
+    for (; i < p->n_copy; i++) {
+        p->copy[i] = p->copy[i + 1];
+        if (p->copy[i].from != gone.to)
+            continue;
+        p->copy[i].from = gone.from;
+        block_pool_ref(pool, gone.from);
+        block_pool_unref(pool, gone.to);
+    }
+    block_pool_unref(pool, gone.from);
+}
+
+/* A sequence gives up its blocks, and what is yet to be copied into one of them. */
+static void drop_blocks(struct scheduler *s, struct sequence *seq)
+{
+    for (int i = s->plan.n_copy - 1; i >= 0; i--)
+        if (s->plan.copy[i].seq == seq)
+            forget_copy(s, i);
+    block_table_drop(&s->cache, seq);
+}
+
 /* The last running sequence gives up its blocks and waits. */
 static struct sequence *preempt(struct scheduler *s)
 {
     struct sequence *victim = s->running[s->n_running - 1];
-    block_table_drop(&s->cache, victim);
+    drop_blocks(s, victim);
     run_remove(s, victim);
     victim->was_preempted = true;
     wait(s, victim);
@@ -166,7 +194,7 @@ static void release_held(struct scheduler *s, struct job *job)
 void scheduler_remove(struct scheduler *s, struct sequence *seq)
 {
     enum sequence_state was = seq->state;
-    block_table_drop(&s->cache, seq);
+    drop_blocks(s, seq);
     if (was == SEQUENCE_WAITING)
         fair_queue_remove(&s->waiting, seq);
     else if (was == SEQUENCE_RUNNING)
@@ -228,6 +256,7 @@ static uint32_t find_part(const struct scheduler *s, const struct sequence *seq,
     return is_last ? block_table_next(&s->cache, seq) : BLOCK_NONE;
 }
 
+/* The source is held until it was copied: it may be of one who is preempted before that. */
 static void copy_part(struct scheduler *s, struct sequence *seq)
 {
     struct plan *p = &s->plan;
@@ -236,13 +265,14 @@ static void copy_part(struct scheduler *s, struct sequence *seq)
     uint32_t block = find_part(s, seq, &n);
     if (block == BLOCK_NONE || p->n_copy == s->limits.n_seq_max)
         return;
-    block_pool_ref(pool, block); /* not to be taken for the copy itself */
-    if (block_table_extend(&s->cache, seq, n) == n) {
-        p->copy[p->n_copy++] = (struct plan_copy){seq->block[seq->n_block - 1], block};
-        seq->n_computed = n;
-        count_found(s, seq, from);
+    block_pool_ref(pool, block);
+    if (block_table_extend(&s->cache, seq, n) < n) {
+        block_pool_unref(pool, block);
+        return;
     }
-    block_pool_unref(pool, block);
+    p->copy[p->n_copy++] = (struct plan_copy){seq->block[seq->n_block - 1], block, seq};
+    seq->n_computed = n;
+    count_found(s, seq, from);
 }
 
 /* ---- admission ---- */
@@ -612,7 +642,6 @@ bool scheduler_is_loading(const struct scheduler *s)
 const struct plan *scheduler_plan(struct scheduler *s, const struct step_budget *budget)
 {
     struct plan *p = &s->plan;
-    p->n_copy = 0;
     if (s->cache.disk)
         look_at_disk(s);
     admit(s);
@@ -633,6 +662,8 @@ const struct plan *scheduler_plan(struct scheduler *s, const struct step_budget 
 void scheduler_commit(struct scheduler *s)
 {
     struct plan *p = &s->plan;
+    while (p->n_copy > 0)
+        block_pool_unref(&s->cache.pool, p->copy[--p->n_copy].from);
     for (int i = 0; i < p->batch.n_seq; i++) {
         struct sequence *seq = p->seq[i];
         seq->n_computed += p->batch_seq[i].n_tokens - seq->n_draft + seq->n_accepted;

@@ -88,7 +88,8 @@ struct plan_row {
 };
 
 struct plan_copy {
-    uint32_t to, from; /* blocks */
+    uint32_t to, from;          /* blocks; both stay what they are until scheduler_commit */
+    const struct sequence *seq; /* whose block `to` is */
 };
 
 struct plan {

@@ -126,11 +126,16 @@ static void test_whole_prompt_is_found(void **state)
     add(&b, 1, 2 * KV_BLOCK_LEN, 2, 0);
     finish(&b);
     struct sequence *again = add(&b, 1, 2 * KV_BLOCK_LEN, 2, 0);
-    const struct plan *p = step(&b);
+    const struct plan *p = scheduler_plan(&b.s, &b.budget);
     assert_int_equal(again->n_cached, 2 * KV_BLOCK_LEN - 1);
     assert_int_equal(again->n_match, 2 * KV_BLOCK_LEN);
     assert_int_equal(p->batch.n_tokens, 1);
     assert_int_equal(p->n_copy, 1);
+    uint32_t from = p->copy[0].from;
+    assert_int_equal(b.s.cache.pool.refs[from], 1); /* nobody takes it before it was copied */
+    scheduler_remove(&b.s, again);
+    assert_int_equal(p->n_copy, 0);
+    assert_int_equal(b.s.cache.pool.refs[from], 0);
     bench_release(&b);
 }
 

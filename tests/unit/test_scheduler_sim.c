@@ -330,6 +330,8 @@ static void run_step(struct world *w)
           scheduler_is_loading(&w->s));
     total.n_copies += (uint64_t)p->n_copy;
     total.n_prompt_tokens += (uint64_t)(p->batch.n_tokens - p->n_decode);
+    if (w->disk && !w->disk_has_thread && draw(w, 2) == 0)
+        disk_tier_work(w->disk); /* as a thread would, between plan and copies */
     forward(w, p, row);
     accept(p, row);
     scheduler_commit(&w->s);
