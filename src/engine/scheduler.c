@@ -20,7 +20,8 @@
 #define CHUNK_MIN   8   /* of prefill that a step takes even when decodes fill the budget ... */
 #define CHUNK_PART  8   /* ... or this part of the budget, if that is more */
 #define LOWER_PART  16  /* of the room for prompts is left to lower ranks */
-#define DECODE_PART 2.0 /* ... or so many tokens for each that decodes and is no more urgent */
+#define DECODE_PART 2.0 /* ... or so many times what those cost who decode and are no more urgent  \
+                         */
 #define CROWD_MAX   3.0 /* so many wait for a first token for each who decodes: budget.alone */
 #define WAIT_LEAST  256 /* tokens that a prompt is taken to have waited: short ones go first */
 #define CHUNK_ROUND 8   /* tokens: kernels like whole groups of columns */
@@ -593,20 +594,22 @@ static double budget_for(const struct scheduler *s, const struct step_budget *b)
 
 /*
  * Tokens of prompts that a step takes even when decodes fill the budget. While prompts wait decodes
- * slow down to a third at the most, and by no more than two steps' time without any; else more and
- * more would wait, since an answer cannot end before its prompt was read. More urgent decodes are
- * not slowed down so.
+ * slow down to a third at the most, whatever they see, and by no more than two steps' time without
+ * any; else more and more would wait, since an answer cannot end before its prompt was read. More
+ * urgent decodes are not slowed down so.
  */
 static double least_for_prompts(const struct scheduler *s, const struct step_budget *b, double all)
 {
     double least = all / CHUNK_PART > CHUNK_MIN ? all / CHUNK_PART : CHUNK_MIN;
-    int rank = INT_MAX, n_decode = 0;
+    int rank = INT_MAX;
     for (int i = 0; i < s->n_running && rank == INT_MAX; i++)
         if (!is_decoding(s->running[i]))
             rank = s->running[i]->rank;
+    double decodes = 0; /* what they cost, in the units of step_budget */
     for (int i = 0; i < s->n_running; i++)
-        n_decode += is_decoding(s->running[i]) && s->running[i]->rank >= rank;
-    double fair = fmin(DECODE_PART * n_decode, 2 * b->alone);
+        if (is_decoding(s->running[i]) && s->running[i]->rank >= rank)
+            decodes += 1 + b->per_position * s->running[i]->n_token;
+    double fair = fmin(DECODE_PART * decodes, 2 * b->alone);
     return fair > least ? fair : least;
 }
 
