@@ -17,10 +17,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHUNK_MIN   8   /* of prefill that a step takes even when decodes fill the budget ... */
-#define CHUNK_PART  8   /* ... or this part of the budget, if that is more */
-#define LOWER_PART  16  /* of the room for prompts is left to lower ranks */
-#define DECODE_PART 2.0 /* ... or so many times what those cost who decode and are no more urgent  \
+#define CHUNK_MIN  8  /* of prefill that a step takes even when decodes fill the budget ... */
+#define CHUNK_PART 8  /* ... or this part of the budget, if that is more */
+#define LOWER_PART 16 /* of the room for prompts is left to lower ranks */
+#define DECODE_PART                                                                                \
+    2.0                 /* ... or so many times what those cost who decode and are no more urgent  \
                          */
 #define CROWD_MAX   3.0 /* so many wait for a first token for each who decodes: budget.alone */
 #define WAIT_LEAST  256 /* tokens that a prompt is taken to have waited: short ones go first */

@@ -33,6 +33,7 @@ void gateway_opts_init(struct gateway_opts *o)
         .pack_cache = true,
         .prefix_disk = true,
         .parallel = 8,
+        .step_ms = 100,
         .keep_alive_ms = -1,
         .load_wait_ms = 120000,
         .file_bytes_max = (int64_t)200 << 20,

@@ -38,6 +38,7 @@ struct gateway_opts {
     int activations;          /* enum activations, model/model.h */
     int kv_type;              /* enum kv_type, kernels/attend.h */
     int speculate;            /* enum speculate, engine/speculation.h */
+    int step_ms;              /* that a step with prompts may take; the time between tokens */
     int64_t memory_max_bytes; /* 0 = what the machine has */
     int64_t keep_alive_ms;    /* after a model's last request; -1: until its memory is needed */
     int load_wait_ms;         /* for memory that busy models hold; then the load is refused */

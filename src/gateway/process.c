@@ -281,7 +281,7 @@ static int spawn(uv_loop_t *loop, struct process *p, uv_stdio_container_t *stdio
 {
     const struct process_opts *o = &p->o;
     bool packed = o->pack_in >= 0 || o->pack_out >= 0;
-    char number[11][24], cpu[64], level[64];
+    char number[12][24], cpu[64], level[64];
     char *env[3];
     snprintf(number[0], sizeof number[0], "%d", o->n_path);
     snprintf(number[1], sizeof number[1], "%d", o->ctx);
@@ -293,10 +293,12 @@ static int spawn(uv_loop_t *loop, struct process *p, uv_stdio_container_t *stdio
     snprintf(number[7], sizeof number[7], "%d", o->activations);
     snprintf(number[8], sizeof number[8], "%d", o->kv_type);
     snprintf(number[9], sizeof number[9], "%d", o->speculate);
+    snprintf(number[11], sizeof number[11], "%d", o->step_ms);
     const char *args[ARGS_MAX] = {
         o->exe, "worker", "--fds", number[0], "--ctx", number[1], "--parallel", number[2],
         "--threads", number[3], "--threads-decode", number[6], "--activations", number[7],
-        "--memory-max", number[4], "--kv-type", number[8], "--speculate", number[9],
+        "--memory-max", number[4], "--kv-type", number[8], "--speculate", number[9], "--step-ms",
+        number[11],
         /* the rest only with packed weights: the array ends at a NULL */
         packed ? "--pack-key" : NULL, o->pack_key, "--pack-max", number[5], "--pack-in",
         o->pack_in >= 0 ? "1" : "0", "--pack-out", o->pack_out >= 0 ? "1" : "0"};

@@ -18,7 +18,7 @@ struct process_opts {
     const char *exe;   /* started as: exe worker --fds N ... */
     char *const *path; /* [n_path] the model's parts; opened here, passed as 4, 5, ... */
     int n_path;
-    int ctx, parallel, threads, threads_decode, activations, kv_type, speculate;
+    int ctx, parallel, threads, threads_decode, activations, kv_type, speculate, step_ms;
     int64_t memory_max_bytes;
     /* Packed weights: a file to read, a file to fill, -1: none; passed after the parts, borrowed.
      */

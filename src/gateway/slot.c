@@ -743,6 +743,7 @@ static int start_process(struct slot *s, int64_t bytes_max)
                              .activations = o->activations,
                              .kv_type = o->kv_type,
                              .speculate = o->speculate,
+                             .step_ms = o->step_ms,
                              .memory_max_bytes = bytes_max,
                              .ctx_ptr = s,
                              .on_frame = on_frame,

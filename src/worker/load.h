@@ -22,6 +22,7 @@ struct load_opts {
     int64_t n_threads_decode;       /* 0: all of the pool */
     enum activations activations;
     enum speculate speculate;
+    int64_t step_ms; /* that a step with prompts may take; 0: as is usual */
     uint64_t budget_bytes;
     const struct pack_files *pack; /* or NULL: packed in memory */
     int prefix_fd;                 /* the file for the prefix cache, or -1 */

@@ -6,7 +6,7 @@
 
 #define BATCH_MAX   256 /* tokens in one step: enough for the kernels to be at full speed */
 #define SCORE_ROWS  16  /* rows of logits beside one per sequence, for prompts with echo */
-#define STEP_MS     60  /* a step with prefill lasts about so long: others wait no longer */
+#define STEP_MS     100 /* a step with prefill lasts about so long: others wait no longer */
 #define SEQ_DEFAULT 4
 #define ROOM_STEP   KV_BLOCK_LEN
 
@@ -84,7 +84,7 @@ int load_plan_make(const struct load_opts *o, const struct gguf *g, const struct
         .pool = o->pool,
         .n_vocab = p.info.n_vocab,
         .limits = {n_seq, p.model.n_batch_max, p.model.n_out_max},
-        .step_ms = STEP_MS,
+        .step_ms = o->step_ms > 0 ? (int)o->step_ms : STEP_MS,
         .speculate = o->speculate,
     };
     p.engine_bytes = engine_bytes(&p.engine);

@@ -27,7 +27,7 @@
 
 struct options {
     int64_t n_fds, n_ctx, n_parallel, n_threads, n_threads_decode, kv_bytes, memory_max;
-    int64_t pack_in, pack_out, pack_max, activations, kv_type, speculate, prefix_max;
+    int64_t pack_in, pack_out, pack_max, activations, kv_type, speculate, prefix_max, step_ms;
     const char *prefix_key; /* NULL: no such file */
     int prefix_fd;
     struct pack_files pack; /* the key; the descriptors follow from the counts */
@@ -60,6 +60,7 @@ static bool parse_options(int argc, char **argv, struct options *o)
         {"--activations", &o->activations, 0, ACTIVATIONS_FAST},
         {"--kv-type", &o->kv_type, 0, KV_TYPES - 1},
         {"--speculate", &o->speculate, 0, SPECULATE_ALWAYS},
+        {"--step-ms", &o->step_ms, 0, INT32_MAX},
         {"--memory-max", &o->memory_max, 0, INT64_MAX},
         {"--prefix-max", &o->prefix_max, 0, INT64_MAX},
     };
@@ -218,6 +219,7 @@ int worker_main(int argc, char **argv)
         .n_threads_decode = o.n_threads_decode,
         .activations = (enum activations)o.activations,
         .speculate = (enum speculate)o.speculate,
+        .step_ms = o.step_ms,
         .progress = send_progress,
         .progress_ctx = &out,
     };

@@ -1,6 +1,7 @@
 """A prompt of 32k tokens beside a stream: what must hold on every machine, however fast. The figures are
 bench/long_context.py's."""
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -74,3 +75,32 @@ def test_32k_tokens_beside_a_stream(hearth_bin, model_path, kv_type):
         w.ready()
         alone = w.answer(request(2, ids(N_PROMPT), max_tokens=4))
         assert alone.tokens == prompt.tokens and alone.text == prompt.text
+
+
+def test_step_time_divides_prompts(hearth_bin, smollm2_path):
+    """The setting says how much of a prompt a step takes beside a stream, and changes no answer."""
+    tokens = [(i * i * 7 + i // 3) % 40000 + 20 for i in range(1000)]
+    n_beside, answers = [], []
+    for step_ms in (5, 2000):
+        with Worker(hearth_bin, [smollm2_path], ctx=2048, parallel=2, threads=2, step_ms=step_ms) as w:
+            w.ready()
+            stream, prompt, n = Answer(), Answer(), 0
+            w.send(request(1, tokens[:40], max_tokens=1500))
+            w.read_until(lambda f: f["t"] == "delta")
+            w.send(request(2, tokens, max_tokens=4))
+            while prompt.done is None:
+                frame = w.read()
+                assert frame is not None, w.last_words()
+                (prompt if frame.get("id") == 2 else stream).take(frame)
+                started = any(f["t"] == "started" for f in prompt.frames)
+                n += started and not prompt.tokens and frame["t"] == "delta" and frame.get("id") == 1
+            n_beside.append(n)
+            answers.append(prompt.tokens)
+    assert n_beside[0] > 3 * n_beside[1], n_beside
+    assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize("time", ["1ms", "2m", "fast"])
+def test_step_time_is_checked(hearth_bin, time):
+    done = subprocess.run([str(hearth_bin), "serve", "--step-time", time], capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0 and "--step-time" in done.stderr

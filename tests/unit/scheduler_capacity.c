@@ -250,7 +250,7 @@ static const struct scene plain = {
     .a = 22,
     .b = 3.7,
     .c = 0.001,
-    .step_ms = 60,
+    .step_ms = 100,
     .minutes = 120,
     .seed = 1,
 };
