@@ -29,6 +29,18 @@ void log_set_level(enum log_level level)
     log_threshold = level;
 }
 
+void log_make_printable(char *text, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)text[i];
+        unsigned char next = i + 1 < n ? (unsigned char)text[i + 1] : 0;
+        if (c < ' ' || c == 0x7f)
+            text[i] = '?';
+        else if (c == 0xc2 && next >= 0x80 && next < 0xa0) /* U+0080 to U+009F */
+            text[i] = text[i + 1] = '?';
+    }
+}
+
 void log_line(enum log_level level, const char *fmt, ...)
 {
     if (level > log_threshold)
@@ -45,8 +57,10 @@ void log_line(enum log_level level, const char *fmt, ...)
     va_start(ap, fmt);
     int m = vsnprintf(line + n, sizeof(line) - n - 1, fmt, ap);
     va_end(ap);
+    size_t from = n;
     if (m > 0)
         n = n + (size_t)m < sizeof(line) - 1 ? n + (size_t)m : sizeof(line) - 2;
+    log_make_printable(line + from, n - from);
     line[n++] = '\n';
     ssize_t written = write(STDERR_FILENO, line, n);
     (void)written; /* nowhere to report that logging failed */

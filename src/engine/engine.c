@@ -238,30 +238,41 @@ static void end_sequence(struct engine *e, struct sequence *seq, enum engine_end
     emit(e, &event);
 }
 
-static struct sequence *cancelled_of_job(struct sequence *seq)
+/* The cancelled ones among those that wait for this one to compute the prompt. */
+static void end_held(struct engine *e, struct sequence *seq)
 {
-    if (atomic_load(&seq->cancel))
-        return seq;
     for (int i = 1; seq->index == 0 && i < seq->job->n_seq; i++) {
         struct sequence *held = &seq->job->seq[i];
         if (held->state == SEQUENCE_HELD && atomic_load(&held->cancel))
-            return held;
+            end_sequence(e, held, ENGINE_END_CANCELLED);
     }
-    return NULL;
 }
 
-static struct sequence *find_cancelled(const struct scheduler *s)
+/* One look at everybody. Who is let go by an end that it meets was not cancelled when it looked. */
+static void end_cancelled(struct engine *e)
 {
-    struct sequence *found = NULL;
-    for (int i = 0; i < s->n_running && !found; i++)
-        found = cancelled_of_job(s->running[i]);
-    for (struct sequence *w = s->waiting.head; w && !found; w = w->next)
-        found = cancelled_of_job(w);
-    return found;
+    struct scheduler *s = &e->scheduler;
+    for (int i = 0; i < s->n_running;) {
+        struct sequence *seq = s->running[i];
+        end_held(e, seq);
+        if (atomic_load(&seq->cancel))
+            end_sequence(e, seq, ENGINE_END_CANCELLED);
+        else
+            i++;
+    }
+    for (struct sequence *seq = s->waiting.head, *next; seq; seq = next) {
+        end_held(e, seq);
+        next = seq->next;
+        if (atomic_load(&seq->cancel))
+            end_sequence(e, seq, ENGINE_END_CANCELLED);
+    }
 }
 
+/* Who is cancelled after the first line is found by the next step; who was before it, was submitted
+ * before it, too. */
 static void drain(struct engine *e)
 {
+    bool any_cancelled = atomic_exchange(&e->cancel_pending, false);
     pthread_mutex_lock(&e->lock);
     struct job *job = e->inbox;
     e->inbox = NULL;
@@ -272,11 +283,8 @@ static void drain(struct engine *e)
         scheduler_add(&e->scheduler, job);
         job = next;
     }
-    if (!atomic_exchange(&e->cancel_pending, false))
-        return;
-    struct sequence *seq;
-    while ((seq = find_cancelled(&e->scheduler)))
-        end_sequence(e, seq, ENGINE_END_CANCELLED);
+    if (any_cancelled)
+        end_cancelled(e);
 }
 
 /* Changes no result. */

@@ -178,7 +178,7 @@ static int try_again(struct speculation *s, const struct choice *c, int best)
         return best;
     if (++s->n_declined % TRY_EVERY != 0)
         return best;
-    return 1 + s->n_declined / TRY_EVERY % c->n_pick;
+    return 1 + (int)(s->n_declined / TRY_EVERY % (uint32_t)c->n_pick);
 }
 
 void speculation_draft(void *ctx, struct sequence *const *seq, int n_seq, int n_max,

@@ -32,7 +32,7 @@ struct speculation {
     int n_eog;
     double ms[SPECULATION_TOKENS_MAX + 1]; /* [n] a step of n decoded tokens without its attention;
                                               0: not seen yet */
-    int n_declined; /* steps since likely guesses were tried against the measured cost */
+    uint32_t n_declined;                   /* steps in which likely guesses were too dear */
     uint64_t n_drafted, n_accepted;
 };
 

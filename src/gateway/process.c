@@ -24,6 +24,7 @@
 #define READ_BYTES       (256u << 10)
 #define QUEUED_BYTES_MAX (128u << 20) /* frames the worker has not read yet */
 #define ARGS_MAX         48
+#define LOG_TIME_LEN     24 /* of the time that begins a line of the log */
 
 struct process {
     uv_process_t child;
@@ -34,6 +35,8 @@ struct process {
     struct frame_reader reader;
     char *read_bytes;
     char log_bytes[4096];
+    char log_text[2048]; /* [n_log_text] of a line that is not whole */
+    size_t n_log_text;
     char how[128];
     bool exited, closed; /* both: over */
     bool deaf;           /* frames are not wanted any more */
@@ -50,7 +53,8 @@ struct sending {
 /*
  * The child writes its log to a pipe and not to our standard error: that may be a file, which a
  * process under RLIMIT_FSIZE 0 cannot write to, or a terminal, whose control sequences are none of
- * a worker's business.
+ * a worker's business. What is not a line of its log, as the last words of a library, comes out as
+ * one of ours that says so.
  */
 static void on_log_alloc(uv_handle_t *handle, size_t hint, uv_buf_t *ret)
 {
@@ -59,17 +63,47 @@ static void on_log_alloc(uv_handle_t *handle, size_t hint, uv_buf_t *ret)
     *ret = uv_buf_init(p->log_bytes, sizeof p->log_bytes);
 }
 
+/* As log.h writes lines in a worker; so none passes for one of ours. */
+static bool is_line_of_worker(const char *text)
+{
+    static const char *const begin[] = {
+        "error worker: ", "warn worker: ", "info worker: ", "debug worker: "};
+    const char *after = strchr(text, ' ');
+    for (size_t i = 0; after != NULL && i < ARRAY_LEN(begin); i++)
+        if (after - text == LOG_TIME_LEN && strncmp(after + 1, begin[i], strlen(begin[i])) == 0)
+            return true;
+    return false;
+}
+
+static void end_log_line(struct process *p)
+{
+    char *text = p->log_text;
+    size_t n = p->n_log_text;
+    p->n_log_text = 0;
+    log_make_printable(text, n);
+    text[n] = '\0';
+    if (!is_line_of_worker(text)) {
+        log_error("a worker wrote: %s", text);
+        return;
+    }
+    text[n] = '\n';
+    ssize_t written = write(STDERR_FILENO, text, n + 1);
+    (void)written; /* nowhere to report that logging failed */
+}
+
 static void on_log_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *bytes)
 {
+    struct process *p = stream->data;
     if (n < 0) {
         uv_read_stop(stream);
         return;
     }
-    for (ssize_t i = 0; i < n; i++)
-        if ((unsigned char)bytes->base[i] < ' ' && bytes->base[i] != '\n')
-            bytes->base[i] = '?';
-    ssize_t written = write(STDERR_FILENO, bytes->base, (size_t)n);
-    (void)written; /* nowhere to report that logging failed */
+    for (ssize_t i = 0; i < n; i++) {
+        if (bytes->base[i] != '\n')
+            p->log_text[p->n_log_text++] = bytes->base[i];
+        if (bytes->base[i] == '\n' || p->n_log_text == sizeof p->log_text - 1)
+            end_log_line(p);
+    }
 }
 
 /* What the child wrote last, when it is gone. */
@@ -83,6 +117,8 @@ static void drain_log(struct process *p)
         const uv_buf_t bytes = uv_buf_init(p->log_bytes, sizeof p->log_bytes);
         on_log_read((uv_stream_t *)&p->log, n, &bytes);
     }
+    if (p->n_log_text > 0)
+        end_log_line(p);
 }
 
 /* ---- the end ---- */

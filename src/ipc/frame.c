@@ -42,7 +42,7 @@ bool frame_append_text(struct str json, struct buf *out)
 void frame_reader_init(struct frame_reader *r)
 {
     buf_init(&r->in, FRAME_HEAD_BYTES + FRAME_BYTES_MAX + FRAME_FEED_MAX);
-    r->consumed = 0;
+    r->consumed = r->n_bytes = 0;
 }
 
 void frame_reader_release(struct frame_reader *r)
@@ -88,6 +88,7 @@ int frame_reader_next(struct frame_reader *r, json_t **ret, struct err *err)
     json_t *value = json_parse(text, FRAME_DEPTH_MAX, err);
     r->consumed += FRAME_HEAD_BYTES + n;
     give_back_memory(r);
+    r->n_bytes = n;
     if (!value)
         return err_wrap(err, "frame");
     if (!json_is_string(json_object_get(value, "t"))) {

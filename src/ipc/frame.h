@@ -30,6 +30,7 @@ bool frame_append_text(struct str json, struct buf *out) __attribute__((warn_unu
 struct frame_reader {
     struct buf in;
     size_t consumed; /* bytes at the front of `in` that were handed out already */
+    size_t n_bytes;  /* of the frame that was handed out last */
 };
 void frame_reader_init(struct frame_reader *r);
 void frame_reader_release(struct frame_reader *r);

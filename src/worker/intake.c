@@ -1,7 +1,7 @@
 /*
- * intake: see the header. One list of items, oldest first: results, then the one at hand, then
- * those that wait. The thread works on the first item without a result and nobody else touches it
- * then, but for is_cancelled under the lock.
+ * intake: see the header. An item stands in the queue of its lane, then in no list while that
+ * lane's thread works on it (lane.at_hand), then in the list of results. Nobody else touches what
+ * is at hand then, but for is_cancelled under the lock.
  */
 #include "worker/intake.h"
 #include "base/check.h"
@@ -12,33 +12,98 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#define LANES 2
+
 struct item {
     struct item *next;
     json_t *frame;
     uint64_t id;
-    bool is_ready;
     struct intake_result result;
+};
+
+struct queue {
+    struct item *head, **end;
+};
+
+struct lane {
+    struct intake *in;
+    pthread_t thread;
+    bool is_started;
+    struct queue waiting; /* under the lock */
+    struct item *at_hand;
 };
 
 struct intake {
     const struct loaded *model;
-    pthread_t thread;
-    bool is_started;
+    struct lane lane[LANES]; /* for small frames, for large ones */
     int event_fd;
-    int n; /* the loop's: items in the list */
+    int n; /* the loop's: items in all lists */
 
     pthread_mutex_t lock; /* all below */
-    pthread_cond_t work;
-    struct item *head, **end;
+    pthread_cond_t work;  /* an item, room for a result, or the stop */
+    struct queue ready;
+    int n_ready;
     bool stop;
 };
 
-static struct item *first_waiting(const struct intake *in)
+/* ---- lists ---- */
+
+static void queue_init(struct queue *q)
 {
-    struct item *i = in->head;
-    while (i && i->is_ready)
-        i = i->next;
+    q->head = NULL;
+    q->end = &q->head;
+}
+
+static void queue_push(struct queue *q, struct item *i)
+{
+    i->next = NULL;
+    *q->end = i;
+    q->end = &i->next;
+}
+
+/* Takes out the item that *at points to. */
+static struct item *queue_take(struct queue *q, struct item **at)
+{
+    struct item *i = *at;
+    *at = i->next;
+    if (q->end == &i->next)
+        q->end = at;
     return i;
+}
+
+static struct item **queue_find(struct queue *q, uint64_t id)
+{
+    struct item **at = &q->head;
+    while (*at && (*at)->id != id)
+        at = &(*at)->next;
+    return at;
+}
+
+static void queue_free(struct queue *q)
+{
+    while (q->head) {
+        struct item *i = queue_take(q, &q->head);
+        json_decref(i->frame);
+        answer_free(i->result.answer);
+        free(i);
+    }
+}
+
+/* ---- the lanes' threads ---- */
+
+static void tell(struct intake *in)
+{
+    uint64_t one = 1;
+    ssize_t rc = write(in->event_fd, &one, sizeof(one));
+    (void)rc; /* full means readable, which is what we want */
+}
+
+/* Under the lock. */
+static void put_ready(struct intake *in, struct item *i)
+{
+    queue_push(&in->ready, i);
+    in->n_ready++;
+    tell(in);
 }
 
 /* Beside the lock: only this thread reads the item's frame. */
@@ -56,14 +121,15 @@ static void prepare(const struct intake *in, const struct item *i, struct intake
 
 static void *run(void *arg)
 {
-    struct intake *in = arg;
+    struct lane *lane = arg;
+    struct intake *in = lane->in;
     pthread_mutex_lock(&in->lock);
     while (!in->stop) {
-        struct item *i = first_waiting(in);
-        if (!i) {
+        if (!lane->waiting.head || in->n_ready >= INTAKE_READY_MAX) {
             pthread_cond_wait(&in->work, &in->lock);
             continue;
         }
+        struct item *i = lane->at_hand = queue_take(&lane->waiting, &lane->waiting.head);
         pthread_mutex_unlock(&in->lock);
         struct intake_result r;
         prepare(in, i, &r);
@@ -72,29 +138,36 @@ static void *run(void *arg)
         i->frame = NULL;
         r.is_cancelled = i->result.is_cancelled;
         i->result = r;
-        i->is_ready = true;
-        uint64_t one = 1;
-        ssize_t rc = write(in->event_fd, &one, sizeof(one));
-        (void)rc; /* full means readable, which is what we want */
+        lane->at_hand = NULL;
+        put_ready(in, i);
     }
     pthread_mutex_unlock(&in->lock);
     return NULL;
+}
+
+/* ---- the loop's side ---- */
+
+static int start(struct intake *in, struct lane *lane, struct err *err)
+{
+    lane->in = in;
+    int error = pthread_create(&lane->thread, NULL, run, lane);
+    lane->is_started = error == 0;
+    return error != 0 ? err_set_errno(err, error, "cannot start a thread of requests") : 0;
 }
 
 int intake_new(const struct loaded *model, struct intake **ret, struct err *err)
 {
     struct intake *in = mem_zero(1, sizeof(*in));
     in->model = model;
-    in->end = &in->head;
+    queue_init(&in->ready);
+    for (int k = 0; k < LANES; k++)
+        queue_init(&in->lane[k].waiting);
     pthread_mutex_init(&in->lock, NULL);
     pthread_cond_init(&in->work, NULL);
     in->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     int rc = in->event_fd < 0 ? err_set(err, ERR_IO, "cannot create an event descriptor") : 0;
-    if (rc == 0) {
-        int error = pthread_create(&in->thread, NULL, run, in);
-        in->is_started = error == 0;
-        rc = error != 0 ? err_set_errno(err, error, "cannot start the thread of requests") : 0;
-    }
+    for (int k = 0; k < LANES && rc == 0; k++)
+        rc = start(in, &in->lane[k], err);
     if (rc != 0) {
         intake_free(in);
         return rc;
@@ -107,20 +180,16 @@ void intake_free(struct intake *in)
 {
     if (!in)
         return;
-    if (in->is_started) {
-        pthread_mutex_lock(&in->lock);
-        in->stop = true;
-        pthread_cond_signal(&in->work);
-        pthread_mutex_unlock(&in->lock);
-        pthread_join(in->thread, NULL);
+    pthread_mutex_lock(&in->lock);
+    in->stop = true;
+    pthread_cond_broadcast(&in->work);
+    pthread_mutex_unlock(&in->lock);
+    for (int k = 0; k < LANES; k++) {
+        if (in->lane[k].is_started)
+            pthread_join(in->lane[k].thread, NULL);
+        queue_free(&in->lane[k].waiting);
     }
-    while (in->head) {
-        struct item *i = in->head;
-        in->head = i->next;
-        json_decref(i->frame);
-        answer_free(i->result.answer);
-        free(i);
-    }
+    queue_free(&in->ready);
     if (in->event_fd >= 0)
         close(in->event_fd);
     pthread_cond_destroy(&in->work);
@@ -128,7 +197,7 @@ void intake_free(struct intake *in)
     free(in);
 }
 
-void intake_put(struct intake *in, json_t **frame, uint64_t id)
+void intake_put(struct intake *in, json_t **frame, uint64_t id, size_t n_bytes)
 {
     struct item *i = mem_zero(1, sizeof(*i));
     i->frame = *frame;
@@ -136,20 +205,38 @@ void intake_put(struct intake *in, json_t **frame, uint64_t id)
     i->id = id;
     in->n++;
     pthread_mutex_lock(&in->lock);
-    *in->end = i;
-    in->end = &i->next;
-    pthread_cond_signal(&in->work);
+    queue_push(&in->lane[n_bytes > INTAKE_SMALL].waiting, i);
+    pthread_cond_broadcast(&in->work);
     pthread_mutex_unlock(&in->lock);
+}
+
+/* One that waits is over at once. Under the lock. */
+static bool cancel_in(struct intake *in, struct lane *lane, uint64_t id)
+{
+    if (lane->at_hand && lane->at_hand->id == id) {
+        lane->at_hand->result.is_cancelled = true;
+        return true;
+    }
+    struct item **at = queue_find(&lane->waiting, id);
+    if (!*at)
+        return false;
+    struct item *i = queue_take(&lane->waiting, at);
+    json_decref(i->frame);
+    i->frame = NULL;
+    i->result.is_cancelled = true;
+    put_ready(in, i);
+    return true;
 }
 
 bool intake_cancel(struct intake *in, uint64_t id)
 {
-    bool found = false;
     pthread_mutex_lock(&in->lock);
-    for (struct item *i = in->head; i && !found; i = i->next) {
-        found = i->id == id;
-        i->result.is_cancelled = i->result.is_cancelled || found;
-    }
+    struct item *ready = *queue_find(&in->ready, id);
+    bool found = ready != NULL;
+    if (found)
+        ready->result.is_cancelled = true;
+    for (int k = 0; k < LANES && !found; k++)
+        found = cancel_in(in, &in->lane[k], id);
     pthread_mutex_unlock(&in->lock);
     return found;
 }
@@ -170,17 +257,26 @@ bool intake_take(struct intake *in, struct intake_result *ret)
     ssize_t rc = read(in->event_fd, &count, sizeof(count));
     (void)rc; /* nothing to read is fine: the list says what is there */
     pthread_mutex_lock(&in->lock);
-    struct item *i = in->head && in->head->is_ready ? in->head : NULL;
+    struct item *i = in->ready.head ? queue_take(&in->ready, &in->ready.head) : NULL;
     if (i) {
-        in->head = i->next;
-        if (!in->head)
-            in->end = &in->head;
+        in->n_ready--;
+        pthread_cond_broadcast(&in->work);
     }
+    if (in->ready.head)
+        tell(in); /* the taker may stop here for a while */
     pthread_mutex_unlock(&in->lock);
     if (!i)
         return false;
     in->n--;
     *ret = i->result;
+    if (ret->is_cancelled && (ret->answer || ret->error.err.code == 0)) {
+        answer_free(ret->answer);
+        ret->answer = NULL;
+        ret->error = (struct gen_error){.id = i->id};
+        err_set(&ret->error.err, ERR_CANCELLED, "the request was cancelled");
+    } else {
+        ret->is_cancelled = false; /* its own error came first */
+    }
     free(i);
     return true;
 }

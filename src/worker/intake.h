@@ -1,12 +1,15 @@
 /*
- * intake: a thread beside the loop that parses, renders and tokenizes requests, one after the
- * other.
+ * intake: two threads beside the loop that parse, render and tokenize requests.
  *
  * 128k tokens take 70 to 210 ms of a processor's time; on the loop's thread the text of all
- * running streams would wait for that. Requests come out in the order they went in, as answers that
- * are ready to begin or as errors to send.
+ * running streams would wait for that, and on one thread all requests behind it. So there are two
+ * lanes: frames larger than INTAKE_SMALL bytes go through one, all others through the other. Within
+ * a lane requests come out in the order they went in, as answers that are ready to begin or as
+ * errors to send; one that is cancelled before its turn is not looked at.
  *
- * Made before the process is locked in (it starts a thread). All functions are for the loop's
+ * Bounded: when INTAKE_READY_MAX results were not taken, the lanes wait.
+ *
+ * Made before the process is locked in (it starts threads). All functions are for the loop's
  * thread.
  */
 #ifndef HEARTH_WORKER_INTAKE_H
@@ -16,23 +19,26 @@
 
 #include <jansson.h>
 
+#define INTAKE_SMALL     (32u << 10) /* some 8k tokens: a few ms */
+#define INTAKE_READY_MAX 16
+
 struct intake;
 
 /* What became of one `generate` frame. */
 struct intake_result {
     struct answer *answer; /* the taker's; NULL: send `error` instead */
     struct gen_error error;
-    bool is_cancelled; /* meanwhile; the answer is whole all the same */
+    bool is_cancelled; /* there is no answer for this reason */
 };
 
 /* model: borrowed, read only. */
 int intake_new(const struct loaded *model, struct intake **ret, struct err *err)
     __attribute__((warn_unused_result));
-/* Waits for the request at hand; drops the others. */
+/* Waits for the requests at hand; drops the others. */
 void intake_free(struct intake *in);
 /* Takes the only reference of *frame and leaves NULL: counts of references are not for two threads.
- */
-void intake_put(struct intake *in, json_t **frame, uint64_t id);
+ * n_bytes: of the frame. */
+void intake_put(struct intake *in, json_t **frame, uint64_t id, size_t n_bytes);
 /* True if the request is here; its result will say so. */
 bool intake_cancel(struct intake *in, uint64_t id);
 /* Requests that were put and not taken. */

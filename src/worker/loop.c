@@ -144,11 +144,11 @@ static void take_events(struct loop *l)
 
 static int may_admit(const struct loop *l, struct err *err)
 {
+    int n = l->n_answers + intake_n(l->intake);
     if (l->is_draining)
         return err_set(err, ERR_UNAVAILABLE, "the model is being unloaded; try again");
-    if (l->n_answers + intake_n(l->intake) >= ANSWERS_MAX || l->answer_bytes >= ANSWER_BYTES_MAX)
-        return err_set(err, ERR_UNAVAILABLE, "%d requests are queued already; try again later",
-                       l->n_answers);
+    if (n >= ANSWERS_MAX || l->answer_bytes >= ANSWER_BYTES_MAX)
+        return err_set(err, ERR_UNAVAILABLE, "%d requests are queued already; try again later", n);
     return 0;
 }
 
@@ -160,14 +160,27 @@ static void on_generate(struct loop *l, json_t **frame, uint64_t id)
     if (may_admit(l, &err) != 0)
         send_error(l, id, &err);
     else
-        intake_put(l->intake, frame, id);
+        intake_put(l->intake, frame, id, l->in.n_bytes);
 }
 
-static void begin(struct loop *l, const struct intake_result *r)
+/* Those that were tokenized with it may have taken all memory meanwhile. What goes on after the
+ * death of a worker had its place before. */
+static void begin(struct loop *l, struct intake_result *r)
 {
     struct answer *a = r->answer;
+    if (a && !a->request.resume.prior && l->answer_bytes >= ANSWER_BYTES_MAX) {
+        r->error = (struct gen_error){.id = a->request.id};
+        err_set(&r->error.err, ERR_UNAVAILABLE,
+                "the requests that are queued already take too much memory; try again later");
+        answer_free(a);
+        a = NULL;
+    }
     if (a == NULL) {
         outbox_put(l->out, gen_error_to_json(&r->error));
+        if (r->is_cancelled) {
+            l->n_cancelled++;
+            send_stats(l);
+        }
         return;
     }
     a->next = l->answers;
@@ -175,15 +188,13 @@ static void begin(struct loop *l, const struct intake_result *r)
     l->n_answers++;
     l->answer_bytes += a->bytes;
     answer_begin(a, l->out);
-    if (r->is_cancelled)
-        answer_cancel(a);
     finish_if_over(l, a);
 }
 
 static void take_requests(struct loop *l)
 {
     struct intake_result r;
-    while (intake_take(l->intake, &r))
+    while (!outbox_is_full(l->out) && intake_take(l->intake, &r))
         begin(l, &r);
 }
 

@@ -15,12 +15,12 @@ struct outbox {
     int fd; /* borrowed; not blocking */
     struct buf bytes;
     size_t sent;    /* of bytes */
-    bool is_broken; /* the socket failed, or memory did */
+    bool is_broken; /* the socket failed */
 };
 
 void outbox_init(struct outbox *o, int fd);
 void outbox_release(struct outbox *o);
-/* Takes message (NULL breaks the outbox). False when it cannot be sent: too large, no memory. */
+/* Takes message. False when it cannot be sent: NULL, too large, no memory. */
 bool outbox_put(struct outbox *o, json_t *message);
 void outbox_flush(struct outbox *o);     /* as much as the socket takes now */
 void outbox_flush_all(struct outbox *o); /* waits; for the time before and after the loop */

@@ -317,6 +317,20 @@ def test_an_idle_worker_that_dies_is_replaced(fake):
     assert server.chat()[0] == 200
 
 
+def test_what_a_worker_mutters_passes_for_no_line_of_the_server(fake):
+    """Its own lines come out as they are; anything else, lines like the gateway's among it, as a line that says so."""
+    own = "2026-01-31T12:00:00.123Z warn worker: it is \x1b[31mwarm\x7f"
+    forged = "2026-01-31T12:00:00.123Z info gateway: all is well"
+    server = fake({"mutter": f"{own}\n{forged}\r\nfree(): invalid pointer\n" + "x" * 5000 + "\nno end"})
+    server.stop()
+    lines = server.log().split("\n")
+    assert own.replace("\x1b", "?").replace("\x7f", "?") in lines
+    assert not any(line.startswith(forged) for line in lines)
+    for text in (forged + "?", "free(): invalid pointer", "no end"):
+        assert any(line.endswith(" error gateway: a worker wrote: " + text) for line in lines), text
+    assert all(re.match(r"\d{4}-\d\d-\d\dT[0-9:.]{12}Z ", line) for line in lines if "x" * 50 in line)
+
+
 def test_a_worker_that_speaks_nonsense_is_stopped(launch, tmp_path):
     exe = tmp_path / "babbler"
     exe.write_text("#!/bin/sh\nprintf '\\377\\377\\377\\377xxxxxxxxxxxx' >&3\nsleep 20\n")

@@ -10,6 +10,7 @@ descriptor 4; its members, all optional, say how to behave:
     die_ready_s   it dies by itself so long after it was ready
     stall_at      a prompt that holds "STALL" stops the whole process (SIGSTOP) once its answer is so long
     log           a file to which each start adds a line
+    mutter        what each start writes on standard error
     weight_bytes  of the plan
     linger_s      it takes so long to end when the gateway closes the connection
     needs         with less memory it does not load
@@ -284,6 +285,7 @@ class Worker:
                 self.send("text", id=frame["id"], text=f"<fake>{self.prompt_of({'chat': frame['request']})}</fake>")
 
     def run(self):
+        os.write(2, self.cfg.get("mutter", "").encode())
         if "log" in self.cfg:
             with open(self.cfg["log"], "a") as log:
                 log.write(f"{os.getpid()}\n")

@@ -81,30 +81,35 @@ def test_q8_0_keys_and_values(hearth_bin, smollm2_path):
         assert w.close() == 0
 
 
-def test_cancelled_while_it_is_tokenized(hearth_bin, smollm2_path):
-    """Requests are tokenized beside the loop, in order: one that is cancelled there ends like any other, those behind
-    it are answered, and one too long gets its error."""
+def test_cancelled_while_others_are_tokenized(hearth_bin, smollm2_path):
+    """Requests are tokenized beside the loop: one that is cancelled before its turn is not looked at (it would be too
+    long), and a small one does not wait for a huge one."""
     with Worker(hearth_bin, [smollm2_path], ctx=2048, parallel=2) as w:
         assert w.ready()["t"] == "ready"
-        huge, long = "many words " * 60000, "many words " * 600
+        huge, large, long = "many words " * 500000, "many words " * 60000, "many words " * 600
         w.send(text(1, huge, max_tokens=4))
-        w.send(text(2, long, max_tokens=500, ignore_eos=True))
+        w.send(text(2, large, max_tokens=4))
         w.send({"t": "cancel", "id": 2})
         w.send(text(3, "The sky is", max_tokens=4))
-        frames = []
-        while {f["id"] for f in frames if f["t"] in ("done", "error")} != {1, 2, 3}:
-            frames.append(w.read())
-            assert frames[-1] is not None, w.last_words()
-            frames = [f for f in frames if "id" in f]
-        first = [next(i for i, f in enumerate(frames) if f["id"] == id) for id in (1, 2, 3)]
-        assert first == sorted(first), "out of order"
-        assert frames[0]["t"] == "error" and frames[0]["code"] == "context_length"
-        of = {id: [f["t"] for f in frames if f["id"] == id] for id in (2, 3)}
-        assert of[2][0] == "accepted" and of[2].count("delta") < 100
-        assert of[3][0] == "accepted" and of[3][-1] == "done" and "delta" in of[3]
-        # A heap that grows and shrinks on that thread calls nothing that the sandbox forbids.
-        for id in range(4, 8):
-            a = w.answer(chat(id, huge if id % 2 else long * 20, max_tokens=4))
+        w.send(text(4, long, max_tokens=500, ignore_eos=True))
+        w.send({"t": "cancel", "id": 4})
+        w.send(text(5, large, max_tokens=4))
+        every = []
+        while {f["id"] for f in every if f["t"] in ("done", "error")} != {1, 2, 3, 4, 5}:
+            every.append(w.read())
+            assert every[-1] is not None, w.last_words()
+        frames = [f for f in every if "id" in f]
+        of = {id: [f for f in frames if f["id"] == id] for id in range(1, 6)}
+        assert [f["t"] for f in of[2]] == ["error"] and of[2][0]["code"] == "cancelled"
+        assert of[3][0]["t"] == "accepted" and of[3][-1]["t"] == "done"
+        assert frames.index(of[3][0]) < frames.index(of[1][0]), "it waited for the huge one"
+        assert of[4][-1]["code"] == "cancelled" and len(of[4]) < 100
+        assert [f["code"] for f in of[1] + of[5]] == ["context_length"] * 2
+        assert frames.index(of[1][0]) < frames.index(of[5][0]), "out of order"
+        assert max(f["cancelled"] for f in every if f["t"] == "stats") >= 1
+        # A heap that grows and shrinks on those threads calls nothing that the sandbox forbids.
+        for id in range(6, 10):
+            a = w.answer(chat(id, large if id % 2 else long * 20, max_tokens=4))
             assert a.error["code"] == "context_length"
         assert w.close() == 0
 

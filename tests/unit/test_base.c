@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "base/fs.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/rng.h"
 
@@ -236,6 +237,29 @@ static void json_strings_are_valid_utf8(void **state)
     buf_release(&b);
 }
 
+/* What a line says cannot begin another one, nor speak to a terminal. */
+static void log_lines_stay_lines(void **state)
+{
+    (void)state;
+    int fd[2], before = dup(STDERR_FILENO);
+    char line[4096];
+    assert_int_equal(pipe(fd), 0);
+    dup2(fd[1], STDERR_FILENO);
+    log_init("test");
+    log_error("%s", "a\nb\r\033[2Jc\x7f d\xc2\x9b"
+                    "1m \xc3\xa9");
+    dup2(before, STDERR_FILENO);
+    ssize_t n = read(fd[0], line, sizeof(line) - 1);
+    assert_true(n > 0);
+    line[n] = 0;
+    const char *text = strstr(line, " error test: ");
+    assert_non_null(text);
+    assert_string_equal(text, " error test: a?b??[2Jc? d??1m \xc3\xa9\n");
+    close(fd[0]);
+    close(fd[1]);
+    close(before);
+}
+
 static void clock_moves(void **state)
 {
     (void)state;
@@ -259,6 +283,7 @@ int main(void)
         cmocka_unit_test(json_limits_and_getters),
         cmocka_unit_test(json_strings_are_valid_utf8),
         cmocka_unit_test(clock_moves),
+        cmocka_unit_test(log_lines_stay_lines),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -565,6 +565,53 @@ static void test_thread_and_slow_reader(void **state)
     sim_release(&m);
 }
 
+/* Takes events until n sequences have ended, and says how that of the job did. */
+static enum engine_end await_ends(struct sim *m, int n_end, const struct job *job)
+{
+    struct engine_event event[64];
+    enum engine_end how = ENGINE_END_EOG;
+    for (int64_t end_ms = clock_ms() + 60000;;) {
+        int n = engine_take(m->engine, event, 64);
+        for (int i = 0; i < n; i++)
+            if (event[i].kind == ENGINE_END) {
+                n_end--;
+                how = event[i].seq == &job->seq[0] ? event[i].end : how;
+            }
+        if (n_end == 0)
+            return how;
+        assert_true(clock_ms() < end_ms);
+        if (n == 0)
+            sched_yield();
+    }
+}
+
+/*
+ * A cancel is obeyed at any moment, also one that meets the step in which its job is taken on: it
+ * was lost when it came after the jobs were taken and before the look for cancels. A job of many
+ * choices makes that time long.
+ */
+static void test_cancel_meets_the_arrival(void **state)
+{
+    (void)state;
+    struct sim m;
+    struct err err;
+    sim_init(&m, 1024, 8, 64);
+    assert_int_equal(engine_start(m.engine, &err), 0);
+    for (int i = 0; i < 150; i++) {
+        struct job *crowd = plain_job(1, 1, 2000), *job = plain_job(1, 20000, 1);
+        engine_submit(m.engine, crowd);
+        for (int64_t until_ns = clock_ns() + i % 50 * 3000; clock_ns() < until_ns;)
+            ;
+        engine_submit(m.engine, job);
+        engine_cancel(m.engine, &job->seq[0]);
+        assert_int_equal(await_ends(&m, 2001, job), ENGINE_END_CANCELLED);
+        job_free(crowd);
+        job_free(job);
+    }
+    engine_stop(m.engine);
+    sim_release(&m);
+}
+
 /* A disk that does not answer delays a prompt by seconds, no more; what comes late harms nobody. */
 static void test_a_disk_that_hangs(void **state)
 {
@@ -672,6 +719,7 @@ int main(void)
         cmocka_unit_test(test_decode_is_not_stuck),
         cmocka_unit_test(test_cancel_everywhere),
         cmocka_unit_test(test_thread_and_slow_reader),
+        cmocka_unit_test(test_cancel_meets_the_arrival),
         cmocka_unit_test(test_a_disk_outlives_the_engine),
         cmocka_unit_test(test_a_disk_that_hangs),
     };

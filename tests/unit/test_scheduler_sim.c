@@ -8,15 +8,23 @@
  * cancelled; and the worker "crashes": scheduler and slab are lost, and what was not finished
  * begins again with the tokens that it had. In half of the worlds decoding sequences get guesses of
  * what comes next, right and wrong ones. Most worlds have a disk tier, whose file outlives
- * crashes, is damaged in them sometimes, and whose reads and writes end some steps later; in some
- * it has its own thread. The invariants of scheduler_check.h hold after each step.
+ * crashes, is damaged in them sometimes, and whose reads and writes end some steps later, or fail.
+ * In some it has its own thread, and mostly a gate before each read and write, which opens at any
+ * moment of a step, or not for a long time: then blocks are in the middle of a read while sequences
+ * are preempted, cancelled and admitted again, and the disk counts as stuck. Time is the
+ * simulator's. The invariants of scheduler_check.h hold after each step.
  *
  *   test_scheduler_sim [JOBS [SEED]]     without arguments a few seconds' worth
  */
+#include "base/clock.h"
 #include "base/err.h"
+#include "base/log.h"
 #include "scheduler_check.h"
 
+#include <errno.h>
+#include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -67,10 +75,13 @@ struct world {
     bool crashes_now;
     struct disk_tier *disk; /* or NULL */
     int disk_fd, disk_slots;
-    bool disk_has_thread;
+    bool disk_has_thread, disk_has_gate;
+    uint64_t disk_hangs_until; /* a step */
+    bool budget_varies;
 };
 
 struct totals {
+    uint64_t n_empty, n_orphans, n_stuck;
     uint64_t n_disk_hits, n_disk_tokens, n_disk_written, n_disk_bad;
     uint64_t n_jobs, n_steps, n_tokens, n_crashes, n_cancelled, n_copies, n_resumed;
     uint64_t n_preempted, n_forgotten, n_cached_tokens, n_prompt_tokens, n_drafted, n_accepted;
@@ -78,6 +89,7 @@ struct totals {
 };
 
 static struct totals total;
+static atomic_uint_fast64_t total_read_errors;
 
 static uint64_t mix(uint64_t h, uint64_t x)
 {
@@ -90,6 +102,100 @@ static uint64_t draw(struct world *w, uint64_t n)
 {
     w->rng += 0x9e3779b97f4a7c15ull;
     return mix(mix(w->rng, 1), 2) % n;
+}
+
+/* ---- the disk and the time (the linker puts these before the real ones) ---- */
+
+bool __real_disk_read_at(int fd, void *data, size_t n, off_t at);
+bool __real_disk_write_at(int fd, const void *data, size_t n, off_t at);
+bool __wrap_disk_read_at(int fd, void *data, size_t n, off_t at);
+bool __wrap_disk_write_at(int fd, const void *data, size_t n, off_t at);
+int64_t __wrap_clock_ns(void);
+
+static atomic_int_fast64_t now_ns = 1;
+static atomic_uint_fast64_t n_transfers; /* draws for those of the tier's thread */
+static atomic_uint_fast64_t error_pace;  /* one of so many transfers fails; 0: none */
+
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t change;
+    bool is_shut;
+    uint64_t n_pass; /* transfers that may go on all the same */
+} gate = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false, 0};
+
+int64_t __wrap_clock_ns(void)
+{
+    return atomic_load(&now_ns);
+}
+
+static void set_gate(bool is_shut, uint64_t n_pass)
+{
+    pthread_mutex_lock(&gate.lock);
+    gate.is_shut = is_shut;
+    gate.n_pass = n_pass;
+    pthread_cond_broadcast(&gate.change);
+    pthread_mutex_unlock(&gate.lock);
+}
+
+/* False: this one fails. */
+static bool transfer(void)
+{
+    pthread_mutex_lock(&gate.lock);
+    while (gate.is_shut && gate.n_pass == 0)
+        pthread_cond_wait(&gate.change, &gate.lock);
+    gate.n_pass -= gate.n_pass > 0;
+    pthread_mutex_unlock(&gate.lock);
+    uint64_t n = atomic_fetch_add(&n_transfers, 1), pace = atomic_load(&error_pace);
+    atomic_fetch_add(&now_ns, (int64_t)(mix(n, 3) % 2000000));
+    errno = EIO;
+    return pace == 0 || mix(n, 4) % pace != 0;
+}
+
+/* One that fails has come half way. */
+bool __wrap_disk_read_at(int fd, void *data, size_t n, off_t at)
+{
+    bool ok = transfer();
+    total_read_errors += !ok;
+    return __real_disk_read_at(fd, data, ok ? n : n / 2, at) && ok;
+}
+
+bool __wrap_disk_write_at(int fd, const void *data, size_t n, off_t at)
+{
+    bool ok = transfer();
+    return __real_disk_write_at(fd, data, ok ? n : n / 2, at) && ok;
+}
+
+/* What a thread of the disk may do at any moment. */
+static void disk_moment(struct world *w)
+{
+    if (!w->disk)
+        return;
+    if (!w->disk_has_thread) {
+        if (draw(w, 3) == 0)
+            disk_tier_work(w->disk);
+        return;
+    }
+    if (w->disk_has_gate && w->step >= w->disk_hangs_until && draw(w, 3) == 0)
+        set_gate(true, draw(w, 6));
+    if (draw(w, 8) == 0)
+        sched_yield();
+}
+
+/* Time goes on; sometimes the disk hangs for longer than the tier's patience. */
+static void disk_time(struct world *w)
+{
+    bool hangs = w->step < w->disk_hangs_until;
+    atomic_fetch_add(&now_ns, (int64_t)draw(w, hangs ? 200000000 : 20000000));
+    if (!w->disk)
+        return;
+    if (w->disk_has_gate && !hangs && draw(w, 100) == 0) {
+        w->disk_hangs_until = w->step + draw(w, 100);
+        set_gate(true, 0);
+    }
+    if (draw(w, 50) == 0)
+        disk_tier_set_price(w->disk, (double)draw(w, 4));
+    total.n_stuck += disk_tier_is_stuck(w->disk);
+    total.n_orphans += (uint64_t)disk_tier_n_orphans(w->disk);
 }
 
 /* ---- the model ---- */
@@ -297,8 +403,7 @@ static void deliver(struct world *w, struct sequence *seq, int position, const u
 
 static void check(struct world *w)
 {
-    if (w->disk && disk_tier_n_orphans(w->disk) > 0)
-        return; /* blocks that are in no table */
+    CHECK(w->s.plan.n_copy == 0);
     scheduler_check_begin(&w->check, &w->s);
     for (int i = 0; i < CLIENTS_MAX; i++)
         if (w->client[i].job)
@@ -318,29 +423,64 @@ static void run_disk(struct world *w, bool is_idle)
         disk_tier_work(w->disk);
 }
 
-static void run_step(struct world *w)
+/* Nothing is planned only when there is nothing, or when all wait for the disk: for what it reads,
+ * or for the block of a read that nobody wants any more, where one alone needs all there are. */
+static void check_empty(const struct world *w)
 {
-    uint64_t before = w->s.stats.n_preempted;
-    const struct plan *p = scheduler_plan(&w->s, &w->budget);
-    w->n_admitted += w->s.stats.n_preempted - before;
+    int n_loading = 0;
+    for (int i = 0; i < w->s.n_running; i++)
+        n_loading += w->s.running[i]->n_loading > 0;
+    bool is_over = w->s.waiting.n + w->s.n_running + w->s.n_held == 0;
+    bool is_short = w->s.n_running <= 1 && w->disk && disk_tier_n_orphans(w->disk) > 0;
+    CHECK(is_over || n_loading > 0 || is_short);
+    CHECK(is_over || scheduler_is_loading(&w->s));
+    total.n_empty += !is_over;
+}
+
+/* As engine_step: copies, batch, commit, and what was drawn; nothing of it for an empty plan. */
+static void compute(struct world *w, const struct plan *p)
+{
     uint64_t row[128];
-    CHECK(p->batch.n_tokens <= w->limits.n_batch_max && p->batch.n_seq <= w->limits.n_seq_max);
     CHECK(p->batch.n_out <= w->limits.n_out_max && p->batch.n_out <= 128);
-    CHECK(p->batch.n_tokens > 0 || w->s.waiting.n + w->s.n_running + w->s.n_held == 0 ||
-          scheduler_is_loading(&w->s));
-    total.n_copies += (uint64_t)p->n_copy;
-    total.n_prompt_tokens += (uint64_t)(p->batch.n_tokens - p->n_decode);
-    if (w->disk && !w->disk_has_thread && draw(w, 2) == 0)
-        disk_tier_work(w->disk); /* as a thread would, between plan and copies */
     forward(w, p, row);
+    disk_moment(w);
     accept(p, row);
     scheduler_commit(&w->s);
+    disk_moment(w);
     for (int i = 0; i < p->batch.n_out; i++) {
         if (p->row[i].kind == ROW_SCORE)
             deliver_score(&p->row[i], row[i]);
         if (p->row[i].kind == ROW_NEXT)
             deliver(w, p->row[i].seq, p->row[i].position, &row[i]);
     }
+}
+
+static struct step_budget budget_of(struct world *w)
+{
+    struct step_budget b = w->budget;
+    if (w->budget_varies) { /* as measured times do; even below nothing */
+        b.with_decode = (double)draw(w, 200) - 40;
+        b.alone = b.with_decode * (1 + (double)draw(w, 4));
+    }
+    return b;
+}
+
+static void run_step(struct world *w)
+{
+    uint64_t before = w->s.stats.n_preempted;
+    disk_time(w);
+    disk_moment(w);
+    struct step_budget budget = budget_of(w);
+    const struct plan *p = scheduler_plan(&w->s, &budget);
+    w->n_admitted += w->s.stats.n_preempted - before;
+    CHECK(p->batch.n_tokens <= w->limits.n_batch_max && p->batch.n_seq <= w->limits.n_seq_max);
+    total.n_copies += (uint64_t)p->n_copy;
+    total.n_prompt_tokens += (uint64_t)(p->batch.n_tokens - p->n_decode);
+    disk_moment(w); /* between plan and copies */
+    if (p->batch.n_tokens > 0)
+        compute(w, p);
+    else
+        check_empty(w);
     run_disk(w, p->batch.n_tokens == 0);
     w->step++;
     total.n_steps++;
@@ -411,6 +551,8 @@ static void start_worker(struct world *w)
     };
     CHECK(disk_tier_new(&o, &w->disk, &err) == 0);
     w->s.cache.disk = w->disk;
+    atomic_store(&error_pace, draw(w, 3) == 0 ? 2 + draw(w, 40) : 0);
+    set_gate(w->disk_has_gate, 0);
     if (w->disk_has_thread)
         CHECK(disk_tier_start(w->disk, no_wake, NULL, &err) == 0);
 }
@@ -418,6 +560,7 @@ static void start_worker(struct world *w)
 static void stop_worker(struct world *w, bool killed)
 {
     count_stats(w);
+    set_gate(false, 0);
     if (w->disk && (w->disk_has_thread || !killed))
         disk_tier_stop(w->disk, &w->s.cache, killed ? 0 : 10000);
     disk_tier_free(w->disk);
@@ -456,7 +599,8 @@ static void world_init(struct world *w, uint64_t seed)
     memset(w, 0, sizeof(*w));
     w->rng = mix(seed, 42);
     w->n_ctx = 64 + (int)draw(w, TEXT_MAX - 64);
-    w->n_blocks = (uint32_t)(w->n_ctx + KV_BLOCK_LEN - 1) / KV_BLOCK_LEN + (uint32_t)draw(w, 40);
+    w->n_blocks = (uint32_t)(w->n_ctx + KV_BLOCK_LEN - 1) / KV_BLOCK_LEN +
+                  (uint32_t)draw(w, draw(w, 4) == 0 ? 2 : 40);
     int n_seq = 1 + (int)draw(w, 12);
     w->limits = (struct scheduler_limits){n_seq, n_seq + 1 + (int)draw(w, 120), n_seq + 5};
     double budget = 1 + (double)draw(w, 150);
@@ -469,7 +613,9 @@ static void world_init(struct world *w, uint64_t seed)
     w->slab = calloc(w->n_blocks, sizeof(w->slab[0]));
     CHECK(w->slab);
     w->disk_slots = draw(w, 4) > 0 ? 1 + (int)draw(w, 120) : 0;
-    w->disk_has_thread = draw(w, 4) == 0;
+    w->disk_has_thread = w->disk_slots > 0 && draw(w, 3) == 0;
+    w->disk_has_gate = w->disk_has_thread && draw(w, 4) > 0;
+    w->budget_varies = draw(w, 2) == 0;
     w->disk_fd = memfd_create("prefix", 0);
     CHECK(w->disk_fd >= 0);
     scheduler_check_init(&w->check, w->n_blocks);
@@ -506,6 +652,7 @@ static void run_world(uint64_t seed, int n_jobs)
     for (int i = 0; i < CLIENTS_MAX; i++)
         CHECK(!w->client[i].job); /* each ended, once */
     struct block_pool *pool = &w->s.cache.pool;
+    set_gate(false, 0);
     while (w->disk && disk_tier_n_orphans(w->disk) > 0)
         disk_tier_reap(w->disk, pool);
     CHECK(pool->n_free + pool->n_idle == pool->n_blocks);
@@ -533,6 +680,10 @@ static void report(void)
     printf("the disk: %llu blocks written, %llu damaged, %llu tokens read in %llu goes\n",
            (unsigned long long)t->n_disk_written, (unsigned long long)t->n_disk_bad,
            (unsigned long long)t->n_disk_tokens, (unsigned long long)t->n_disk_hits);
+    printf("%llu empty plans, %llu steps beside blocks that are being read for nobody, %llu with a "
+           "stuck disk, %llu reads failed\n",
+           (unsigned long long)t->n_empty, (unsigned long long)t->n_orphans,
+           (unsigned long long)t->n_stuck, (unsigned long long)total_read_errors);
     printf("longest life in admissions of others, by class: %llu %llu %llu %llu\n",
            (unsigned long long)t->life_max[0], (unsigned long long)t->life_max[1],
            (unsigned long long)t->life_max[2], (unsigned long long)t->life_max[3]);
@@ -546,6 +697,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: %s [JOBS [SEED]]\n", argv[0]);
         return 2;
     }
+    log_set_level(LOG_ERROR); /* not that the disk fails */
     while (total.n_jobs < n_jobs)
         run_world(seed++, JOBS_WORLD);
     report();
@@ -555,5 +707,6 @@ int main(int argc, char **argv)
     CHECK(total.n_cached_tokens > total.n_jobs);
     CHECK(total.n_accepted > 1000 && total.n_drafted > total.n_accepted + 1000);
     CHECK(total.n_disk_tokens > total.n_jobs / 10 && total.n_disk_bad > 0);
+    CHECK(total.n_empty > 100 && total.n_orphans > 100 && total.n_stuck > 100);
     return 0;
 }
