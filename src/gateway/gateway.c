@@ -167,7 +167,7 @@ static void on_tick(uv_timer_t *t)
 
 static int check_opts(const struct server *s, struct err *err)
 {
-    if (!s->loopback && !callers_any(&s->callers))
+    if (!s->loopback && callers_n(&s->callers) == 0)
         return err_set(err, ERR_DENIED,
                        "%s can be reached from other machines, so an API key is needed: make one "
                        "with 'hearth key create NAME', or set --api-key (or HEARTH_API_KEY), or "
