@@ -7,6 +7,7 @@
  */
 #include "gateway/batches.h"
 #include "gateway/ledger.h"
+#include "gateway/retention.h"
 #include "gateway/server.h"
 #include "gateway/state.h"
 
@@ -37,6 +38,7 @@ void gateway_opts_init(struct gateway_opts *o)
         .load_wait_ms = 120000,
         .file_bytes_max = (int64_t)200 << 20,
         .files_bytes_max = (int64_t)10 << 30,
+        .files_keep_s = RETENTION_DEFAULT_S,
         .queue_max = 256,
         .connections_max = 1024,
         .header_timeout_ms = 10000,

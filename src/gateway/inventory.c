@@ -2,6 +2,7 @@
  * inventory: what there is and how it fares: models on disk, models loaded, health, metrics, and
  * unloading. Short answers from what is at hand; nothing here waits.
  */
+#include "gateway/batches.h"
 #include "gateway/server.h"
 
 #include "api/ollama.h"
@@ -354,6 +355,7 @@ void inventory_metrics(struct server *s, struct exchange *x)
     write_process(&out);
     metrics_write(&s->metrics, &out);
     models_write_metrics(&s->models, &out);
+    batches_write_metrics(s->batches, &out);
     callers_write_metrics(&s->callers, &routes_visit(x)->caller, &out);
     exchange_reply(x, 200, "text/plain; version=0.0.4; charset=utf-8", buf_str(&out));
     buf_release(&out);

@@ -28,10 +28,8 @@ static char *path_of(const char *name)
 static void make(const char *path, const char *name, char ret_text[KEY_TEXT_LEN + 1])
 {
     struct err err = {0};
-    struct key wish = {.admin = name[0] == 'b',
-                       .priority = KEY_AGENT,
-                       .requests_max = 2,
-                       .tokens_per_minute = 5};
+    struct key wish = {
+        .admin = name[0] == 'b', .priority = KEY_AGENT, .requests_max = 2, .tokens_per_minute = 5};
     strcpy(wish.name, name);
     if (key_file_create(path, &wish, ret_text, &err) != 0)
         fail_msg("%s", err.text);
