@@ -59,7 +59,7 @@ void trial_over(struct slot *s);
 
 /* ---- share.c ---- */
 
-/* What a key has on a slot; the last three are counted anew when they are needed. */
+/* What a key has on a slot; all but n_jobs is counted anew when it is needed. */
 struct share {
     struct share *next;
     int64_t tenant;
@@ -67,6 +67,7 @@ struct share {
     int64_t n_queued; /* choices that were not started */
     int64_t n_sent;   /* choices that the worker has */
     int64_t bytes;    /* of frames */
+    int64_t n_passed; /* jobs that wait.c came by */
 };
 
 /* A place among those that wait, beside `mine` of the same key, when n_free are left. Pure. */

@@ -1,6 +1,7 @@
 /*
  * share: whatever some keys send, there is a place for one that has none; those that flood come to
- * have the same; a key by itself may have all; and the order in which jobs go to the worker.
+ * have the same; a key by itself may have all; the order in which jobs go to the worker, and the
+ * places in the line that their owners are told.
  */
 #include "base/clock.h"
 #include "base/mem.h"
@@ -239,6 +240,36 @@ static void test_the_order_of_sending(void **state)
     world_free(w);
 }
 
+static int64_t position(const struct job *j)
+{
+    struct slot_wait wait;
+    return job_wait(j, &wait) ? wait.position : 0;
+}
+
+/* Keys take turns, so who asks for little is told that it does not wait for all of a flood. */
+static void test_places_in_the_line(void **state)
+{
+    (void)state;
+    struct world *w = world_new();
+    struct job *flood[20], *ben[2], *low;
+    for (int i = 0; i < 20; i++)
+        flood[i] = add(w, 1, 1);
+    low = add(w, 4, 1);
+    low->priority = 1;
+    for (int i = 0; i < 2; i++)
+        ben[i] = add(w, 2, 1);
+    start_first(w);
+    assert_int_equal(position(flood[7]), 0);
+    assert_int_equal(position(flood[8]), 1);
+    assert_int_equal(position(ben[0]), 2);
+    assert_int_equal(position(flood[9]), 3);
+    assert_int_equal(position(ben[1]), 4);
+    assert_int_equal(position(flood[10]), 5);
+    assert_int_equal(position(flood[19]), 14);
+    assert_int_equal(position(low), 15);
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -248,6 +279,7 @@ int main(void)
         cmocka_unit_test(test_floods_come_to_have_the_same),
         cmocka_unit_test(test_bytes_are_shared_too),
         cmocka_unit_test(test_the_order_of_sending),
+        cmocka_unit_test(test_places_in_the_line),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
