@@ -16,12 +16,12 @@ struct wish {
     const char *path;
     int priority, requests_max;
     int64_t tokens_per_minute;
-    bool as_json;
+    bool admin, as_json;
 };
 
 static const char details[] =
     "create NAME   makes a key and prints it: this is the only time that it can be seen\n"
-    "list          names, priorities and limits; never a key\n"
+    "list          names, priorities, rights and limits; never a key\n"
     "revoke NAME   from now on the key opens nothing\n"
     "A running server notices. Once the file of keys is there, every request needs one of them "
     "(or\n"
@@ -30,7 +30,8 @@ static const char details[] =
 static int create(const struct wish *w, const char *name, struct err *err)
 {
     char text[KEY_TEXT_LEN + 1];
-    struct key k = {.priority = w->priority,
+    struct key k = {.admin = w->admin,
+                    .priority = w->priority,
                     .requests_max = w->requests_max,
                     .tokens_per_minute = w->tokens_per_minute};
     if (strlen(name) >= sizeof k.name)
@@ -57,11 +58,12 @@ static void print_limit(int64_t n)
 static void print_table(const struct key_file *f)
 {
     char when[40];
-    printf("%-24s  %-12s  %10s  %10s  %s\n", "NAME", "PRIORITY", "AT ONCE", "TOKENS/MIN",
-           "CREATED");
+    printf("%-24s  %-12s  %-6s  %10s  %10s  %s\n", "NAME", "PRIORITY", "RIGHTS", "AT ONCE",
+           "TOKENS/MIN", "CREATED");
     for (int i = 0; i < f->n_key; i++) {
         const struct key *k = &f->key[i];
-        printf("%-24s  %-12s", k->name, key_priority_word(k->priority));
+        printf("%-24s  %-12s  %-6s", k->name, key_priority_word(k->priority),
+               k->admin ? "admin" : "-");
         print_limit(k->requests_max);
         print_limit(k->tokens_per_minute);
         progress_age(k->created_ms, when);
@@ -74,12 +76,12 @@ static void print_json(const struct key_file *f)
     json_t *all = json_array();
     for (int i = 0; i < f->n_key; i++) {
         const struct key *k = &f->key[i];
-        json_array_append_new(all, json_pack("{s:s, s:s, s:I, s:I, s:I, s:I}", "name", k->name,
-                                             "priority", key_priority_word(k->priority), "tenant",
-                                             (json_int_t)k->tenant, "requests_max",
-                                             (json_int_t)k->requests_max, "tokens_per_minute",
-                                             (json_int_t)k->tokens_per_minute, "created_ms",
-                                             (json_int_t)k->created_ms));
+        json_t *one = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:b}", "name", k->name, "priority",
+                                key_priority_word(k->priority), "tenant", (json_int_t)k->tenant,
+                                "requests_max", (json_int_t)k->requests_max, "tokens_per_minute",
+                                (json_int_t)k->tokens_per_minute, "created_ms",
+                                (json_int_t)k->created_ms, "admin", (int)k->admin);
+        json_array_append_new(all, one);
     }
     json_dumpf(all, stdout, JSON_INDENT(2));
     putchar('\n');
@@ -130,6 +132,8 @@ int cmd_key(int argc, char **argv)
          .flag_only = true},
         {"tokens-per-minute", 0, ARG_I64, "N", "prompts and answers together; 0: no limit",
          &w.tokens_per_minute, .flag_only = true},
+        {"admin", 0, ARG_BOOL, NULL, "it may unload and keep models, and see what all keys use",
+         &w.admin, .flag_only = true},
         {"json", 'j', ARG_BOOL, NULL, "as JSON", &w.as_json, .flag_only = true},
     };
     const struct args_spec spec = {

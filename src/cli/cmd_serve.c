@@ -23,10 +23,35 @@ static const char details[] =
     "them. Beyond this machine (--host 0.0.0.0) an API key is needed.\n"
     "Ctrl-C finishes the running answers and stops; a second one stops at once.";
 
-/* What is more than a value of an option. */
-static int settle(struct gateway_opts *o, const char *keep_alive, const char *worker_exe,
-                  struct args *args, int *ret_code)
+/* A time as --keep-alive has it, or in days; in seconds. */
+static bool read_days(struct str text, int64_t *ret_s)
 {
+    int64_t days, ms;
+    if (text.len > 1 && text.ptr[text.len - 1] == 'd') {
+        if (!str_to_i64(str_sub(text, 0, text.len - 1), &days) || days < 0 || days > 36500)
+            return false;
+        *ret_s = days * 86400;
+        return true;
+    }
+    if (!keep_alive_text(text, &ms) || ms < 0)
+        return false;
+    *ret_s = (ms + 999) / 1000;
+    return true;
+}
+
+/* What is more than a value of an option. */
+static int settle(struct gateway_opts *o, const char *keep_alive, const char *files_keep,
+                  const char *worker_exe, struct args *args, int *ret_code)
+{
+    if (files_keep != NULL && !read_days(str_z(files_keep), &o->files_keep_s)) {
+        fprintf(stderr,
+                "hearth: --files-keep '%s' is no time: it is 30d, 12h, 600 (seconds), or 0 (until "
+                "they are deleted)\n",
+                files_keep);
+        args_release(args);
+        *ret_code = CLI_USAGE;
+        return 0;
+    }
     if (keep_alive != NULL && !keep_alive_text(str_z(keep_alive), &o->keep_alive_ms)) {
         fprintf(stderr,
                 "hearth: --keep-alive '%s' is no time: it is 5m, 1h30m, 300 (seconds), 0 or "
@@ -47,7 +72,7 @@ static int settle(struct gateway_opts *o, const char *keep_alive, const char *wo
 static int parse(struct gateway_opts *o, bool *calibrate, int argc, char **argv, struct args *args,
                  int *ret_code)
 {
-    const char *worker_exe = NULL, *keep_alive = NULL;
+    const char *worker_exe = NULL, *keep_alive = NULL, *files_keep = NULL;
     /* clang-format off: rows of a table */
     const struct arg_option option[] = {
         {"host", 0, ARG_STR, "ADDRESS", "address to listen on", &o->host},
@@ -98,6 +123,10 @@ static int parse(struct gateway_opts *o, bool *calibrate, int argc, char **argv,
          &o->file_bytes_max, 1, INT64_C(1) << 40},
         {"files-total", 0, ARG_BYTES, "SIZE", "all files of a key together", &o->files_bytes_max, 1,
          INT64_C(1) << 50},
+        {"files-disk", 0, ARG_BYTES, "SIZE", "files of all keys; 0: as much as they leave free",
+         &o->files_disk_max, 0, INT64_MAX},
+        {"files-keep", 0, ARG_STR, "TIME", "files, and batches after their end; unset: 30d",
+         &files_keep},
         {"batch-parallel", 0, ARG_INT, "N",
          "lines of batches computed at once; 0: half of --parallel", &o->batch_parallel, 0, 1024},
         {"queue", 0, ARG_INT, "N", "requests that may wait per model; more are refused",
@@ -141,7 +170,7 @@ static int parse(struct gateway_opts *o, bool *calibrate, int argc, char **argv,
                                    .n_word_max = 1};
     if (!args_take(&spec, argc, argv, args, ret_code))
         return 0;
-    return settle(o, keep_alive, worker_exe, args, ret_code);
+    return settle(o, keep_alive, files_keep, worker_exe, args, ret_code);
 }
 
 int cmd_serve(int argc, char **argv)

@@ -159,14 +159,15 @@ static void take_names(struct state *state, const struct batch_finish *f)
 }
 
 static int write_rows(sqlite3 *db, struct batch_head *h, struct batch_finish *f, const char *ending,
-                      struct err *err)
+                      int64_t keep_s, struct err *err)
 {
     char sql[200];
     int64_t now_s = clock_wall_ms() / 1000, ttl_s = 0;
     int code = db_begin(db, err);
     if (code == 0)
-        code = db_number(db, err, &ttl_s, "SELECT output_ttl_s FROM batches WHERE seq = ?", "i",
-                         h->seq);
+        code = db_number(db, err, &ttl_s,
+                         "SELECT coalesce(output_ttl_s, ?) FROM batches WHERE seq = ?", "ii",
+                         keep_s, h->seq);
     for (int i = 0; i < 2 && code == 0; i++) {
         f->file[i].created_s = now_s;
         f->file[i].expires_s = ttl_s > 0 ? now_s + ttl_s : 0;
@@ -187,7 +188,7 @@ static int write_rows(sqlite3 *db, struct batch_head *h, struct batch_finish *f,
 }
 
 static int step(struct state *state, struct batch_head *h, struct batch_finish *f,
-                const char *ending, struct err *err)
+                const char *ending, int64_t keep_s, struct err *err)
 {
     struct buf part[2];
     bool more = true;
@@ -205,7 +206,7 @@ static int step(struct state *state, struct batch_head *h, struct batch_finish *
     if (code == 0 && !more) {
         code = give_names(state, f, err);
         if (code == 0)
-            code = write_rows(state_db(state), h, f, ending, err);
+            code = write_rows(state_db(state), h, f, ending, keep_s, err);
         if (code == 0)
             h->status = BATCH_OVER;
         else
@@ -215,7 +216,7 @@ static int step(struct state *state, struct batch_head *h, struct batch_finish *
 }
 
 int batch_store_finish(struct state *state, struct batch_head *h, struct batch_finish *f,
-                       struct err *err)
+                       int64_t keep_s, struct err *err)
 {
     char ending[16] = "";
     struct err why = {0};
@@ -230,7 +231,7 @@ int batch_store_finish(struct state *state, struct batch_head *h, struct batch_f
         strcmp(ending, "cancelled") != 0)
         code = err_set(&why, ERR_INTERNAL, "a batch without an ending");
     if (code == 0)
-        code = step(state, h, f, ending, &why);
+        code = step(state, h, f, ending, keep_s, &why);
     if (code != 0 || h->status == BATCH_OVER)
         batch_finish_drop(state, f);
     if (code != 0 && err != NULL)

@@ -216,13 +216,16 @@ static enum batch_status status_of(const char *word)
     return BATCH_OVER;
 }
 
-#define HEAD_COLUMNS "seq, expires_s, id, owner, endpoint, input_file, status"
+#define HEAD_COLUMNS                                                                               \
+    "seq, expires_s, id, owner, endpoint, input_file, status, total, completed + failed"
 
 static void read_head(sqlite3_stmt *q, struct batch_head *h)
 {
     *h = (struct batch_head){.seq = sqlite3_column_int64(q, 0),
                              .expires_s = sqlite3_column_int64(q, 1),
-                             .status = status_of(db_text(q, 6))};
+                             .status = status_of(db_text(q, 6)),
+                             .total = sqlite3_column_int64(q, 7),
+                             .n_done = sqlite3_column_int64(q, 8)};
     snprintf(h->id, sizeof h->id, "%s", db_text(q, 2));
     snprintf(h->owner, sizeof h->owner, "%s", db_text(q, 3));
     snprintf(h->endpoint, sizeof h->endpoint, "%s", db_text(q, 4));

@@ -32,6 +32,7 @@ enum batch_status {
 
 struct batch_head {
     int64_t seq, expires_s;
+    int64_t total, n_done; /* lines; those with a result, when this was read */
     char id[ID_MAX], owner[OWNER_MAX], endpoint[32], input_file[ID_MAX];
     enum batch_status status;
 };
@@ -83,9 +84,9 @@ struct batch_finish {
     bool open;
 };
 /* Some megabytes of it. h->status becomes BATCH_OVER with the last step. After an error begin
- * again: f is as new. */
+ * again: f is as new. keep_s: of the files, if the batch does not say; 0: until deleted. */
 int batch_store_finish(struct state *state, struct batch_head *h, struct batch_finish *f,
-                       struct err *err) __attribute__((warn_unused_result));
+                       int64_t keep_s, struct err *err) __attribute__((warn_unused_result));
 void batch_finish_drop(struct state *state, struct batch_finish *f); /* what was not finished */
 
 #endif

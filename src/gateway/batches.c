@@ -10,6 +10,7 @@
 #include "gateway/batch_call.h"
 #include "gateway/batch_store.h"
 #include "gateway/ledger.h"
+#include "gateway/retention.h"
 
 #include "api/openai_batch.h"
 #include "base/clock.h"
@@ -22,7 +23,8 @@
 #include <string.h>
 
 #define TICK_MS        100
-#define EXPIRE_MS      60000 /* between two looks for files whose time has come */
+#define EXPIRE_MS      60000 /* between two looks for what is to be forgotten, or less: */
+#define EXPIRE_SHARE   10    /* a tenth of how long things are kept */
 #define WAIT_FIRST_MS  500
 #define WAIT_MAX_MS    60000
 #define PAUSE_TEXT_MAX 700
@@ -52,6 +54,7 @@ struct batch {
     bool busy;
     bool fetched;      /* there are no more lines to fetch */
     int64_t last_line; /* that was fetched */
+    int64_t n_done;    /* lines whose result is saved */
     struct line *waiting;
     struct line *at_work[AT_WORK_MAX]; /* [n_at_work]: running, or their result is being saved */
     int n_at_work;
@@ -74,6 +77,9 @@ struct batches {
     int64_t expire_at_ms;
     int n_running; /* calls */
     bool expiring, stopped;
+    struct retention retention;     /* with the state thread while `expiring` */
+    struct retention seen;          /* as it came back from there */
+    uint64_t n_completed, n_failed; /* lines, since the start */
     int n_posts;
     struct batch_head *heads; /* while loading */
     size_t n_heads;
@@ -143,6 +149,9 @@ static void on_saved(void *ctx)
     if (l->unsaved) {
         pause_batch(b, &l->err);
     } else {
+        b->n_done++;
+        b->all->n_completed += !l->result.failed;
+        b->all->n_failed += l->result.failed;
         leave_work(l);
         line_free(l);
         go_on(b);
@@ -331,6 +340,7 @@ static void batch_over(struct batch *b)
     while (*at != b)
         at = &(*at)->next;
     *at = b->next;
+    b->all->seen.n_over++; /* until it is counted again */
     log_info("batch %s is over", b->head.id);
     batch_free(b);
 }
@@ -395,7 +405,8 @@ static void close_work(struct state *state, void *ctx)
 static void finish_work(struct state *state, void *ctx)
 {
     struct batch *b = ctx;
-    (void)!batch_store_finish(state, &b->step, &b->finish, &b->err);
+    (void)!batch_store_finish(state, &b->step, &b->finish, b->all->server->opts.files_keep_s,
+                              &b->err);
 }
 
 /* ---- what is next ---- */
@@ -459,15 +470,37 @@ static void advance(struct batch *b)
 
 static void expire_work(struct state *state, void *ctx)
 {
-    (void)ctx;
-    files_expire(state, clock_wall_ms() / 1000);
+    struct batches *all = ctx;
+    retention_step(state, &all->retention);
 }
 
+static void on_expired(void *ctx);
+
+static void expire(struct batches *all)
+{
+    all->expiring = true;
+    all->n_posts++;
+    all->retention = (struct retention){.keep_s = all->server->opts.files_keep_s,
+                                        .now_s = clock_wall_ms() / 1000};
+    state_post(all->server->state, expire_work, on_expired, all);
+}
+
+/* A step after the other, each behind what others asked for meanwhile. */
 static void on_expired(void *ctx)
 {
     struct batches *all = ctx;
     all->expiring = false;
     all->n_posts--;
+    all->seen = all->retention;
+    if (all->retention.more && !all->stopped)
+        expire(all);
+}
+
+static int64_t expire_each_ms(const struct batches *all)
+{
+    int64_t keep_s = all->server->opts.files_keep_s;
+    bool short_time = keep_s > 0 && keep_s < EXPIRE_MS * EXPIRE_SHARE / 1000;
+    return short_time ? keep_s * 1000 / EXPIRE_SHARE : EXPIRE_MS;
 }
 
 static void on_tick(uv_timer_t *t)
@@ -479,13 +512,12 @@ static void on_tick(uv_timer_t *t)
         advance(b);
     }
     if (clock_ms() >= all->expire_at_ms && !all->expiring) {
-        all->expire_at_ms = clock_ms() + EXPIRE_MS;
-        all->expiring = true;
-        all->n_posts++;
-        state_post(all->server->state, expire_work, on_expired, all);
+        all->expire_at_ms = clock_ms() + expire_each_ms(all);
+        expire(all);
     }
     /* Fast while there is something to run. */
-    uv_timer_start(t, on_tick, all->first != NULL ? TICK_MS : EXPIRE_MS, 0);
+    int64_t wait_ms = all->first != NULL ? TICK_MS : expire_each_ms(all);
+    uv_timer_start(t, on_tick, (uint64_t)wait_ms, 0);
 }
 
 static void add(struct batches *all, const struct batch_head *head)
@@ -494,6 +526,7 @@ static void add(struct batches *all, const struct batch_head *head)
     struct batch *b = mem_zero(1, sizeof *b);
     b->all = all;
     b->head = *head;
+    b->n_done = head->n_done;
     openai_batch_kind(str_z(head->endpoint), &b->kind);
     while (*at != NULL)
         at = &(*at)->next;
@@ -530,7 +563,7 @@ struct batches *batches_new(struct server *s)
     all->timer = mem_zero(1, sizeof *all->timer);
     all->timer->data = all;
     uv_timer_init(&s->loop, all->timer);
-    uv_timer_start(all->timer, on_tick, EXPIRE_MS, 0);
+    uv_timer_start(all->timer, on_tick, 0, 0);
     all->n_posts++;
     state_post(s->state, load_work, on_loaded, all);
     return all;
@@ -563,9 +596,51 @@ void batches_free(struct batches *all)
     free(all);
 }
 
-int batches_n_running(const struct batches *b)
+/* ---- numbers ---- */
+
+static void write_gauge(struct buf *out, const char *name, double value, const char *help)
 {
-    return b == NULL ? 0 : b->n_running;
+    metrics_head(out, name, "gauge", help);
+    buf_printf(out, "%s %.15g\n", name, value);
+}
+
+static void write_lines(const struct batches *all, struct buf *out)
+{
+    int64_t n_waiting = 0;
+    for (const struct batch *b = all->first; b != NULL; b = b->next)
+        if (b->head.status == BATCH_VALIDATING || b->head.status == BATCH_IN_PROGRESS)
+            n_waiting += b->head.total - b->n_done - b->n_at_work;
+    metrics_head(out, "hearth_batch_lines", "gauge",
+                 "Lines of batches without a result, by what they do.");
+    buf_printf(out, "hearth_batch_lines{state=\"waiting\"} %" PRId64 "\n",
+               n_waiting > 0 ? n_waiting : 0);
+    buf_printf(out, "hearth_batch_lines{state=\"running\"} %d\n", all->n_running);
+    metrics_head(out, "hearth_batch_lines_total", "counter",
+                 "Lines of batches that got their result.");
+    buf_printf(out, "hearth_batch_lines_total{outcome=\"completed\"} %" PRIu64 "\n",
+               all->n_completed);
+    buf_printf(out, "hearth_batch_lines_total{outcome=\"failed\"} %" PRIu64 "\n", all->n_failed);
+}
+
+void batches_write_metrics(const struct batches *all, struct buf *out)
+{
+    static const char *const word[] = {"validating", "in_progress", "finalizing", "cancelling"};
+    int64_t n[ARRAY_LEN(word)] = {0};
+    if (all == NULL)
+        return;
+    for (const struct batch *b = all->first; b != NULL; b = b->next)
+        if (b->head.status < BATCH_OVER)
+            n[b->head.status]++;
+    metrics_head(out, "hearth_batches", "gauge", "Batches that are not over, by status.");
+    for (size_t i = 0; i < ARRAY_LEN(word); i++)
+        buf_printf(out, "hearth_batches{status=\"%s\"} %" PRId64 "\n", word[i], n[i]);
+    write_gauge(out, "hearth_batches_over", (double)all->seen.n_over,
+                "Batches that are over and not yet forgotten.");
+    write_lines(all, out);
+    write_gauge(out, "hearth_files", (double)all->seen.n_files,
+                "Files that clients sent and batches made, a minute ago at most.");
+    write_gauge(out, "hearth_files_bytes", (double)all->seen.file_bytes,
+                "What they hold, a minute ago at most.");
 }
 
 /* ---- routes ---- */

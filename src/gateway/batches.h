@@ -21,7 +21,6 @@ struct batches;
 struct batches *batches_new(struct server *s);
 void batches_stop(struct batches *b); /* no news and no work from now on */
 void batches_free(struct batches *b); /* after state_close */
-/* Lines being computed, for the end: they are not waited for. */
-int batches_n_running(const struct batches *b);
+void batches_write_metrics(const struct batches *b, struct buf *out); /* NULL: nothing */
 
 #endif

@@ -84,9 +84,9 @@ void callers_release(struct callers *c)
     *c = (struct callers){0};
 }
 
-bool callers_any(const struct callers *c)
+int callers_n(const struct callers *c)
 {
-    return c->one_key || c->file.n_key > 0;
+    return c->one_key + c->file.n_key;
 }
 
 /* ---- who it is ---- */
@@ -116,6 +116,7 @@ static void take_key(struct caller *who, const struct key *k)
 {
     strcpy(who->name, k->name);
     who->tenant = k->tenant;
+    who->admin = k->admin;
     who->priority = k->priority;
     who->salt = salt_of(k);
     who->requests_max = k->requests_max;
@@ -124,7 +125,7 @@ static void take_key(struct caller *who, const struct key *k)
 
 bool callers_find(const struct callers *c, const char *name, struct caller *ret)
 {
-    *ret = (struct caller){.priority = KEY_INTERACTIVE};
+    *ret = (struct caller){.priority = KEY_INTERACTIVE, .admin = true};
     for (int i = 0; i < c->file.n_key; i++) {
         if (strcmp(c->file.key[i].name, name) == 0) {
             take_key(ret, &c->file.key[i]);
@@ -139,7 +140,7 @@ int callers_identify(struct callers *c, const char *authorization, struct caller
 {
     struct str given = str_z(authorization);
     struct err why = {0};
-    struct caller who = {.priority = KEY_INTERACTIVE};
+    struct caller who = {.priority = KEY_INTERACTIVE, .admin = true};
     bool failed = refresh(c, &why) != 0;
     if (failed && !c->unread)
         log_error("%s; the keys stay as they were", why.text);
@@ -238,6 +239,13 @@ void callers_end(struct callers *c, const struct caller *who, int64_t n_prompt, 
     }
 }
 
+void callers_refused(struct callers *c, const struct caller *who)
+{
+    struct caller_usage *u = find_usage(c, who->tenant);
+    if (u != NULL)
+        u->refused++;
+}
+
 /* ---- numbers ---- */
 
 struct key_series {
@@ -261,8 +269,8 @@ VALUE(value_completion, completion_tokens)
 static const struct key_series all_series[] = {
     {"hearth_key_requests_total", "counter", "Generations begun, by key ('-': without a name).",
      value_requests},
-    {"hearth_key_refused_total", "counter", "Generations refused by the key's own limits.",
-     value_refused},
+    {"hearth_key_refused_total", "counter",
+     "Generations refused by the key's own limits, or its share of the queue.", value_refused},
     {"hearth_key_running", "gauge", "Generations of the key that wait or run.", value_running},
     {"hearth_key_prompt_tokens_total", "counter", "Prompt tokens, by key.", value_prompt},
     {"hearth_key_cached_tokens_total", "counter",
@@ -272,21 +280,24 @@ static const struct key_series all_series[] = {
 };
 /* clang-format on */
 
-void callers_write_metrics(const struct callers *c, struct buf *out)
+void callers_write_metrics(const struct callers *c, const struct caller *who, struct buf *out)
 {
     for (size_t i = 0; i < ARRAY_LEN(all_series); i++) {
         const struct key_series *x = &all_series[i];
         double other = 0;
+        int n_other = 0;
         metrics_head(out, x->name, x->type, x->help);
         for (size_t j = 0; j < c->n_usage; j++) {
             const struct caller_usage *u = &c->usage[j];
-            if (j >= CALLERS_SERIES_MAX)
-                other += x->value(u);
-            else
+            if (who->admin ? j < CALLERS_SERIES_MAX : u->tenant == who->tenant) {
                 buf_printf(out, "%s{key=\"%s\"} %.15g\n", x->name,
                            u->name[0] == '\0' ? "-" : u->name, x->value(u));
+                continue;
+            }
+            other += x->value(u);
+            n_other++;
         }
-        if (c->n_usage > CALLERS_SERIES_MAX)
+        if (n_other > 0)
             buf_printf(out, "%s{key=\"+other\"} %.15g\n", x->name, other);
     }
 }

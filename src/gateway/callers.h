@@ -6,6 +6,10 @@
  * closes at once; requests that are running go on. A file that cannot be read leaves the keys that
  * were read before. Once there was a file a key stays needed, even when the last key is revoked or
  * the file goes. Loop thread only.
+ *
+ * Rights: who bears a key with the right `admin`, the key of the command line, or no key where none
+ * is needed, may unload models and set how long they stay, and sees the counts of every key. Other
+ * keys use what is there, and see their own.
  */
 #ifndef HEARTH_GATEWAY_CALLERS_H
 #define HEARTH_GATEWAY_CALLERS_H
@@ -23,8 +27,9 @@
 struct caller {
     char name[KEY_NAME_MAX + 1]; /* "": the unnamed key, or anybody where none is needed */
     uint32_t tenant;             /* 0 with it */
-    int priority;                /* enum key_priority */
-    uint64_t salt;               /* of what is cached for the tenant; 0 for tenant 0 */
+    bool admin;
+    int priority;                            /* enum key_priority */
+    uint64_t salt;                           /* of what is cached for the tenant; 0 for tenant 0 */
     int64_t requests_max, tokens_per_minute; /* 0 = no limit */
 };
 
@@ -53,7 +58,7 @@ struct callers {
 int callers_init(struct callers *c, const char *path, const char *api_key, struct err *err)
     __attribute__((warn_unused_result));
 void callers_release(struct callers *c);
-bool callers_any(const struct callers *c); /* is there a key at all? */
+int callers_n(const struct callers *c); /* keys that open */
 /* authorization: the header, or NULL. ERR_AUTH. ret may be NULL. */
 int callers_identify(struct callers *c, const char *authorization, struct caller *ret,
                      struct err *err);
@@ -69,6 +74,9 @@ int callers_begin(struct callers *c, const struct caller *who, int *ret_retry_s,
     __attribute__((warn_unused_result));
 void callers_end(struct callers *c, const struct caller *who, int64_t n_prompt, int64_t n_cached,
                  int64_t n_completion);
-void callers_write_metrics(const struct callers *c, struct buf *out);
+/* Refused for another reason of the key's own; callers_begin said yes. */
+void callers_refused(struct callers *c, const struct caller *who);
+/* Who is no admin gets its own series, and one of all others together. */
+void callers_write_metrics(const struct callers *c, const struct caller *who, struct buf *out);
 
 #endif

@@ -369,15 +369,27 @@ static int prepare(struct call *c, const struct slot *slot, struct err *err)
     return 0;
 }
 
+/* A full queue is the server's own limit (503), a share of it the key's (429). */
 static int check_room(struct call *c, const struct slot *slot, struct err *err)
 {
     int retry_s = 1;
     char text[16];
-    if (slot_has_room(slot, c->request.gen.n * c->request.n_prompt, &retry_s))
+    struct callers *callers = &c->server->callers;
+    enum slot_room room = slot_has_room(slot, c->caller->tenant, callers_n(callers) > 1,
+                                        c->request.gen.n * c->request.n_prompt, &retry_s);
+    if (room == SLOT_ROOM_YES)
         return 0;
-    c->server->metrics.refused_full++;
     snprintf(text, sizeof text, "%d", retry_s);
     exchange_add_header(c->x, "Retry-After", text);
+    if (room == SLOT_ROOM_SHARE) {
+        c->server->metrics.refused_share++;
+        callers_refused(callers, c->caller);
+        return err_set(err, API_ERR_RATE,
+                       "requests of the key '%s' wait for the model '%s', as many as its share of "
+                       "the queue: what is free there is for other keys; try again in about %d s",
+                       c->caller->name, slot->name, retry_s);
+    }
+    c->server->metrics.refused_full++;
     return err_set(err, ERR_BUSY,
                    "the model '%s' has %" PRId64 " requests waiting or running, the most this "
                    "server takes; try again in about %d s",
@@ -445,7 +457,9 @@ static int find_slot(struct call *c, struct slot **ret, struct err *err)
         return code;
     snprintf(c->trace->model, sizeof c->trace->model, "%s", (*ret)->name);
     c->model_metrics = metrics_model(&c->server->metrics, (*ret)->name);
-    models_keep(&c->server->models, *ret, c->request.keep_alive_given, c->request.keep_alive_ms);
+    if (c->caller->admin) /* another key's wish to unload or to keep is not heard */
+        models_keep(&c->server->models, *ret, c->request.keep_alive_given,
+                    c->request.keep_alive_ms);
     return 0;
 }
 

@@ -17,7 +17,7 @@
 struct file_row {
     char id[ID_MAX], owner[OWNER_MAX];
     char filename[FILENAME_MAX_ + 1], purpose[32];
-    int64_t bytes, created_s, expires_s; /* expires_s 0: never */
+    int64_t bytes, created_s, expires_s; /* expires_s 0: until it is deleted */
 };
 
 /* The path of a file's bytes; heap. */
@@ -27,8 +27,8 @@ int files_find(sqlite3 *db, const char *owner, const char *id, struct file_row *
                struct err *err) __attribute__((warn_unused_result));
 int files_insert(sqlite3 *db, const struct file_row *f, struct err *err)
     __attribute__((warn_unused_result));
-/* Forgets files whose time has come and that no batch needs. */
-void files_expire(struct state *state, int64_t now_s);
+/* Forgets a file whose time has come and that no batch needs; false: there is none. */
+bool files_expire_one(struct state *state, int64_t now_s);
 bool files_write(const struct file_row *f, struct buf *out);
 
 /* upload.c: the head of POST /v1/files; its body streams to the disk from then on. */

@@ -7,6 +7,7 @@
  */
 #include "gateway/batches.h"
 #include "gateway/ledger.h"
+#include "gateway/retention.h"
 #include "gateway/server.h"
 #include "gateway/state.h"
 
@@ -38,6 +39,7 @@ void gateway_opts_init(struct gateway_opts *o)
         .load_wait_ms = 120000,
         .file_bytes_max = (int64_t)200 << 20,
         .files_bytes_max = (int64_t)10 << 30,
+        .files_keep_s = RETENTION_DEFAULT_S,
         .queue_max = 256,
         .connections_max = 1024,
         .header_timeout_ms = 10000,
@@ -168,7 +170,7 @@ static void on_tick(uv_timer_t *t)
 
 static int check_opts(const struct server *s, struct err *err)
 {
-    if (!s->loopback && !callers_any(&s->callers))
+    if (!s->loopback && callers_n(&s->callers) == 0)
         return err_set(err, ERR_DENIED,
                        "%s can be reached from other machines, so an API key is needed: make one "
                        "with 'hearth key create NAME', or set --api-key (or HEARTH_API_KEY), or "

@@ -46,6 +46,8 @@ struct gateway_opts {
     const char *state_dir;   /* NULL: the user's (gateway/state.h) */
     int64_t file_bytes_max;  /* of one uploaded file */
     int64_t files_bytes_max; /* of all files of a key */
+    int64_t files_disk_max;  /* of all files of all keys; 0: as much as they leave free */
+    int64_t files_keep_s;    /* and batches that are over (gateway/retention.h); 0: until deleted */
     int batch_parallel;      /* lines of batches at once; 0 = half of `parallel` */
     int queue_max;           /* choices waiting per model; more get 503 with Retry-After */
     int connections_max;

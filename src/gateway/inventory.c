@@ -2,6 +2,7 @@
  * inventory: what there is and how it fares: models on disk, models loaded, health, metrics, and
  * unloading. Short answers from what is at hand; nothing here waits.
  */
+#include "gateway/batches.h"
 #include "gateway/server.h"
 
 #include "api/ollama.h"
@@ -203,10 +204,22 @@ static int load(struct server *s, struct exchange *x, const struct ollama_load *
     int code = models_find(&s->models, l->model.ptr, false, &slot, err);
     if (code != 0)
         return code;
-    models_keep(&s->models, slot, l->keep_alive_given, l->keep_alive_ms);
+    if (routes_visit(x)->caller.admin)
+        models_keep(&s->models, slot, l->keep_alive_given, l->keep_alive_ms);
     ask_worker(s, x, slot, json_pack("{s:s, s:s}", "t", "tokenize", "text", ""), on_loaded,
                str_dup(l->model), free);
     return 0;
+}
+
+static int unload_model(struct server *s, const struct caller *who, const struct ollama_load *l,
+                        struct err *err)
+{
+    if (!who->admin)
+        return err_set(err, ERR_DENIED,
+                       "the key '%s' may not unload models: that takes a key made with 'hearth key "
+                       "create NAME --admin'",
+                       who->name);
+    return models_unload(&s->models, l->model.ptr, err);
 }
 
 void inventory_load(struct server *s, struct exchange *x)
@@ -217,7 +230,7 @@ void inventory_load(struct server *s, struct exchange *x)
     int code = body == NULL ? err.code : ollama_load_parse(body, &l, &err);
     bool unload = code == 0 && l.keep_alive_given && l.keep_alive_ms == 0;
     if (unload)
-        code = models_unload(&s->models, l.model.ptr, &err);
+        code = unload_model(s, &routes_visit(x)->caller, &l, &err);
     else if (code == 0)
         code = load(s, x, &l, &err);
     if (code != 0)
@@ -342,7 +355,8 @@ void inventory_metrics(struct server *s, struct exchange *x)
     write_process(&out);
     metrics_write(&s->metrics, &out);
     models_write_metrics(&s->models, &out);
-    callers_write_metrics(&s->callers, &out);
+    batches_write_metrics(s->batches, &out);
+    callers_write_metrics(&s->callers, &routes_visit(x)->caller, &out);
     exchange_reply(x, 200, "text/plain; version=0.0.4; charset=utf-8", buf_str(&out));
     buf_release(&out);
 }

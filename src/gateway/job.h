@@ -1,6 +1,7 @@
 /*
- * job: one generation on a slot, for slot.c and its two helpers: trial.c (who may be sent after
- * deaths) and wait.c (how long one waits). slot.h is what others see. Loop thread only.
+ * job: one generation on a slot, for slot.c and its helpers: trial.c (who may be sent after
+ * deaths), share.c (who is sent first, and who may wait at all) and wait.c (how long one waits).
+ * slot.h is what others see. Loop thread only.
  */
 #ifndef HEARTH_GATEWAY_JOB_H
 #define HEARTH_GATEWAY_JOB_H
@@ -18,6 +19,7 @@ enum job_state {
 struct job {
     struct slot *slot;
     struct job *next;
+    struct share *share; /* of its key; NULL: a question, which takes no place */
     uint64_t id;
     struct replay replay; /* to send it, and to send it again */
     uint64_t model_epoch; /* of the worker that accepted it first */
@@ -54,6 +56,27 @@ bool trial_progress(struct job *j);
 struct job *trial_death(struct slot *s, bool blameless);
 /* The guilty one was found: the others are cleared of what it did. */
 void trial_over(struct slot *s);
+
+/* ---- share.c ---- */
+
+/* What a key has on a slot; all but n_jobs is counted anew when it is needed. */
+struct share {
+    struct share *next;
+    int64_t tenant;
+    int64_t n_jobs;
+    int64_t n_queued; /* choices that were not started */
+    int64_t n_sent;   /* choices that the worker has */
+    int64_t bytes;    /* of frames */
+    int64_t n_passed; /* jobs that wait.c came by */
+};
+
+/* A place among those that wait, beside `mine` of the same key, when n_free are left. Pure. */
+bool share_allows(int64_t mine, int64_t n, int64_t n_free);
+/* The job joins its tenant's share, or leaves it. */
+void share_join(struct job *j, int64_t tenant);
+void share_leave(struct job *j);
+/* Of those that were not sent the one whose turn it is, or NULL. */
+struct job *share_next(const struct slot *s);
 
 /* ---- wait.c ---- */
 

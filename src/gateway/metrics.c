@@ -227,8 +227,12 @@ void metrics_write(const struct metrics *m, struct buf *out)
     write_cancelled(m, out);
     write_counter(out, "hearth_requests_failed_total", m->failed,
                   "Generations that ended with an error.");
-    write_counter(out, "hearth_requests_refused_total", m->refused_full,
-                  "Generations refused because the queue was full.");
+    metrics_head(out, "hearth_requests_refused_total", "counter",
+                 "Generations refused because the queue was full, or the key's share of it.");
+    buf_printf(out, "hearth_requests_refused_total{reason=\"full\"} %" PRIu64 "\n",
+               m->refused_full);
+    buf_printf(out, "hearth_requests_refused_total{reason=\"share\"} %" PRIu64 "\n",
+               m->refused_share);
     write_counter(out, "hearth_worker_starts_total", m->worker_starts, "Worker processes started.");
     write_counter(out, "hearth_worker_restarts_total", m->worker_restarts,
                   "Worker processes started again after a death.");

@@ -44,7 +44,7 @@ struct metrics {
     int n_status;
     uint64_t requests[METRICS_ROUTES_MAX][METRICS_STATUSES_MAX];
     uint64_t cancelled[CANCEL_N_STAGES];
-    uint64_t failed, refused_full; /* generations */
+    uint64_t failed, refused_full, refused_share; /* generations */
     uint64_t worker_starts, worker_restarts, worker_deaths, worker_stalls;
     uint64_t resumed; /* generations sent to another worker after a death */
     struct histogram duration, cancel;

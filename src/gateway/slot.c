@@ -24,7 +24,6 @@
 #include "ipc/frame.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,10 +31,9 @@
 #define DELAY_FIRST_MS 50
 #define DELAY_MAX_MS   5000
 #define ROOM_POLL_MS   50
-#define BUSY_POLL_MS   20                   /* the worker has yet to read what was sent */
-#define WATCH_MAX_MS   5000                 /* between two looks at a worker that computes */
-#define LOAD_PATIENCE  10                   /* times the stall timeout, without a sign */
-#define HELD_BYTES_MAX ((int64_t)512 << 20) /* of the frames of all jobs, then "busy" */
+#define BUSY_POLL_MS   20   /* the worker has yet to read what was sent */
+#define WATCH_MAX_MS   5000 /* between two looks at a worker that computes */
+#define LOAD_PATIENCE  10   /* times the stall timeout, without a sign */
 
 static void on_timer(uv_timer_t *t);
 static void watch(struct slot *s);
@@ -70,11 +68,13 @@ static void job_remove(struct job *j)
     s->used_ms = clock_ms();
     if (j->client_left)
         histogram_add(&s->models->metrics->cancel, (double)(clock_ns() - j->cancel_ns) * 1e-9);
-    s->n_sent -= j->state != JOB_IS_WAITING;
-    if (s->trial == j) {
-        s->trial = NULL;
+    if (s->trial == j || s->worker_full || s->n_sent >= WORKER_REQUESTS_MAX)
         wake(s);
-    }
+    if (s->trial == j)
+        s->trial = NULL;
+    s->n_sent -= j->state != JOB_IS_WAITING;
+    s->worker_full = false;
+    share_leave(j);
     replay_release(&j->replay);
     free(j);
     models_on_job_over(s->models, s);
@@ -170,7 +170,8 @@ static bool send_job(struct job *j)
 static void send_waiting(struct slot *s)
 {
     struct job *j;
-    while (s->state == SLOT_READY && !s->yielding && (j = trial_next(s)) != NULL)
+    while (s->state == SLOT_READY && !s->yielding && !s->worker_full &&
+           s->n_sent < WORKER_REQUESTS_MAX && (j = trial_next(s)) != NULL)
         if (!send_job(j))
             return;
 }
@@ -179,16 +180,6 @@ int64_t slot_n_places(const struct slot *s)
 {
     int64_t n = s->ready.n_seq_max > 0 ? s->ready.n_seq_max : s->models->opts->parallel;
     return n > 0 ? n : 1;
-}
-
-bool slot_has_room(const struct slot *s, int64_t n_units, int *ret_retry_after_s)
-{
-    int64_t max = slot_n_places(s) + s->models->opts->queue_max;
-    if (s->n_units == 0 || (s->n_units + n_units <= max && s->held_bytes < HELD_BYTES_MAX))
-        return true;
-    /* until half of it is done: by then there is room for many, not for the quickest alone */
-    *ret_retry_after_s = (int)fmin(fmax(ceil(wait_all_s(s) / 2), 1), 120);
-    return false;
 }
 
 struct job *slot_submit(struct slot *s, uint64_t id, json_t *frame, int64_t n_units, int tag,
@@ -207,6 +198,8 @@ struct job *slot_submit(struct slot *s, uint64_t id, json_t *frame, int64_t n_un
         .ctx = ctx,
         .submit_ns = clock_ns(),
     };
+    if (n_units > 0)
+        share_join(j, json_integer_value(json_object_get(frame, "tenant")));
     replay_init(&j->replay, frame, n_units);
     json_decref(frame);
     while (*at != NULL)
@@ -442,11 +435,28 @@ static int on_done(struct job *j, const json_t *frame, struct err *err)
     return 0;
 }
 
+/* The worker has its hands full with others: the job waits here until one of them is over. */
+static void put_back(struct job *j)
+{
+    struct slot *s = j->slot;
+    j->state = JOB_IS_WAITING;
+    j->n_lives--;
+    s->n_sent--;
+    s->worker_full = true;
+    if (s->trial == j) {
+        s->trial = NULL;
+        j->n_trials--;
+    }
+}
+
 static int on_error(struct job *j, const json_t *frame, struct err *err)
 {
     struct gen_error error = {0};
     int code = gen_error_from_json(frame, &error, err);
-    if (code == 0)
+    bool full = error.err.code == ERR_BUSY && j->state == JOB_IS_SENT && j->slot->n_sent > 1;
+    if (code == 0 && full && j->fn != NULL)
+        put_back(j);
+    else if (code == 0)
         job_fail(j, &error);
     return code;
 }
@@ -622,6 +632,7 @@ static void on_death(struct slot *s, const char *how)
     int n_sent = s->n_sent;
     struct job *guilty = trial_death(s, s->blameless);
     s->n_sent = 0;
+    s->worker_full = false;
     err_set(&s->reason, ERR_UNAVAILABLE, "the worker process %s", how);
     if (guilty != NULL && guilty->fn != NULL) {
         fail_guilty(s, guilty, how);

@@ -24,6 +24,7 @@
 
 struct job;
 struct models;
+struct share;
 struct store_model;
 
 enum slot_state {
@@ -74,11 +75,13 @@ struct slot {
     bool pack_lost;              /* the disk lost them: without a file from now on */
     int64_t failed_ms, used_ms;
     struct job *jobs;                  /* oldest first */
+    struct share *shares;              /* of the keys that have jobs here, see share.c */
     int64_t n_jobs, n_units;           /* jobs, and the choices they ask for */
     int64_t death_ms[SLOT_DEATHS_MAX]; /* the latest, as a ring */
     uint64_t n_deaths, n_starts;
     struct job *trial;    /* runs alone, see trial.c; or NULL */
-    int n_sent;           /* jobs that the present process has */
+    int n_sent;           /* jobs that the present process has, WORKER_REQUESTS_MAX at most */
+    bool worker_full;     /* it refused one more: none is sent until one is over */
     int64_t held_bytes;   /* of the jobs' frames */
     bool blameless;       /* the present process is ended for a reason of our own */
     uint64_t model_epoch; /* counts changes of the files between two starts */
@@ -137,8 +140,17 @@ struct slot_wait {
 /* False: it runs, or will at once. */
 bool job_wait(const struct job *j, struct slot_wait *ret);
 int64_t slot_n_places(const struct slot *s); /* sequences at once */
-/* True when n more choices may wait; else after how many seconds to try again. */
-bool slot_has_room(const struct slot *s, int64_t n_units, int *ret_retry_after_s);
+/*
+ * Whether a request may wait, see share.c; if not, *ret_retry_after_s says when to try again.
+ * others: there are other keys than the tenant's, which may want to wait, too.
+ */
+enum slot_room {
+    SLOT_ROOM_YES,
+    SLOT_ROOM_FULL,  /* for anybody */
+    SLOT_ROOM_SHARE, /* for this key: what is free is for others */
+};
+enum slot_room slot_has_room(const struct slot *s, int64_t tenant, bool others, int64_t n_units,
+                             int *ret_retry_after_s);
 /* frame: a new reference, taken over. The job waits until the worker is ready. */
 struct job *slot_submit(struct slot *s, uint64_t id, json_t *frame, int64_t n_units, int tag,
                         job_fn fn, void *ctx);

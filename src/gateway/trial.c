@@ -37,19 +37,17 @@ static bool tried_before(const struct job *a, const struct job *b)
 
 struct job *trial_next(struct slot *s)
 {
-    struct job *first = NULL, *suspect = NULL;
+    struct job *suspect = NULL;
     for (struct job *j = s->jobs; j != NULL; j = j->next) {
         if (j->state != JOB_IS_WAITING)
             continue;
-        if (first == NULL)
-            first = j;
         if (is_suspect(j) && (suspect == NULL || tried_before(j, suspect)))
             suspect = j;
     }
     if (s->trial != NULL)
         return NULL;
     if (suspect == NULL)
-        return first;
+        return share_next(s);
     suspect->n_trials++;
     s->trial = suspect;
     return suspect;

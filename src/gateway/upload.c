@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define PIECE_BYTES      (1 << 20)
@@ -139,6 +140,25 @@ static int check_quota(sqlite3 *db, const struct upload *u, struct err *err)
     return code;
 }
 
+/* All keys together; what batches make is never refused, but counts. The file is on the disk. */
+static int check_disk(sqlite3 *db, const struct upload *u, struct err *err)
+{
+    int64_t bytes = 0, max = u->server->opts.files_disk_max;
+    struct statvfs disk;
+    int code = db_number(db, err, &bytes, "SELECT sum(bytes) FROM files", "");
+    if (code != 0 || (max == 0 && statvfs(u->files_dir, &disk) != 0))
+        return code;
+    if (max == 0)
+        max = (int64_t)(disk.f_bavail * disk.f_frsize);
+    if (bytes + u->row.bytes <= max)
+        return 0;
+    return err_set(err, ERR_UNAVAILABLE,
+                   "the files of all keys hold %" PRId64 " bytes; with this one they would pass %s "
+                   "%" PRId64 " (--files-disk): try again when some were deleted or have expired",
+                   bytes, u->server->opts.files_disk_max > 0 ? "the limit of" : "the free space,",
+                   max);
+}
+
 static void insert(struct state *state, void *ctx)
 {
     struct upload *u = ctx;
@@ -146,6 +166,8 @@ static void insert(struct state *state, void *ctx)
     int code = db_begin(db, &u->err);
     if (code == 0)
         code = check_quota(db, u, &u->err);
+    if (code == 0)
+        code = check_disk(db, u, &u->err);
     if (code == 0)
         code = files_insert(db, &u->row, &u->err);
     if (db_end(db, code, &u->err) != 0)
@@ -366,6 +388,7 @@ void upload_finish(struct server *s, struct exchange *x)
         return;
     }
     u->row.created_s = clock_wall_ms() / 1000;
-    u->row.expires_s = u->ttl_s > 0 ? u->row.created_s + u->ttl_s : 0;
+    int64_t keep_s = u->ttl_s > 0 ? u->ttl_s : u->server->opts.files_keep_s;
+    u->row.expires_s = keep_s > 0 ? u->row.created_s + keep_s : 0;
     start_work(u, true);
 }

@@ -4,7 +4,8 @@
  *
  * It is an estimate for people and for Retry-After. A job starts when as many of those before it
  * have ended as it takes until there are less of them than places; they end one after the other
- * while all of them are computed. Before anything was measured it says 0.
+ * while all of them are computed. Those before it are all of a higher class, and of its own class
+ * as many of each key as of its own. Before anything was measured it says 0.
  */
 #include "gateway/job.h"
 
@@ -66,18 +67,40 @@ double wait_all_s(const struct slot *s)
     return sum;
 }
 
+/* Jobs of its key and class before it that wait, too. */
+static int64_t rank_of(const struct job *job)
+{
+    int64_t rank = 0;
+    for (const struct job *j = job->slot->jobs; j != job; j = j->next)
+        rank += j->state < JOB_IS_STARTED && j->share == job->share && j->priority == job->priority;
+    return rank;
+}
+
+/* The key's next one, of those of a class that wait, in the order of the list. */
+static int64_t next_rank(const struct job *j, int64_t priority)
+{
+    if (j->share == NULL || j->priority != priority || j->state >= JOB_IS_STARTED)
+        return 0;
+    return j->share->n_passed++;
+}
+
 bool job_wait(const struct job *job, struct slot_wait *ret)
 {
     const struct slot *s = job->slot;
-    int64_t n_before = 0, n_place = slot_n_places(s);
+    int64_t n_before = 0, n_place = slot_n_places(s), rank = rank_of(job);
     double before_s = 0;
     bool mine = false; /* passed in the list */
     *ret = (struct slot_wait){0};
     if (job->state >= JOB_IS_STARTED)
         return false;
+    for (struct share *one = s->shares; one != NULL; one = one->next)
+        one->n_passed = 0;
     for (const struct job *j = s->jobs; j != NULL; j = j->next) {
+        int64_t other = next_rank(j, job->priority);
         mine = mine || j == job;
-        bool goes_first = j->priority < job->priority || (j->priority == job->priority && !mine);
+        bool goes_first =
+            j->priority < job->priority ||
+            (j->priority == job->priority && (other < rank || (other == rank && !mine)));
         if (j == job || (j->state < JOB_IS_STARTED && !goes_first))
             continue;
         n_before += j->n_units;

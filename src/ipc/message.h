@@ -41,6 +41,10 @@
 #include "base/err.h"
 #include "base/json.h"
 
+/* `generate` requests that a worker has at once. Another one is answered with `error` (busy), as
+ * one is whose tokens find no room beside the others': the gateway keeps it until one is over. */
+#define WORKER_REQUESTS_MAX 1024
+
 /* True when frame's "t" is type. */
 bool message_is(const json_t *frame, const char *type);
 /* The "id" of a frame; ERR_INVALID when missing or negative. */

@@ -92,6 +92,8 @@ static int read_key(const json_t *item, struct key_file *f, struct err *err)
         code = json_get_i64(item, "tokens_per_minute", 0, INT64_MAX, &k.tokens_per_minute, err);
     if (code == 0)
         code = json_get_i64(item, "created_ms", 0, INT64_MAX, &k.created_ms, err);
+    if (code == 0)
+        code = json_get_bool(item, "admin", &k.admin, err);
     if (code != 0)
         return code;
     if (!name_valid(name) || find_name(f, name) != NULL)
@@ -191,10 +193,10 @@ static int write_all(const char *path, const struct key_file *f, struct err *err
         buf_printf(&out,
                    "%s\n  {\"name\": \"%s\", \"hash\": \"%s\", \"tenant\": %u, \"priority\": "
                    "\"%s\",\n   \"requests_max\": %lld, \"tokens_per_minute\": %lld, "
-                   "\"created_ms\": %lld}",
+                   "\"created_ms\": %lld, \"admin\": %s}",
                    i == 0 ? "" : ",", k->name, k->hash, k->tenant, key_priority_word(k->priority),
                    (long long)k->requests_max, (long long)k->tokens_per_minute,
-                   (long long)k->created_ms);
+                   (long long)k->created_ms, k->admin ? "true" : "false");
     }
     buf_add_z(&out, "\n]}\n");
     int code = out.overflow ? err_set(err, ERR_LIMIT, "the file of keys grew too large")

@@ -14,6 +14,8 @@
 #include "base/str.h"
 #include "store/digest.h"
 
+#include <stdbool.h>
+
 #define KEY_NAME_MAX 63
 #define KEYS_MAX     1000
 #define KEY_TEXT_LEN 55 /* "hearth-" and 48 hexadecimal digits */
@@ -35,6 +37,7 @@ struct key {
     char name[KEY_NAME_MAX + 1]; /* letters, digits, '.', '_', '-'; unique */
     char hash[DIGEST_TEXT_LEN + 1];
     uint32_t tenant;           /* from 1 */
+    bool admin;                /* may unload and keep models, and see the counts of all keys */
     int priority;              /* its requests' class; they may ask for a lower one */
     int64_t requests_max;      /* at once; 0 = no limit */
     int64_t tokens_per_minute; /* of prompts and answers together; 0 = no limit */
@@ -57,8 +60,8 @@ int key_file_read(const char *path, struct key_file *ret, struct err *err)
     __attribute__((warn_unused_result));
 void key_file_release(struct key_file *f);
 /*
- * Adds a key with the wish's name, priority and limits; the rest is filled in here. ERR_EXISTS: the
- * name is taken. ERR_INVALID: it is no name. ERR_LIMIT: there are KEYS_MAX.
+ * Adds a key with the wish's name, rights, priority and limits; the rest is filled in here.
+ * ERR_EXISTS: the name is taken. ERR_INVALID: it is no name. ERR_LIMIT: there are KEYS_MAX.
  */
 int key_file_create(const char *path, const struct key *wish, char ret_text[KEY_TEXT_LEN + 1],
                     struct err *err) __attribute__((warn_unused_result));

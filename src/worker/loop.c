@@ -17,7 +17,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define ANSWERS_MAX      1024         /* requests admitted at once */
 #define ANSWER_BYTES_MAX (1ull << 30) /* what their tokens may take, touched or not */
 #define EVENTS_AT_ONCE   64
 #define READ_BYTES       (64u << 10)
@@ -147,8 +146,8 @@ static int may_admit(const struct loop *l, struct err *err)
     int n = l->n_answers + intake_n(l->intake);
     if (l->is_draining)
         return err_set(err, ERR_UNAVAILABLE, "the model is being unloaded; try again");
-    if (n >= ANSWERS_MAX || l->answer_bytes >= ANSWER_BYTES_MAX)
-        return err_set(err, ERR_UNAVAILABLE, "%d requests are queued already; try again later", n);
+    if (n >= WORKER_REQUESTS_MAX || l->answer_bytes >= ANSWER_BYTES_MAX)
+        return err_set(err, ERR_BUSY, "%d requests are queued already; try again later", n);
     return 0;
 }
 

@@ -15,6 +15,7 @@ descriptor 4; its members, all optional, say how to behave:
     linger_s      it takes so long to end when the gateway closes the connection
     needs         with less memory it does not load
     say           frames that a prompt with "ROGUE" is answered with, and nothing else; their id is filled in
+    answers_max   requests it has at once; one more is refused as busy (default: as the real one, 1024)
     say_asked     the same for questions (render, tokenize, detokenize)
     repeat        the answer: this text over and over, a word a token (default: the prompt's words)
 A prompt of N words has N tokens; N beyond n_ctx is a context_length error. "SILENT" never answers.
@@ -137,6 +138,9 @@ class Worker:
             return
         r["n_prompt"] = max(1, len(words(r["prompt"])))
         n_ctx = self.cfg.get("n_ctx", 64)
+        if len(self.requests) >= self.cfg.get("answers_max", 1024):
+            self.send("error", id=r["id"], code="busy", param="", message=f"{len(self.requests)} are queued already")
+            return
         if r["n_prompt"] > n_ctx:
             self.send("error", id=r["id"], code="context_length", param="",
                       message=f"the prompt has {r['n_prompt']} tokens, the context {n_ctx}",

@@ -77,7 +77,7 @@ def test_files_with_the_official_client(fake):
     two = upload(client, b"{}\n", expires_after={"anchor": "created_at", "seconds": 3600})
     assert (one.bytes, one.purpose, one.filename, one.status) == (len(data), "batch", 'é "x".jsonl', "processed") \
         or one.filename == "é %22x%22.jsonl"
-    assert abs(one.created_at - time.time()) < 20 and one.expires_at is None
+    assert abs(one.created_at - time.time()) < 20 and one.expires_at == one.created_at + 30 * 86400
     assert two.expires_at == two.created_at + 3600
     assert client.files.retrieve(one.id) == one
     assert client.files.content(one.id).content == data
@@ -293,6 +293,85 @@ def test_a_worker_that_dies_costs_no_line(fake):
     good, bad = results(client, done.output_file_id), results(client, done.error_file_id)
     assert sorted(r["custom_id"] for r in good) == sorted(f"line-{i}" for i in range(8) if i != 4)
     assert [(r["custom_id"], r["response"]["status_code"] >= 500) for r in bad] == [("line-4", True)]
+
+
+# ---- what is forgotten
+
+
+def wait_gone(fetch, seconds=20):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            fetch()
+        except openai.NotFoundError:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"it is still there after {seconds} s")
+
+
+def test_files_and_batches_go_when_their_time_has_come(fake):
+    server = fake({"token_s": 0.1, "n_seq_max": 1}, files_keep="2s", parallel=1)
+    client = client_of(server)
+    idle = upload(client, b"x")
+    kept = upload(client, b"y", expires_after={"anchor": "created_at", "seconds": 3600})
+    assert idle.expires_at == idle.created_at + 2
+    batch = start(client, [line(i, content="a b c d e f") for i in range(6)])  # takes longer than files are kept
+    wait_gone(lambda: client.files.retrieve(idle.id))
+    assert time.time() >= idle.expires_at
+    assert client.files.retrieve(batch.input_file_id).expires_at <= time.time()  # it is needed
+    done = wait_for(client, batch)
+    assert done.request_counts.completed == 6
+    output = client.files.retrieve(done.output_file_id)
+    assert output.expires_at == output.created_at + 2 and len(results(client, output.id)) == 6
+    assert client.batches.retrieve(batch.id).status == "completed"
+    for fetch in (lambda: client.files.retrieve(batch.input_file_id), lambda: client.files.content(output.id),
+                  lambda: client.batches.retrieve(batch.id)):
+        wait_gone(fetch)
+    assert [f.id for f in client.files.list()] == [kept.id] == state_files(server)
+    assert list(client.batches.list()) == []
+    server.wait_metric("hearth_batches_over", 0)
+    assert (server.metric("hearth_files"), server.metric("hearth_files_bytes")) == (1, 1)
+
+
+@pytest.mark.parametrize("value, keep_s", [("0", None), ("36h", 129600), ("7d", 604800)])
+def test_how_long_files_are_kept(fake, value, keep_s):
+    one = upload(client_of(fake({}, files_keep=value)), b"x")
+    assert one.expires_at == (keep_s and one.created_at + keep_s)
+
+
+@pytest.mark.parametrize("value", ["-1", "soon", "d", "-3d", "99999d"])
+def test_a_time_that_is_none(hearth_bin, value):
+    done = subprocess.run([hearth_bin, "serve", f"--files-keep={value}", "--port", "0"], capture_output=True, text=True, timeout=20)
+    assert done.returncode == 2 and "--files-keep" in done.stderr
+
+
+def test_all_keys_together_have_a_limit(fake):
+    server = fake({}, files_disk=1000)
+    client = client_of(server)
+    first = upload(client, b"x" * 600)
+    with pytest.raises(openai.InternalServerError, match="--files-disk"):
+        upload(client, b"x" * 401)
+    upload(client, b"x" * 400)
+    client.files.delete(first.id)
+    assert upload(client, b"x" * 600).bytes == 600
+    assert len(state_files(server)) == 2
+
+
+def test_batches_in_the_metrics(fake):
+    server = fake({"token_s": 0.1, "n_seq_max": 2}, parallel=2, batch_parallel=2)
+    client = client_of(server)
+    lines = [line(i, content="a b c d") for i in range(6)]
+    lines[5]["body"]["model"] = "no-such-model"
+    batch = start(client, lines)
+    wait_for(client, batch, "in_progress")
+    server.wait_metric("hearth_batch_lines", 2, state="running")
+    assert server.metric("hearth_batches", status="in_progress") == 1
+    assert server.metric("hearth_batch_lines", state="waiting") in (2, 4)
+    wait_for(client, batch)
+    server.wait_metric("hearth_batches", 0)
+    assert server.metric("hearth_batches_over") == 1 and server.metric("hearth_batch_lines") == 0
+    assert server.metric("hearth_batch_lines_total", outcome="completed") == 5
+    assert server.metric("hearth_batch_lines_total", outcome="failed") == 1
 
 
 # ---- what survives

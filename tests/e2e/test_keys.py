@@ -178,7 +178,7 @@ def test_tokens_per_minute(fake, keys):
 def test_counts_per_key(fake, keys):
     ann, ben = keys.create("ann"), keys.create("ben")
     server = fake()
-    server.key = ann
+    server.key = keys.create("boss", "--admin")
     chat(server, ann, "one two three")
     chat(server, ben, "one two")
     assert server.metric("hearth_key_prompt_tokens_total", key="ann") == 3
@@ -221,3 +221,78 @@ def test_a_revoked_key_closes_although_the_file_could_not_be_read_once(fake, key
     resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, limit)
     assert ask() == 401
     c.close()
+
+
+# ---- rights
+
+def test_a_key_sees_its_own_counts_and_no_other_name(fake, keys):
+    names = {name: keys.create(name) for name in ("ann", "benedict", "cid")}
+    boss = keys.create("boss", "--admin")
+    server = fake(api_key="s3cret")
+    for i, key in enumerate(names.values()):
+        chat(server, key, "one two three"[:3 + 4 * i] if i < 2 else "one two three")
+    server.key = names["ann"]
+    text = server.get("/metrics")[2].decode()
+    assert "benedict" not in text and "cid" not in text
+    assert server.metric("hearth_key_prompt_tokens_total", key="ann") == 1
+    assert server.metric("hearth_key_prompt_tokens_total", key="+other") == 5
+    for server.key in (boss, "s3cret"):  # the command line's key is the operator's
+        text = server.get("/metrics")[2].decode()
+        assert all(f'hearth_key_requests_total{{key="{name}"}} 1' in text for name in names), text
+        assert "+other" not in text
+    for path in ("/v1/requests", "/api/ps", "/health", "/v1/models", "/api/tags"):
+        text = server.get(path, headers=bearer(names["ann"]))[2].decode()
+        assert "benedict" not in text and "cid" not in text, path
+    server.key = keys.create("newcomer")  # it has no series yet
+    assert server.metric("hearth_key_requests_total", key="+other") == 3
+    assert server.metric("hearth_key_requests_total", key="newcomer") == 0
+
+
+def expiry(server, model):
+    """When it goes, as /api/ps says; None: it is not loaded, "": never."""
+    found = [m for m in json.loads(server.get("/api/ps")[2])["models"] if m["name"] == model]
+    return None if not found else "" if found[0]["expires_at"].startswith("9999") else found[0]["expires_at"]
+
+
+def wait_unloaded(server, model):
+    end = time.monotonic() + 10
+    while expiry(server, model) is not None and time.monotonic() < end:
+        time.sleep(0.01)
+    assert expiry(server, model) is None
+
+
+def test_who_may_unload_and_keep(launch, keys, tmp_path, hearth_bin):
+    """A keep_alive of a key that may not fails nothing and changes nothing."""
+    ann, boss = keys.create("ann"), keys.create("boss", "--admin")
+    serving.library_model(tmp_path, "one")
+    server = launch(worker_exe=serving.fake_exe(tmp_path), keep_alive="1h", api_key="s3cret")
+    for value in (0, "0s", "1ms", -1, "5m"):
+        assert chat(server, ann, model="one", keep_alive=value)[0] == 200
+        time.sleep(0.05)
+        assert expiry(server, "one:latest"), value  # in an hour, as the server says
+    status, _, answer = server.post("/api/generate", {"model": "one", "keep_alive": -1}, headers=bearer(ann))
+    assert (status, answer["done_reason"]) == (200, "load") and expiry(server, "one:latest")
+    status, _, answer = server.post("/api/generate", {"model": "one", "keep_alive": 0}, headers=bearer(ann))
+    assert status == 403 and "'ann' may not unload" in answer["error"] and expiry(server, "one:latest")
+    stop = subprocess.run([str(hearth_bin), "stop", "one", "--port", str(server.port)], capture_output=True, text=True,
+                          env=os.environ | {"HEARTH_API_KEY": ann, "HEARTH_CONFIG": "/dev/null"}, timeout=30)
+    assert stop.returncode == 1 and "may not unload" in stop.stderr, stop
+    assert chat(server, boss, model="one", keep_alive=-1)[0] == 200
+    assert expiry(server, "one:latest") == ""
+    assert chat(server, ann, model="one")[0] == 200 and chat(server, ann, model="one", keep_alive="1s")[0] == 200
+    assert expiry(server, "one:latest") == ""  # pinned it stays, whoever else uses it
+    assert chat(server, boss, model="one", keep_alive=0)[0] == 200
+    wait_unloaded(server, "one:latest")
+    assert chat(server, ann, model="one")[0] == 200 and expiry(server, "one:latest")  # the server's own time again
+    assert server.post("/api/generate", {"model": "one", "keep_alive": 0})[0] == 200  # the command line's key
+    wait_unloaded(server, "one:latest")
+    assert server.metric("hearth_worker_starts_total") == 2
+
+
+def test_rights_are_listed_and_old_files_have_none(keys):
+    keys.create("ann")
+    keys.create("boss", "--admin")
+    assert [k["admin"] for k in json.loads(keys.run("list", "--json").stdout)] == [False, True]
+    assert [line.split()[2] for line in keys.run("list").stdout.splitlines()] == ["RIGHTS", "-", "admin"]
+    keys.path.write_text(keys.path.read_text().replace(', "admin": false', "").replace(', "admin": true', ""))
+    assert [k["admin"] for k in json.loads(keys.run("list", "--json").stdout)] == [False, False]

@@ -1,10 +1,13 @@
 /*
- * batch_store: each step of a batch with a restart after it; a result counts once; the files at the
- * end hold every line once, in the order of the input, also when making them was broken off.
+ * batch_store, retention: each step of a batch with a restart after it; a result counts once; the
+ * files at the end hold every line once, in the order of the input, also when making them was
+ * broken off. What is over is forgotten when its time has come, in steps, and what is needed stays.
  */
+#include "base/clock.h"
 #include "base/fs.h"
 #include "base/mem.h"
 #include "gateway/batch_store.h"
+#include "gateway/retention.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -202,14 +205,14 @@ static void test_a_life_with_restarts(void **state)
     assert_int_equal(number(&f, "SELECT prompt FROM batches"), 2 * N_LINES);
     assert_int_equal(batch_store_close(state_db(f.state), &f.head, false, NULL), 0);
     assert_int_equal(f.head.status, BATCH_FINALIZING);
-    assert_int_equal(batch_store_finish(f.state, &f.head, &finish, NULL), 0);
+    assert_int_equal(batch_store_finish(f.state, &f.head, &finish, 0, NULL), 0);
     assert_int_equal(f.head.status, BATCH_FINALIZING); /* in the middle */
     close(finish.fd[0]), close(finish.fd[1]);          /* as a kill does */
     finish = (struct batch_finish){0};
     restart(&f);
     assert_int_equal(number(&f, "SELECT count(*) FROM files"), 1);
     while (f.head.status != BATCH_OVER)
-        if (batch_store_finish(f.state, &f.head, &finish, &err) != 0)
+        if (batch_store_finish(f.state, &f.head, &finish, 60, &err) != 0)
             fail_msg("%s", err.text);
     restart(&f);
     assert_int_equal(f.head.status, BATCH_OVER);
@@ -217,6 +220,9 @@ static void test_a_life_with_restarts(void **state)
     assert_int_equal(read_results(&f, "error_file", true), N_LINES / 100);
     assert_int_equal(number(&f, "SELECT count(*) FROM lines"), 0);
     assert_int_equal(number(&f, "SELECT completed_s >= finalizing_s FROM batches"), 1);
+    assert_int_equal(number(&f, "SELECT count(*) FROM files WHERE purpose = 'batch_output' AND"
+                                " expires_s = created_s + 60"),
+                     2);
     close_state(&f);
 }
 
@@ -267,11 +273,114 @@ static void test_bad_inputs(void **state)
     close_state(&f);
 }
 
+static void run_sql(struct fixture *f, const char *sql)
+{
+    if (sqlite3_exec(state_db(f->state), sql, NULL, NULL, NULL) != SQLITE_OK)
+        fail_msg("%s: %s", sqlite3_errmsg(state_db(f->state)), sql);
+}
+
+#define MANY(n) "WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < " #n ") "
+
+/* All steps that are to be done at this time; how many those were. */
+static int forget(struct fixture *f, struct retention *r, int64_t keep_s, int64_t now_s)
+{
+    int n = 0;
+    do {
+        *r = (struct retention){.keep_s = keep_s, .now_s = now_s};
+        retention_step(f->state, r);
+        n++;
+    } while (r->more);
+    assert_int_equal(r->n_files, number(f, "SELECT count(*) FROM files"));
+    assert_int_equal(r->file_bytes, number(f, "SELECT coalesce(sum(bytes), 0) FROM files"));
+    return n;
+}
+
+static void test_files_are_forgotten_in_their_time(void **state)
+{
+    (void)state;
+    struct fixture f = {0};
+    struct retention r = {.keep_s = 1000, .now_s = clock_wall_ms() / 1000};
+    int64_t now_s = r.now_s;
+    char sql[200];
+    open_state(&f);
+    run_sql(&f, "DELETE FROM files; DELETE FROM batches");
+    put_file(&f, "file-used", STR("x"));
+    put_file(&f, "file-free", STR("yy"));
+    create(&f, "file-used", "ann", 0);
+    run_sql(&f, MANY(450) "INSERT INTO files (id, owner, filename, purpose, bytes, created_s)"
+                          " SELECT 'f' || i, 'ann', 'f', 'batch', 3, 1 FROM c");
+    forget(&f, &r, 0, now_s); /* kept until they are deleted */
+    assert_int_equal(r.n_files, 452);
+    assert_true(forget(&f, &r, 1000, now_s) >= 3);
+    assert_int_equal(r.n_files, 452);
+    snprintf(sql, sizeof sql, "SELECT count(*) FROM files WHERE expires_s = %lld",
+             (long long)now_s + 1000);
+    assert_int_equal(number(&f, sql), 452);
+    forget(&f, &r, 500, now_s + 999); /* what was promised stands */
+    assert_int_equal(r.n_files, 452);
+    r = (struct retention){.keep_s = 1000, .now_s = now_s + 1000};
+    retention_step(f.state, &r);
+    assert_int_equal(r.n_files, 452 - RETENTION_STEP_FILES);
+    assert_true(r.more);
+    forget(&f, &r, 1000, now_s + 1000);
+    assert_int_equal(r.n_files, 1);
+    char *used = files_path(f.state, "file-used"), *gone = files_path(f.state, "file-free");
+    assert_true(fs_exists(used));
+    assert_false(fs_exists(gone));
+    run_sql(&f, "UPDATE batches SET status = 'completed', completed_s = 1");
+    forget(&f, &r, 1000, now_s + 1000);
+    assert_int_equal(r.n_files, 0);
+    assert_false(fs_exists(used));
+    assert_int_equal(r.n_over, 0); /* with its last file */
+    free(used);
+    free(gone);
+    close_state(&f);
+}
+
+#define ADD_BATCHES                                                                                \
+    "INSERT INTO batches (id, owner, endpoint, window, input_file, status, created_s, expires_s, "
+
+static void test_batches_are_forgotten_in_their_time(void **state)
+{
+    (void)state;
+    struct fixture f = {0};
+    struct retention r;
+    open_state(&f);
+    run_sql(&f, "DELETE FROM files; DELETE FROM batches");
+    run_sql(&f, ADD_BATCHES "output_file) VALUES ('going', 'ann', 'e', 'w', 'i', 'in_progress', 1,"
+                            " 2, NULL), ('failed', 'ann', 'e', 'w', 'i', 'failed', 1, 2, NULL)");
+    run_sql(&f, ADD_BATCHES "expired_s, output_file) VALUES ('with-file', 'ann', 'e', 'w', 'i',"
+                            " 'expired', 1, 2, 500, 'file-out')");
+    run_sql(&f, MANY(450) ADD_BATCHES "cancelled_s) SELECT 'b' || i, 'ann', 'e', 'w', 'i',"
+                                      " 'cancelled', 1, 2, 500 FROM c");
+    put_file(&f, "file-out", STR("x"));
+    forget(&f, &r, 0, 100000);
+    assert_int_equal(r.n_over, 452);
+    forget(&f, &r, 1000, 1499);
+    assert_int_equal(r.n_over, 451); /* the failed one, that says no end, goes by its begin */
+    run_sql(&f, "UPDATE files SET expires_s = 9000");
+    assert_true(forget(&f, &r, 1000, 1500) >= 3);
+    assert_int_equal(r.n_over, 1); /* its file is still there */
+    forget(&f, &r, 1000, 9000);
+    assert_int_equal(r.n_over, 0);
+    assert_int_equal(number(&f, "SELECT count(*) FROM batches"), 1); /* is not over */
+    run_sql(&f, MANY(2300) ADD_BATCHES "completed_s) SELECT 'c' || i, CASE WHEN i <= 3 THEN 'bob'"
+                                       " ELSE 'ann' END, 'e', 'w', 'i', 'completed', 1, 2, i"
+                                       " FROM c");
+    forget(&f, &r, 0, 9000); /* at any time: so many of one key */
+    assert_int_equal(r.n_over, 3 + BATCHES_KEPT_MAX);
+    assert_int_equal(number(&f, "SELECT min(completed_s) FROM batches WHERE owner = 'ann'"),
+                     2300 - BATCHES_KEPT_MAX + 1);
+    close_state(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_life_with_restarts),
         cmocka_unit_test(test_bad_inputs),
+        cmocka_unit_test(test_files_are_forgotten_in_their_time),
+        cmocka_unit_test(test_batches_are_forgotten_in_their_time),
     };
     char command[100];
     if (mkdtemp(root) == NULL)

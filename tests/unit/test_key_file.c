@@ -28,7 +28,8 @@ static char *path_of(const char *name)
 static void make(const char *path, const char *name, char ret_text[KEY_TEXT_LEN + 1])
 {
     struct err err = {0};
-    struct key wish = {.priority = KEY_AGENT, .requests_max = 2, .tokens_per_minute = 5};
+    struct key wish = {
+        .admin = name[0] == 'b', .priority = KEY_AGENT, .requests_max = 2, .tokens_per_minute = 5};
     strcpy(wish.name, name);
     if (key_file_create(path, &wish, ret_text, &err) != 0)
         fail_msg("%s", err.text);
@@ -48,6 +49,7 @@ static void test_a_key_finds_its_own_row(void **state)
         assert_non_null(k);
         assert_int_equal(k->name[0], 'a' + i);
         assert_int_equal(k->tenant, 1 + i);
+        assert_int_equal(k->admin, i == 1);
         assert_int_equal(k->priority, KEY_AGENT);
         assert_int_equal(k->requests_max, 2);
         assert_int_equal(k->tokens_per_minute, 5);
@@ -90,6 +92,7 @@ static void test_bad_files_are_refused(void **state)
         "{\"keys\":[{\"name\":\"a\",\"hash\":\"sha256:12\",\"tenant\":1}]}",
         "{\"keys\":[{\"name\":\"a\",\"hash\":\"" HASH "\",\"tenant\":1,\"priority\":\"now\"}]}",
         "{\"keys\":[{\"name\":\"a\",\"hash\":\"" HASH "\",\"tenant\":1,\"requests_max\":-1}]}",
+        "{\"keys\":[{\"name\":\"a\",\"hash\":\"" HASH "\",\"tenant\":1,\"admin\":1}]}",
     };
     char *path = path_of("bad.json");
     struct key_file f;
