@@ -1,4 +1,5 @@
 """The commands as people type them: exit codes, one-line errors, a chat in a real terminal."""
+import http.server
 import json
 import os
 import pty
@@ -7,6 +8,7 @@ import select
 import signal
 import socket
 import subprocess
+import threading
 import time
 
 import pytest
@@ -148,6 +150,25 @@ def test_one_line_errors(cli):
         assert len(done.stderr.splitlines()) == 1 and done.stderr.startswith("hearth: "), done.stderr
     assert "hearth pull nothing:here" in cli("run", "nothing:here", "hi").stderr
     assert "hearth serve" in cli("ps").stderr
+
+
+def test_another_program_that_answers_is_told_apart(cli):
+    class Page(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<html>a router</html>")
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Page) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        for args in (["ps"], ["ps", "--json"]):
+            done = cli(*args, "--port", str(other.server_port))
+            assert (done.returncode, done.stdout) == (1, ""), done
+            assert "no such server" in done.stderr
+        other.shutdown()
 
 
 def test_closed_output(cli, hearth_bin, env):
