@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #define BLOB_PREFIX "sha256-"
+#define LOOKS       3 /* cache_folder_list holds a lock for a moment */
 
 /* ---- the folder ---- */
 
@@ -237,6 +238,10 @@ static int open_out(struct pack_lease *l, struct err *err)
         if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
             int e = errno;
             close(fd);
+            if (e == EWOULDBLOCK && i < LOOKS) { /* somebody may only be looking at it */
+                usleep(1000);
+                continue;
+            }
             return e == EWOULDBLOCK
                        ? err_set(err, ERR_BUSY, "another process is making %s", l->path)
                        : err_set_errno(err, e, "cannot lock %s", l->tmp);

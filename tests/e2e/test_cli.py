@@ -196,6 +196,15 @@ def test_run_starts_a_server_of_its_own(cli):
     assert done.stderr == ""
 
 
+def test_run_asks_its_own_server_with_its_own_key(cli, tmp_path):
+    """Keys that the user made for another server are not needed here."""
+    here = {"XDG_CONFIG_HOME": str(tmp_path)}
+    assert cli("key", "create", "ann", **here).returncode == 0
+    done = cli("run", *ONE, "smollm2:135m", "What is the capital of France?", **here, HEARTH_API_KEY="of-another")
+    assert done.returncode == 0, done.stderr
+    assert "Paris" in done.stdout and done.stderr == ""
+
+
 def test_run_with_a_file_and_standard_input(cli, smollm2_path):
     done = cli("run", *ONE, str(smollm2_path), stdin="What is the capital\nof France?\n")
     assert done.returncode == 0 and "Paris" in done.stdout
