@@ -208,8 +208,13 @@ int client_json(const struct client *c, const char *path, const json_t *body, js
     struct call call = {0};
     buf_init(&call.text, ANSWER_MAX);
     int rc = perform(c, path, body, &call, 0, err);
+    json_t *top = NULL;
+    if (rc == 0 && call.text.len > 0 &&
+        (top = json_parse(buf_str(&call.text), JSON_DEPTH_MAX, NULL)) == NULL)
+        rc = err_set(err, ERR_UNAVAILABLE, "what answers at %.256s:%d is no such server", c->host,
+                     c->port);
     if (rc == 0)
-        *ret = call.text.len == 0 ? NULL : json_parse(buf_str(&call.text), JSON_DEPTH_MAX, NULL);
+        *ret = top;
     buf_release(&call.text);
     return rc;
 }

@@ -40,10 +40,12 @@ int client_stream(const struct client *c, const char *path, const json_t *body,
                   const struct client_stream *s, struct err *err)
     __attribute__((warn_unused_result));
 
+#define CLIENT_SERVER_KEY_LEN 48 /* hexadecimal digits */
 /* A server of our own: `hearth serve` on a free port of loopback, gone when we are. */
 struct client_server {
     pid_t pid;
     char host[16];
+    char key[CLIENT_SERVER_KEY_LEN + 1]; /* nobody else's requests are answered */
 };
 /* args: more options for serve, NULL-terminated. Waits until the model is loaded. */
 int client_server_start(struct client_server *s, const char *model, const char *const *args,

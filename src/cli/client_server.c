@@ -1,12 +1,15 @@
 /*
  * client_server: a private server for `hearth run` where none is running. It listens on a free port
- * of loopback, says on a pipe where, and is told to end when we end, however that happens.
+ * of loopback, says on a pipe where, and is told to end when we end, however that happens. The keys
+ * of the user's own server are none of its business: it has one key, made for it, which goes
+ * through the environment, where others cannot see it.
  */
 #include "cli/client.h"
 
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/rng.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -28,7 +31,7 @@ struct pipes {
 };
 
 __attribute__((noreturn)) static void become_server(const struct pipes *p, char *const *argv,
-                                                    pid_t parent)
+                                                    char *const *env, pid_t parent)
 {
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != parent)
@@ -38,7 +41,7 @@ __attribute__((noreturn)) static void become_server(const struct pipes *p, char 
     dup2(null, STDIN_FILENO);
     dup2(p->out[1], STDOUT_FILENO);
     dup2(p->log, STDERR_FILENO);
-    execv("/proc/self/exe", argv);
+    execve("/proc/self/exe", argv, env);
     _exit(127);
 }
 
@@ -121,6 +124,32 @@ static void make_args(const char *model, const char *const *more, const char *ar
     argv[n] = NULL;
 }
 
+static void make_key(char ret[CLIENT_SERVER_KEY_LEN + 1])
+{
+    unsigned char raw[CLIENT_SERVER_KEY_LEN / 2];
+    rng_system(raw, sizeof(raw));
+    for (size_t i = 0; i < sizeof(raw); i++)
+        snprintf(ret + 2 * i, 3, "%02x", raw[i]);
+}
+
+/* Ours, but for the keys; text: room for the first entry. Heap; owned. */
+static const char **make_env(const char *key, char text[80])
+{
+    static const char *const ours[] = {"HEARTH_API_KEY=", "HEARTH_KEYS="};
+    size_t n = 0;
+    while (environ[n] != NULL)
+        n++;
+    const char **env = mem_zero(n + 3, sizeof(*env)), **at = env;
+    snprintf(text, 80, "%s%s", ours[0], key);
+    *at++ = text;
+    *at++ = "HEARTH_KEYS=/dev/null/none"; /* there is no such file, nowhere */
+    for (size_t i = 0; i < n; i++)
+        if (!str_starts(str_z(environ[i]), str_z(ours[0])) &&
+            !str_starts(str_z(environ[i]), str_z(ours[1])))
+            *at++ = environ[i];
+    return env;
+}
+
 int client_server_start(struct client_server *s, const char *model, const char *const *args,
                         struct client *ret_client, const volatile sig_atomic_t *stop,
                         struct err *err)
@@ -136,12 +165,16 @@ int client_server_start(struct client_server *s, const char *model, const char *
     }
     p.log = fileno(log);
     fcntl(p.log, F_SETFD, FD_CLOEXEC);
+    char key_text[80];
     make_args(model, args, argv);
+    make_key(s->key);
+    const char **env = make_env(s->key, key_text);
     fflush(NULL);
     pid_t parent = getpid();
     s->pid = fork();
     if (s->pid == 0)
-        become_server(&p, (char *const *)(uintptr_t)argv, parent);
+        become_server(&p, (char *const *)(uintptr_t)argv, (char *const *)(uintptr_t)env, parent);
+    free(env);
     close(p.out[1]);
     int port = 0;
     int rc = s->pid < 0 ? err_set_errno(err, errno, "cannot start a server")
@@ -157,6 +190,7 @@ int client_server_start(struct client_server *s, const char *model, const char *
     snprintf(s->host, sizeof(s->host), "127.0.0.1");
     ret_client->host = s->host;
     ret_client->port = port;
+    ret_client->api_key = s->key;
     return 0;
 }
 

@@ -11,7 +11,6 @@
 #include "base/mem.h"
 #include "cli/cli.h"
 #include "cli/eval_model.h"
-#include "cli/open_gguf.h"
 #include "text/tokenizer.h"
 
 #include <ctype.h>
@@ -21,6 +20,26 @@
 #include <string.h>
 
 #define N_SEQ_MAX 64
+
+/* How a model is opened, for every command here. */
+/* clang-format off: it takes the rows apart */
+#define MODEL_OPTIONS(o)                                                                           \
+    {"kv-type",        0, ARG_WORD, KV_TYPE_WORDS, "of keys and values (f16)", &(o).kv_type,       \
+     .flag_only = true},                                                                           \
+        {"threads",                                                                                \
+         0,                                                                                        \
+         ARG_INT,                                                                                  \
+         "N",                                                                                      \
+         "threads (one per physical core)",                                                        \
+         &(o).n_threads,                                                                           \
+         0,                                                                                        \
+         POOL_THREADS_MAX,                                                                         \
+         .flag_only = true},                                                                       \
+    {                                                                                              \
+        "activations", 0, ARG_WORD, ACTIVATIONS_WORDS, "precision of products' inputs",            \
+            &(o).activations, .flag_only = true                                                    \
+    }
+/* clang-format on */
 
 /* Token ids of several sequences, read from text like "1 2 3; 4 5". */
 struct id_list {
@@ -114,24 +133,15 @@ static int logits_write(struct eval_model *m, const struct id_list *l)
 static int eval_logits(int argc, char **argv)
 {
     const char *tokens = NULL;
-    int n_threads = 0;
-    int n_chunk = 64;
-    int n_ctx = 0;
-    int activations = ACTIVATIONS_AUTO;
-    int kv_type = KV_F16;
+    struct eval_opts o = {.n_chunk = 64, .kv_type = KV_F16, .activations = ACTIVATIONS_AUTO};
     const struct arg_option option[] = {
         {"tokens", 't', ARG_STR, "IDS", "token ids: \"1 2 3\"; several sequences: \"1 2; 3 4\"",
          &tokens, .flag_only = true},
-        {"chunk", 0, ARG_INT, "N", "tokens of a sequence in one call (64)", &n_chunk, 1, 4096,
+        {"chunk", 0, ARG_INT, "N", "tokens of a sequence in one call (64)", &o.n_chunk, 1, 4096,
          .flag_only = true},
-        {"ctx", 0, ARG_INT, "N", "context the model is opened with (the longest sequence)", &n_ctx,
-         0, INT32_MAX, .flag_only = true},
-        {"kv-type", 0, ARG_WORD, KV_TYPE_WORDS, "of keys and values (f16)", &kv_type,
-         .flag_only = true},
-        {"threads", 0, ARG_INT, "N", "threads (one per physical core)", &n_threads, 0,
-         POOL_THREADS_MAX, .flag_only = true},
-        {"activations", 0, ARG_WORD, ACTIVATIONS_WORDS, "precision of products' inputs",
-         &activations, .flag_only = true},
+        {"ctx", 0, ARG_INT, "N", "context the model is opened with (the longest sequence)",
+         &o.n_ctx, 0, INT32_MAX, .flag_only = true},
+        MODEL_OPTIONS(o),
     };
     const struct args_spec spec = {
         .command = "eval logits",
@@ -150,22 +160,15 @@ static int eval_logits(int argc, char **argv)
     struct err err = {0};
     struct id_list l = {0};
     struct eval_model m = {0};
-    struct gguf *g = NULL;
     int rc = id_list_parse(tokens == NULL ? "" : tokens, &l, &err);
-    struct eval_opts o = {.n_seq = l.n_seq,
-                          .n_chunk = n_chunk,
-                          .n_threads = n_threads,
-                          .activations = activations,
-                          .kv_type = kv_type};
-    size_t longest = (size_t)n_ctx;
+    o.n_seq = l.n_seq;
+    size_t longest = (size_t)o.n_ctx;
     for (int i = 0; i < l.n_seq; i++)
         if (l.begin[i + 1] - l.begin[i] > longest)
             longest = l.begin[i + 1] - l.begin[i];
     o.n_ctx = (int)longest;
     if (rc == 0)
-        rc = cli_gguf_open(args.word[0], &g, NULL, &err);
-    if (rc == 0)
-        rc = eval_model_open(&m, g, &o, &err);
+        rc = eval_model_open(&m, args.word[0], &o, &err);
     if (rc == 0)
         rc = id_list_check(&l, m.info->n_vocab, &err);
     code = rc == 0 ? logits_write(&m, &l) : cli_fail(&err);
@@ -292,21 +295,11 @@ static int read_tokens(struct perplexity *p, const char *path, struct err *err)
     return 0;
 }
 
-static int perplexity_open(struct perplexity *p, char **word, int n_threads, int activations,
-                           int kv_type, struct err *err)
+static int perplexity_open(struct perplexity *p, char **word, const struct eval_opts *o,
+                           struct err *err)
 {
-    struct gguf *g;
-    int rc = cli_gguf_open(word[0], &g, NULL, err);
-    if (rc != 0)
-        return rc;
-    struct eval_opts o = {.n_ctx = p->n_ctx,
-                          .n_seq = 1,
-                          .n_chunk = 128,
-                          .n_threads = n_threads,
-                          .activations = activations,
-                          .kv_type = kv_type};
-    if ((rc = eval_model_open(&p->m, g, &o, err)) != 0 ||
-        (rc = tokenizer_new(g, &p->tokenizer, err)) != 0)
+    int rc = eval_model_open(&p->m, word[0], o, err);
+    if (rc != 0 || (rc = tokenizer_new(p->m.gguf, &p->tokenizer, err)) != 0)
         return rc;
     if (tokenizer_adds_bos(p->tokenizer) &&
         (tokenizer_bos(p->tokenizer) < 0 || tokenizer_bos(p->tokenizer) >= p->m.info->n_vocab))
@@ -319,20 +312,14 @@ static int perplexity_open(struct perplexity *p, char **word, int n_threads, int
 static int eval_perplexity(int argc, char **argv)
 {
     struct perplexity p = {.n_ctx = 512};
-    int kv_type = KV_F16;
-    int n_threads = 0;
-    int activations = ACTIVATIONS_AUTO;
+    struct eval_opts o = {
+        .n_seq = 1, .n_chunk = 128, .kv_type = KV_F16, .activations = ACTIVATIONS_AUTO};
     const struct arg_option option[] = {
         {"ctx", 'c', ARG_INT, "N", "tokens in a window (512)", &p.n_ctx, 4, INT32_MAX,
          .flag_only = true},
         {"json", 0, ARG_BOOL, NULL, "one JSON object with every scored token's log probability",
          &p.json, .flag_only = true},
-        {"kv-type", 0, ARG_WORD, KV_TYPE_WORDS, "of keys and values (f16)", &kv_type,
-         .flag_only = true},
-        {"threads", 0, ARG_INT, "N", "threads (one per physical core)", &n_threads, 0,
-         POOL_THREADS_MAX, .flag_only = true},
-        {"activations", 0, ARG_WORD, ACTIVATIONS_WORDS, "precision of products' inputs",
-         &activations, .flag_only = true},
+        MODEL_OPTIONS(o),
     };
     const struct args_spec spec = {
         .command = "eval perplexity",
@@ -351,7 +338,8 @@ static int eval_perplexity(int argc, char **argv)
     if (!args_take(&spec, argc, argv, &args, &code))
         return code;
     struct err err = {0};
-    int rc = perplexity_open(&p, args.word, n_threads, activations, kv_type, &err);
+    o.n_ctx = p.n_ctx;
+    int rc = perplexity_open(&p, args.word, &o, &err);
     code = rc == 0 ? perplexity_run(&p) : cli_fail(&err);
     tokens_release(&p.ids);
     tokenizer_free(p.tokenizer);

@@ -140,11 +140,14 @@ static bool is_loaded(const struct client *c, const char *name)
     return ret;
 }
 
-/* Running answers end first, so it may take a while until the memory is free. */
-static void wait_unloaded(const struct client *c, const char *name)
+/* Running answers end first, so it may take a while until the memory is free. False: it still is
+ * not. */
+static bool wait_unloaded(const struct client *c, const char *name)
 {
-    for (int64_t end = clock_ms() + UNLOAD_MS; is_loaded(c, name) && clock_ms() < end;)
+    bool loaded;
+    for (int64_t end = clock_ms() + UNLOAD_MS; (loaded = is_loaded(c, name)) && clock_ms() < end;)
         usleep(50 * 1000);
+    return !loaded;
 }
 
 int cmd_stop(int argc, char **argv)
@@ -176,9 +179,9 @@ int cmd_stop(int argc, char **argv)
         json_t *top = NULL;
         rc = body == NULL ? err_set(&err, ERR_INVALID, "the model's name is not UTF-8")
                           : client_json(&client, "/api/generate", body, &top, &err);
-        if (rc == 0)
-            wait_unloaded(&client, args.word[i]);
-        if (rc == 0)
+        if (rc == 0 && !wait_unloaded(&client, args.word[i]))
+            printf("%s stops when its last answer is given\n", args.word[i]);
+        else if (rc == 0)
             printf("stopped %s\n", args.word[i]);
         json_decref(top);
         json_decref(body);

@@ -8,14 +8,13 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "cli/cli.h"
+#include "cli/input.h"
 #include "cli/open_gguf.h"
 #include "text/chat.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define INPUT_MAX  ((size_t)1 << 30)
 #define OUTPUT_MAX ((size_t)64 << 20)
@@ -81,22 +80,6 @@ static int source_load(const char *name, struct source *s, struct err *err)
     if (str_ends(n, STR(".jinja")) || str_ends(n, STR(".j2")))
         return fs_read(name, &s->text, err);
     return source_of_model(name, s, err);
-}
-
-static int read_input(struct buf *in, struct err *err)
-{
-    for (;;) {
-        if (!buf_reserve(in, 65536))
-            return err_set(err, ERR_LIMIT, "standard input has more than %zu bytes", INPUT_MAX);
-        ssize_t n = read(STDIN_FILENO, in->ptr + in->len, 65536);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return err_set_errno(err, errno, "cannot read standard input");
-        if (n == 0)
-            return 0;
-        in->len += (size_t)n;
-    }
 }
 
 /* Renders one template with one object; the template is compiled anew each time. */
@@ -229,7 +212,7 @@ int cmd_render(int argc, char **argv)
     else if (!o.batch)
         rc = err_set(&err, ERR_INVALID, "render needs a model or a template file (see --help)");
     if (rc == 0)
-        rc = read_input(&in, &err);
+        rc = input_read(&in, NULL, &err);
     if (rc == 0)
         rc = o.batch ? run_batch(&o, &source, buf_str(&in), &err)
                      : run_single(&o, &source, buf_str(&in), &err);

@@ -4,6 +4,7 @@
  */
 #include "cli/cli.h"
 #include "cli/client.h"
+#include "cli/input.h"
 #include "cli/session.h"
 
 #include "base/fs.h"
@@ -51,32 +52,13 @@ struct options {
 
 /* ---- one answer ---- */
 
-static int read_all(struct buf *out, struct err *err)
-{
-    char chunk[65536];
-    for (;;) {
-        ssize_t n = read(STDIN_FILENO, chunk, sizeof(chunk));
-        if (n < 0 && errno == EINTR && stop == 0)
-            continue;
-        if (n < 0 && errno == EINTR)
-            return err_set(err, ERR_CANCELLED, "interrupted");
-        if (n < 0)
-            return err_set_errno(err, errno, "cannot read standard input");
-        if (n == 0)
-            return 0;
-        if (!buf_add(out, chunk, (size_t)n))
-            return err_set(err, ERR_TOO_LARGE, "more than %d MiB on standard input",
-                           PROMPT_MAX >> 20);
-    }
-}
-
 static int answer_once(struct options *o, int n_word, char **word, struct err *err)
 {
     struct buf prompt;
     buf_init(&prompt, PROMPT_MAX);
     int rc = 0;
     if (n_word == 0 || (n_word == 1 && strcmp(word[0], "-") == 0))
-        rc = read_all(&prompt, err);
+        rc = input_read(&prompt, &stop, err);
     else
         for (int i = 0; i < n_word; i++)
             buf_printf(&prompt, "%s%s", i > 0 ? " " : "", word[i]);

@@ -63,8 +63,10 @@ static int settle(struct gateway_opts *o, const char *keep_alive, const char *fi
     }
     if (args->n_word > 0)
         o->model = args->word[0];
-    if (worker_exe != NULL)
+    if (worker_exe != NULL) {
         o->exe = worker_exe;
+        o->exe_self = false;
+    }
     return 1;
 }
 
@@ -190,6 +192,7 @@ int cmd_serve(int argc, char **argv)
     }
     self[n] = '\0';
     opts.exe = self;
+    opts.exe_self = true;
     opts.pack_layout = PACK_VERSION;
     opts.prefix_layout = DISK_LAYOUT;
     if (!parse(&opts, &calibrate, argc, argv, &args, &code))

@@ -7,14 +7,13 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "cli/cli.h"
+#include "cli/input.h"
 #include "cli/open_gguf.h"
 #include "text/tokenizer.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define INPUT_MAX  ((size_t)1 << 31)
 #define TOKENS_MAX ((size_t)1 << 30)
@@ -32,22 +31,6 @@ static int open_tokenizer(const char *name, struct tokenizer **ret, struct err *
     rc = tokenizer_new(g, ret, err);
     gguf_free(g);
     return rc == 0 ? 0 : err_wrap(err, "%s", name);
-}
-
-static int read_input(struct buf *in, struct err *err)
-{
-    for (;;) {
-        if (!buf_reserve(in, 65536))
-            return err_set(err, ERR_LIMIT, "standard input has more than %zu bytes", INPUT_MAX);
-        ssize_t n = read(STDIN_FILENO, in->ptr + in->len, 65536);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return err_set_errno(err, errno, "cannot read standard input");
-        if (n == 0)
-            return 0;
-        in->len += (size_t)n;
-    }
 }
 
 static void write_out(struct buf *out)
@@ -156,7 +139,7 @@ int cmd_tokenize(int argc, char **argv)
     buf_init(&in, INPUT_MAX);
     int rc = open_tokenizer(args.word[0], &t, &err);
     if (rc == 0)
-        rc = read_input(&in, &err);
+        rc = input_read(&in, NULL, &err);
     if (rc == 0)
         rc = run(t, &o, buf_str(&in), &err);
     buf_release(&in);

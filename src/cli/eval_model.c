@@ -4,12 +4,13 @@
 #include "cli/eval_model.h"
 
 #include "base/mem.h"
+#include "cli/open_gguf.h"
 
 #include <stdlib.h>
 
 static int allocate(struct eval_model *m, const struct eval_opts *o, struct err *err)
 {
-    m->blocks_per_seq = (o->n_ctx + KV_BLOCK_LEN - 1) / KV_BLOCK_LEN;
+    m->blocks_per_seq = o->n_ctx / KV_BLOCK_LEN + (o->n_ctx % KV_BLOCK_LEN != 0);
     size_t n_block;
     size_t bytes;
     size_t n_logits;
@@ -31,14 +32,15 @@ static int allocate(struct eval_model *m, const struct eval_opts *o, struct err 
     return 0;
 }
 
-int eval_model_open(struct eval_model *m, struct gguf *g, const struct eval_opts *o,
+int eval_model_open(struct eval_model *m, const char *name, const struct eval_opts *o,
                     struct err *err)
 {
     enum cpu_level level;
-    *m = (struct eval_model){.gguf = g, .n_chunk = o->n_chunk};
-    int rc = cpu_level_choose(&level, err);
-    if (rc != 0 || (rc = pool_new(o->n_threads > 0 ? o->n_threads : cpu_threads_default(), &m->pool,
-                                  err)) != 0)
+    *m = (struct eval_model){.n_chunk = o->n_chunk};
+    int rc = cli_gguf_open(name, &m->gguf, NULL, err);
+    if (rc != 0 || (rc = cpu_level_choose(&level, err)) != 0 ||
+        (rc = pool_new(o->n_threads > 0 ? o->n_threads : cpu_threads_default(), &m->pool, err)) !=
+            0)
         return rc;
     struct model_opts opts = {.kernels = kernels_get(level),
                               .pool = m->pool,
@@ -47,7 +49,7 @@ int eval_model_open(struct eval_model *m, struct gguf *g, const struct eval_opts
                               .n_out_max = o->n_seq * o->n_chunk,
                               .n_ctx_max = o->n_ctx,
                               .activations = (enum activations)o->activations};
-    if ((rc = model_new(g, &opts, &m->model, err)) != 0)
+    if ((rc = model_new(m->gguf, &opts, &m->model, err)) != 0)
         return rc;
     m->info = model_info(m->model);
     return allocate(m, o, err);

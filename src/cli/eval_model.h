@@ -26,8 +26,8 @@ struct eval_opts {
     int kv_type;     /* enum kv_type */
 };
 
-/* Takes g over, whatever comes back. Release after failure, too; zero it before. */
-int eval_model_open(struct eval_model *m, struct gguf *g, const struct eval_opts *o,
+/* name: as for cli_gguf_open. Close it after a failure, too. */
+int eval_model_open(struct eval_model *m, const char *name, const struct eval_opts *o,
                     struct err *err) __attribute__((warn_unused_result));
 void eval_model_close(struct eval_model *m);
 /* The block table of sequence i. */

@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "kernels/calibrate.h"
 #include "kernels/pool.h"
+#include "store/cache_folder.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,22 +44,6 @@ static void cpu_name(char *ret, size_t size)
             }
         }
     buf_release(&text);
-}
-
-/* Heap, or NULL when there is no home. */
-static char *cache_folder(const char *dir)
-{
-    if (dir != NULL)
-        return str_dup(str_z(dir));
-    const char *xdg = getenv("XDG_CACHE_HOME");
-    if (xdg != NULL && xdg[0] == '/')
-        return fs_join(xdg, "hearth");
-    char *home = fs_home();
-    if (home == NULL)
-        return NULL;
-    char *ret = fs_join(home, ".cache/hearth");
-    free(home);
-    return ret;
 }
 
 static char *file_of(const char *dir, const struct machine *m)
@@ -133,7 +118,7 @@ void thread_plan_choose(const char *cache_dir, bool measure, struct thread_plan 
     if (m.n_max <= 1 || m.n_max > POOL_THREADS_MAX || cpu_level_choose(&m.level, NULL) != 0)
         return;
     cpu_name(m.cpu, sizeof m.cpu);
-    char *dir = cache_folder(cache_dir);
+    char *dir = cache_home(cache_dir);
     char *path = dir != NULL ? file_of(dir, &m) : NULL;
     if ((path == NULL || !recall(path, &m, ret)) && measure)
         measure_machine(dir, path, &m, ret);

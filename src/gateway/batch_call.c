@@ -3,11 +3,9 @@
  */
 #include "gateway/batch_call.h"
 
-#include "api/openai_answer.h"
 #include "api/openai_batch.h"
-#include "base/clock.h"
 #include "base/mem.h"
-#include "base/rng.h"
+#include "gateway/generation.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -71,8 +69,7 @@ static void fail(struct batch_call *c, const struct err *err, const struct api_c
 
 static void fail_full(struct batch_call *c)
 {
-    struct err err = {0};
-    err_set(&err, ERR_LIMIT, "the answer grew beyond what the server holds for one request");
+    struct err err = generation_error_full();
     fail(c, &err, NULL);
 }
 
@@ -98,17 +95,14 @@ static void finish(struct batch_call *c)
 
 static void on_error(struct batch_call *c, int tag, const struct gen_error *e)
 {
-    const struct api_counts counts = {e->n_prompt, e->n_ctx};
-    struct err err = e->err;
+    struct api_counts counts;
+    struct err err = generation_error(e, c->request.kind, &counts);
     c->job[tag] = NULL;
-    if (err.code == ERR_CONTEXT_LENGTH && err.param[0] == '\0')
-        strcpy(err.param, c->request.kind == OPENAI_CHAT ? "messages" : "prompt");
     fail(c, &err, &counts);
 }
 
 static void on_news(void *ctx, int tag, const struct job_news *news)
 {
-    static const char *const reason[] = {[GEN_STOP] = "stop", [GEN_LENGTH] = "length"};
     struct batch_call *c = ctx;
     bool ok = true;
     switch (news->event) {
@@ -120,7 +114,8 @@ static void on_news(void *ctx, int tag, const struct job_news *news)
         ok = openai_answer_delta(&c->answer, tag, news->delta, NULL);
         break;
     case JOB_END:
-        ok = openai_answer_end(&c->answer, tag, news->end->index, reason[news->end->reason], NULL);
+        ok = openai_answer_end(&c->answer, tag, news->end->index,
+                               generation_reason(news->end->reason), NULL);
         break;
     case JOB_DONE:
         c->job[tag] = NULL;
@@ -143,47 +138,49 @@ static void on_news(void *ctx, int tag, const struct job_news *news)
 /* ---- the start ---- */
 
 /* A place that nobody else waits for; a line of many choices runs when the model is idle. */
-static int check_place(const struct batch_call *c, const struct slot *slot, struct err *err)
+static int check_place(const struct server *s, const struct slot *slot, int64_t n, struct err *err)
 {
-    int64_t places = slot->ready.n_seq_max > 0 ? slot->ready.n_seq_max : c->server->opts.parallel;
-    int64_t n = c->request.gen.n * c->request.n_prompt;
+    int64_t places = slot->ready.n_seq_max > 0 ? slot->ready.n_seq_max : s->opts.parallel;
     if (slot->n_units == 0 || slot->n_units + n <= places)
         return 0;
     return err_set(err, ERR_BUSY, "the model '%s' is busy with other requests", slot->name);
 }
 
+/* Of a line that found no place before: is there one? Without reading it again. */
+static int check_need(const struct server *s, const struct batch_need *need, struct err *err)
+{
+    for (const struct slot *slot = s->models.slots; slot != NULL && need->n > 0; slot = slot->next)
+        if (!slot->retiring && slot->state != SLOT_FAILED && slot->state != SLOT_STOPPING &&
+            strcmp(slot->name, need->model) == 0)
+            return check_place(s, slot, need->n, err);
+    return 0;
+}
+
+static int check_line(const struct batch_call *c, const struct slot *slot, struct batch_need *need,
+                      struct err *err)
+{
+    int64_t n = c->request.gen.n * c->request.n_prompt;
+    int code = check_place(c->server, slot, n, err);
+    if (code == ERR_BUSY) {
+        snprintf(need->model, sizeof need->model, "%s", slot->name);
+        need->n = n;
+    }
+    return code;
+}
+
 static int find_slot(struct batch_call *c, struct slot **ret, struct err *err)
 {
-    char name[512];
-    struct str model = c->request.model;
-    if (model.len == 0)
-        model = str_z(c->server->startup_name);
-    if (model.len == 0)
-        return err_set_param(err, ERR_INVALID, "model", "'model' is missing");
-    if (model.len >= sizeof name || memchr(model.ptr, '\0', model.len) != NULL)
-        return err_set_param(err, ERR_NOT_FOUND, "model", "there is no model of such a name");
-    memcpy(name, model.ptr, model.len);
-    name[model.len] = '\0';
-    return models_find(&c->server->models, name, false, ret, err);
+    char name[GENERATION_MODEL_MAX];
+    int code = generation_model(c->server, &c->request, name, err);
+    return code == 0 ? models_find(&c->server->models, name, false, ret, err) : code;
 }
 
 static int prepare(struct batch_call *c, struct slot *slot, struct err *err)
 {
-    char id[48];
-    uint64_t word[2];
-    int code = completions_add_defaults(c->body, &c->request, slot, err);
-    if (code != 0)
-        return code;
-    if (!openai_request_default_system(&c->request, slot->system_text))
-        return err_set(err, ERR_NOMEM, "out of memory for the request");
-    rng_system(word, sizeof word);
-    snprintf(id, sizeof id, "%s-%016" PRIx64 "%08" PRIx32,
-             c->request.kind == OPENAI_CHAT ? "chatcmpl" : "cmpl", word[0], (uint32_t)word[1]);
-    c->answer_ready = true;
-    if (!openai_answer_init(&c->answer, &c->request, id, clock_wall_ms() / 1000, slot->name))
-        return err_set(err, ERR_NOMEM, "out of memory for the answer");
-    c->job = mem_zero((size_t)c->request.n_prompt, sizeof *c->job);
-    return 0;
+    int code = generation_prepare(c->body, &c->request, slot, &c->answer, &c->answer_ready, err);
+    if (code == 0)
+        c->job = mem_zero((size_t)c->request.n_prompt, sizeof *c->job);
+    return code;
 }
 
 static int submit(struct batch_call *c, struct slot *slot, struct err *err)
@@ -228,16 +225,20 @@ static int find_owner(struct batch_call *c, const char *owner, struct err *err)
 }
 
 int batch_call_start(struct server *s, const char *owner, enum openai_kind kind, struct str line,
-                     batch_call_fn fn, void *ctx, struct batch_call **ret, struct err *err)
+                     struct batch_need *need, batch_call_fn fn, void *ctx, struct batch_call **ret,
+                     struct err *err)
 {
     struct slot *slot;
+    int code = check_need(s, need, err);
+    if (code != 0)
+        return code;
     struct batch_call *c = mem_zero(1, sizeof *c);
     *c = (struct batch_call){.server = s, .fn = fn, .ctx = ctx};
-    int code = parse(c, kind, line, err);
+    code = parse(c, kind, line, err);
     if (code == 0)
         code = find_slot(c, &slot, err);
     if (code == 0)
-        code = check_place(c, slot, err);
+        code = check_line(c, slot, need, err);
     if (code == 0)
         code = prepare(c, slot, err);
     if (code == 0)

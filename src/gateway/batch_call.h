@@ -21,14 +21,21 @@ struct batch_outcome {
 
 typedef void (*batch_call_fn)(void *ctx, const struct batch_outcome *o);
 
+/* What a line waits for that found no place; zero it before the line's first start. */
+struct batch_need {
+    char model[512];
+    int64_t n; /* places; 0: not known */
+};
+
 /*
  * Starts the line's body, for the key of that name, when its model has a free place for it. 0: fn
- * will run, once, later, and the call is freed after it. ERR_BUSY: no place now. ERR_UNAVAILABLE:
- * the model cannot be had now, with the reason. Anything else: what is wrong with the line.
+ * will run, once, later, and the call is freed after it. ERR_BUSY: no place now; what it
+ * needs is noted, and the next try does not read the line until there is that. ERR_UNAVAILABLE: the
+ * model cannot be had now, with the reason. Anything else: what is wrong with the line.
  */
 int batch_call_start(struct server *s, const char *owner, enum openai_kind kind, struct str line,
-                     batch_call_fn fn, void *ctx, struct batch_call **ret, struct err *err)
-    __attribute__((warn_unused_result));
+                     struct batch_need *need, batch_call_fn fn, void *ctx, struct batch_call **ret,
+                     struct err *err) __attribute__((warn_unused_result));
 /* Stops it; fn does not run. */
 void batch_call_cancel(struct batch_call *c);
 

@@ -15,7 +15,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define ACTIVE_SQL "status IN ('validating', 'in_progress', 'finalizing', 'cancelling')"
+#define BATCH_LEDGER_CLASS "batch"
+#define ACTIVE_SQL         "status IN ('validating', 'in_progress', 'finalizing', 'cancelling')"
 
 static int64_t now_s(void)
 {
@@ -123,6 +124,8 @@ static int check_input(sqlite3 *db, struct inquiry *q, const struct openai_batch
     int64_t n = 0;
     snprintf(id, sizeof id, "%.*s", STR_ARG(str_sub(c->input_file, 0, ID_MAX - 1)));
     int code = files_find(db, q->owner, id, &f, &q->err);
+    if (code == 0 && !str_eq_z(c->input_file, id)) /* it goes on after that, or after a NUL */
+        code = err_set(&q->err, ERR_NOT_FOUND, "there is no file '%s...'", id);
     if (code == ERR_NOT_FOUND)
         strcpy(q->err.param, "input_file_id");
     if (code == 0 && strcmp(f.purpose, "batch") != 0)
@@ -344,13 +347,17 @@ int batch_store_save(sqlite3 *db, const struct batch_result *r, struct err *err)
                       "UPDATE lines SET state = ?, result = ? WHERE batch = ? AND line = ? AND"
                       " state = 0",
                       "ibii", (int64_t)(r->failed ? 2 : 1), buf_str(&r->text), r->seq, r->line);
-    if (code == 0 && sqlite3_changes(db) == 1)
+    bool first = code == 0 && sqlite3_changes(db) == 1;
+    if (first)
         code = db_run(db, err,
                       "UPDATE batches SET completed = completed + ?, failed = failed + ?,"
                       " prompt = prompt + ?, cached = cached + ?, completion = completion + ?"
                       " WHERE seq = ?",
-                      "iiiiii", (int64_t)!r->failed, (int64_t)r->failed, r->prompt_tokens,
-                      r->cached_tokens, r->completion_tokens, r->seq);
+                      "iiiiii", (int64_t)!r->failed, (int64_t)r->failed, r->use.prompt_tokens,
+                      r->use.cached_tokens, r->use.completion_tokens, r->seq);
+    if (first && code == 0 && r->model != NULL)
+        code =
+            ledger_write(db, clock_wall_ms(), r->owner, r->model, BATCH_LEDGER_CLASS, &r->use, err);
     return db_end(db, code, err);
 }
 

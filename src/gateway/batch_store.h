@@ -6,7 +6,8 @@
  * that the server may be killed between any two instructions and goes on with the step it was in:
  *
  *   scan      checks lines of the input from where it stopped, and writes where they are
- *   save      a line's result, its counts and its usage, once: the first result stands
+ *   save      a line's result, its counts and what it used (ledger.h), once: the first result
+ *             stands
  *   finish    writes results, in the order of the input, into files that get their names and rows
  *             when they are whole; then lines are forgotten
  *
@@ -16,6 +17,7 @@
 #define HEARTH_GATEWAY_BATCH_STORE_H
 
 #include "gateway/files.h"
+#include "gateway/ledger.h"
 
 #define BATCH_LINES_MAX  50000
 #define BATCH_ERRORS_MAX 100 /* told of one input */
@@ -67,7 +69,10 @@ struct batch_result {
     int64_t seq, line;
     bool failed;
     struct buf text; /* the line of the output */
-    int64_t prompt_tokens, cached_tokens, completion_tokens;
+    const char *owner;
+    char
+        *model; /* that computed it; NULL: none did, nothing is counted. Heap; its owner frees it */
+    struct ledger_use use;
 };
 int batch_store_save(sqlite3 *db, const struct batch_result *r, struct err *err)
     __attribute__((warn_unused_result));

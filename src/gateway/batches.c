@@ -9,9 +9,9 @@
 
 #include "gateway/batch_call.h"
 #include "gateway/batch_store.h"
-#include "gateway/ledger.h"
 #include "gateway/retention.h"
 
+#include "api/openai_answer.h"
 #include "api/openai_batch.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -39,6 +39,7 @@ struct line {
     char *text; /* NULL once its result is there */
     size_t n_text;
     int strikes;
+    struct batch_need need;  /* while it waits */
     struct batch_call *call; /* while it runs */
     struct batch_result result;
     bool unsaved; /* its result came back from the state thread */
@@ -114,6 +115,7 @@ static void go_on(struct batch *b)
 static void line_free(struct line *l)
 {
     free(l->text);
+    free(l->result.model);
     buf_release(&l->result.text);
     free(l);
 }
@@ -178,9 +180,9 @@ static void settle(struct line *l, int status, struct str body)
     *r = (struct batch_result){.seq = l->batch->head.seq,
                                .line = l->number,
                                .failed = status != 200,
-                               .prompt_tokens = r->prompt_tokens,
-                               .cached_tokens = r->cached_tokens,
-                               .completion_tokens = r->completion_tokens};
+                               .owner = l->batch->head.owner,
+                               .model = r->model,
+                               .use = r->use};
     buf_init(&r->text, body.len + 8192);
     json_t *top = json_parse((struct str){l->text, l->n_text}, JSON_DEPTH_MAX, &err);
     parsed.custom_id = json_str(json_object_get(top, "custom_id"));
@@ -210,10 +212,12 @@ static void count(struct line *l, const struct batch_outcome *o)
     const struct openai_answer *a = o->answer;
     if (a == NULL)
         return;
-    l->result.prompt_tokens = a->n_prompt;
-    l->result.cached_tokens = a->n_cached;
-    l->result.completion_tokens = a->n_completion;
-    ledger_add_answer(l->batch->all->server->ledger, l->batch->head.owner, o->model, "batch", a);
+    l->result.model = str_dup(str_z(o->model));
+    l->result.use = (struct ledger_use){.requests = 1,
+                                        .prompt_tokens = a->n_prompt,
+                                        .cached_tokens = a->n_cached,
+                                        .completion_tokens = a->n_completion,
+                                        .engine_s = (a->prefill_ms + a->decode_ms) / 1000};
 }
 
 static void on_outcome(void *ctx, const struct batch_outcome *o)
@@ -270,8 +274,9 @@ static bool start_one(struct batch *b)
     struct err err = {0};
     if (!may_start(b->all, l))
         return false;
-    int code = batch_call_start(b->all->server, b->head.owner, b->kind,
-                                (struct str){l->text, l->n_text}, on_outcome, l, &l->call, &err);
+    int code =
+        batch_call_start(b->all->server, b->head.owner, b->kind, (struct str){l->text, l->n_text},
+                         &l->need, on_outcome, l, &l->call, &err);
     if (code == ERR_BUSY)
         return false;
     if (code == ERR_UNAVAILABLE || code == ERR_NOMEM) {

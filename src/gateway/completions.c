@@ -8,10 +8,9 @@
  */
 #include "gateway/server.h"
 
-#include "api/openai_answer.h"
 #include "base/clock.h"
 #include "base/mem.h"
-#include "base/rng.h"
+#include "gateway/generation.h"
 #include "gateway/inquiry.h"
 #include "gateway/ledger.h"
 
@@ -36,7 +35,7 @@ struct call {
     json_t *body;
     struct openai_request request;
     struct openai_answer answer;
-    char model[512];
+    char model[GENERATION_MODEL_MAX];
     struct job **job; /* [request.n_prompt]; NULL when over */
     int n_accepted, n_done;
     bool begun, started, answer_ready;
@@ -140,8 +139,7 @@ static void fail(struct call *c, const struct err *err, const struct api_counts 
 
 static void fail_full(struct call *c)
 {
-    struct err err = {0};
-    err_set(&err, ERR_LIMIT, "the answer grew beyond what the server holds for one request");
+    struct err err = generation_error_full();
     buf_clear(&c->sse); /* it holds half an event */
     fail(c, &err, NULL);
 }
@@ -250,11 +248,9 @@ static void count_text(struct call *c, int i_prompt, const struct gen_delta *d)
 
 static void on_job_error(struct call *c, int tag, const struct gen_error *e)
 {
-    const struct api_counts counts = {e->n_prompt, e->n_ctx};
-    struct err err = e->err;
+    struct api_counts counts;
+    struct err err = generation_error(e, c->request.kind, &counts);
     c->job[tag] = NULL;
-    if (err.code == ERR_CONTEXT_LENGTH && err.param[0] == '\0')
-        strcpy(err.param, c->request.kind == OPENAI_CHAT ? "messages" : "prompt");
     fail(c, &err, &counts);
 }
 
@@ -278,7 +274,6 @@ static void on_accepted(struct call *c)
 
 static void on_news(void *ctx, int tag, const struct job_news *news)
 {
-    static const char *const reason[] = {[GEN_STOP] = "stop", [GEN_LENGTH] = "length"};
     struct call *c = ctx;
     bool ok = true;
     switch (news->event) {
@@ -298,9 +293,9 @@ static void on_news(void *ctx, int tag, const struct job_news *news)
         ok = openai_answer_delta(&c->answer, tag, news->delta, &c->sse);
         break;
     case JOB_END:
-        trace_end(c->trace, reason[news->end->reason]);
-        ok = openai_answer_end(&c->answer, tag, news->end->index, reason[news->end->reason],
-                               &c->sse);
+        trace_end(c->trace, generation_reason(news->end->reason));
+        ok = openai_answer_end(&c->answer, tag, news->end->index,
+                               generation_reason(news->end->reason), &c->sse);
         break;
     case JOB_DONE:
         c->job[tag] = NULL;
@@ -325,45 +320,11 @@ static void on_news(void *ctx, int tag, const struct job_news *news)
 
 /* ---- from the body to jobs ---- */
 
-int completions_add_defaults(json_t *body, struct openai_request *r, const struct slot *slot,
-                             struct err *err)
-{
-    static const char *const keys[] = {
-        "temperature",       "top_p",          "top_k",         "min_p",
-        "typical_p",         "repeat_penalty", "repeat_last_n", "presence_penalty",
-        "frequency_penalty", "seed",           "stop"};
-    bool changed = false;
-    if (slot->params_json == NULL)
-        return 0;
-    json_t *params = json_parse(str_z(slot->params_json), JSON_DEPTH_MAX, NULL);
-    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
-        json_t *value = json_object_get(params, keys[i]);
-        json_t *given = json_object_get(body, keys[i]);
-        if (value != NULL && (given == NULL || json_is_null(given)))
-            changed = json_object_set(body, keys[i], value) == 0 || changed;
-    }
-    json_decref(params);
-    if (!changed)
-        return 0;
-    enum openai_kind kind = r->kind;
-    openai_request_release(r);
-    *r = (struct openai_request){.kind = kind};
-    int code = openai_request_parse(kind, body, r, err);
-    if (code != 0)
-        err_wrap(err, "with the model's own default parameters");
-    return code;
-}
-
 static int prepare(struct call *c, const struct slot *slot, struct err *err)
 {
-    char id[48];
-    uint64_t word[2];
-    rng_system(word, sizeof word);
-    snprintf(id, sizeof id, "%s-%016" PRIx64 "%08" PRIx32,
-             c->request.kind == OPENAI_CHAT ? "chatcmpl" : "cmpl", word[0], (uint32_t)word[1]);
-    c->answer_ready = true;
-    if (!openai_answer_init(&c->answer, &c->request, id, clock_wall_ms() / 1000, slot->name))
-        return err_set(err, ERR_NOMEM, "out of memory for the answer");
+    int code = generation_prepare(c->body, &c->request, slot, &c->answer, &c->answer_ready, err);
+    if (code != 0)
+        return code;
     c->job = mem_zero((size_t)c->request.n_prompt, sizeof *c->job);
     c->last_ns = mem_zero((size_t)c->answer.n_choice, sizeof *c->last_ns);
     return 0;
@@ -473,27 +434,17 @@ static int start(struct call *c, enum openai_kind kind, struct err *err)
     int code = openai_request_parse(kind, c->body, &c->request, err);
     if (code != 0)
         return code;
-    struct str name = c->request.model;
-    if (name.len == 0)
-        name = str_z(c->server->startup_name);
-    if (name.len == 0)
-        return err_set_param(err, ERR_INVALID, "model", "'model' is missing");
-    if (name.len >= sizeof c->model || memchr(name.ptr, '\0', name.len) != NULL)
-        return err_set_param(err, ERR_NOT_FOUND, "model", "there is no model of such a name");
-    memcpy(c->model, name.ptr, name.len);
-    code = check_limits(c, err);
+    code = generation_model(c->server, &c->request, c->model, err);
+    if (code == 0)
+        code = check_limits(c, err);
     if (code == 0)
         code = find_slot(c, &slot, err);
     if (code == 0)
         code = check_room(c, slot, err);
     if (code == 0)
-        code = completions_add_defaults(c->body, &c->request, slot, err);
+        code = prepare(c, slot, err);
     if (code == 0)
         code = read_priority(c, err);
-    if (code == 0 && !openai_request_default_system(&c->request, slot->system_text))
-        code = err_set(err, ERR_NOMEM, "out of memory for the request");
-    if (code == 0)
-        code = prepare(c, slot, err);
     if (code == 0)
         code = submit(c, slot, err);
     return code;

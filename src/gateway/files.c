@@ -88,14 +88,19 @@ static void remove_bytes(struct state *state, const char *id)
 bool files_expire_one(struct state *state, int64_t now_s)
 {
     sqlite3 *db = state_db(state);
+    struct err err = {0};
     char id[ID_MAX];
     sqlite3_stmt *q =
-        db_query(db, NULL, "SELECT id FROM files WHERE expires_s <= ? AND " UNUSED_SQL " LIMIT 1",
+        db_query(db, &err, "SELECT id FROM files WHERE expires_s <= ? AND " UNUSED_SQL " LIMIT 1",
                  "i", now_s);
-    bool found = q != NULL && db_next(q, NULL) > 0;
+    bool found = q != NULL && db_next(q, &err) > 0;
     snprintf(id, sizeof id, "%s", found ? db_text(q, 0) : "");
     sqlite3_finalize(q);
-    if (!found || db_run(db, NULL, "DELETE FROM files WHERE id = ?", "s", id) != 0)
+    if (found)
+        (void)!db_run(db, &err, "DELETE FROM files WHERE id = ?", "s", id);
+    if (err.code != 0)
+        log_warn("files: those whose time has come stay: %s", err.text);
+    if (!found || err.code != 0)
         return false;
     remove_bytes(state, id);
     return true;

@@ -53,6 +53,13 @@ static void sums_free(struct sum *sum, size_t n)
     free(sum);
 }
 
+static void day_of(int64_t wall_ms, char ret[16])
+{
+    struct tm tm;
+    time_t at = (time_t)(wall_ms / 1000);
+    strftime(ret, 16, "%Y-%m-%d", gmtime_r(&at, &tm));
+}
+
 static void use_add(struct ledger_use *to, const struct ledger_use *use)
 {
     to->requests += use->requests;
@@ -94,9 +101,9 @@ static void add(struct ledger *l, const char *day, const char *key, const char *
 
 /* ---- into the database ---- */
 
-static int write_sum(sqlite3 *db, const struct sum *s, struct err *err)
+static int write_use(sqlite3 *db, const char *day, const char *key_name, const char *model,
+                     const char *class_name, const struct ledger_use *u, struct err *err)
 {
-    const struct ledger_use *u = &s->use;
     return db_run(db, err,
                   "INSERT INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
                   " ON CONFLICT (day, key, model, class) DO UPDATE SET"
@@ -104,8 +111,8 @@ static int write_sum(sqlite3 *db, const struct sum *s, struct err *err)
                   " cached = cached + excluded.cached,"
                   " completion = completion + excluded.completion,"
                   " engine_s = engine_s + excluded.engine_s",
-                  "ssssiiiid", s->day, s->key, s->model, s->class_name, u->requests,
-                  u->prompt_tokens, u->cached_tokens, u->completion_tokens, u->engine_s);
+                  "ssssiiiid", day, key_name, model, class_name, u->requests, u->prompt_tokens,
+                  u->cached_tokens, u->completion_tokens, u->engine_s);
 }
 
 static void write_sums(struct state *state, void *ctx)
@@ -114,7 +121,8 @@ static void write_sums(struct state *state, void *ctx)
     sqlite3 *db = state_db(state);
     int code = db_begin(db, &c->err);
     for (size_t i = 0; i < c->n && code == 0; i++)
-        code = write_sum(db, &c->sum[i], &c->err);
+        code = write_use(db, c->sum[i].day, c->sum[i].key, c->sum[i].model, c->sum[i].class_name,
+                         &c->sum[i].use, &c->err);
     c->err.code = db_end(db, code, &c->err);
 }
 
@@ -207,11 +215,9 @@ void ledger_add_at(struct ledger *l, int64_t wall_ms, const char *key_name, cons
                    const char *class_name, const struct ledger_use *use)
 {
     char day[16];
-    struct tm tm;
-    time_t at = (time_t)(wall_ms / 1000);
     if (l == NULL || l->state == NULL)
         return;
-    strftime(day, sizeof day, "%Y-%m-%d", gmtime_r(&at, &tm));
+    day_of(wall_ms, day);
     add(l, day, key_name, model, class_name, use);
     if (!uv_is_active((uv_handle_t *)l->timer))
         uv_timer_start(l->timer, on_timer, LEDGER_COMMIT_MS, 0);
@@ -223,15 +229,12 @@ void ledger_add(struct ledger *l, const char *key_name, const char *model, const
     ledger_add_at(l, clock_wall_ms(), key_name, model, class_name, use);
 }
 
-void ledger_add_answer(struct ledger *l, const char *key_name, const char *model,
-                       const char *class_name, const struct openai_answer *a)
+int ledger_write(sqlite3 *db, int64_t wall_ms, const char *key_name, const char *model,
+                 const char *class_name, const struct ledger_use *use, struct err *err)
 {
-    ledger_add(l, key_name, model, class_name,
-               &(struct ledger_use){.requests = 1,
-                                    .prompt_tokens = a->n_prompt,
-                                    .cached_tokens = a->n_cached,
-                                    .completion_tokens = a->n_completion,
-                                    .engine_s = (a->prefill_ms + a->decode_ms) / 1000});
+    char day[16];
+    day_of(wall_ms, day);
+    return write_use(db, day, key_name, model, class_name, use, err);
 }
 
 /* ---- reading ---- */

@@ -3,12 +3,11 @@
  *
  * A finished generation is added to a sum in memory; the sums go into the database (table usage)
  * LEDGER_COMMIT_MS after the first of them, and when the server ends. So a crash of the server
- * loses that second at most. Days are UTC. Loop thread only, but for ledger_read.
+ * loses that second at most. Days are UTC. Loop thread only, but for ledger_write and ledger_read.
  */
 #ifndef HEARTH_GATEWAY_LEDGER_H
 #define HEARTH_GATEWAY_LEDGER_H
 
-#include "api/openai_answer.h"
 #include "gateway/state.h"
 
 #define LEDGER_COMMIT_MS  1000
@@ -31,9 +30,13 @@ void ledger_add(struct ledger *l, const char *key_name, const char *model, const
 void ledger_add_at(struct ledger *l, int64_t wall_ms, const char *key_name, const char *model,
                    const char *class_name, const struct ledger_use *use);
 
-/* One finished call. engine_s is the time from its first step to its last. */
-void ledger_add_answer(struct ledger *l, const char *key_name, const char *model,
-                       const char *class_name, const struct openai_answer *a);
+/*
+ * The same at once, on the state thread, for what has a transaction of its own: a line of a batch
+ * counts in the one that keeps its result, so once, whenever the server is killed.
+ */
+int ledger_write(sqlite3 *db, int64_t wall_ms, const char *key_name, const char *model,
+                 const char *class_name, const struct ledger_use *use, struct err *err)
+    __attribute__((warn_unused_result));
 
 /* ---- reading, for the command line ---- */
 enum ledger_by { LEDGER_DAY, LEDGER_KEY, LEDGER_MODEL };

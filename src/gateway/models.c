@@ -6,6 +6,7 @@
  */
 #include "gateway/models.h"
 
+#include "base/cgroup.h"
 #include "base/clock.h"
 #include "base/fs.h"
 #include "base/log.h"
@@ -101,25 +102,14 @@ int64_t models_position(const struct models *m, uint64_t job_id)
 
 /* ---- memory ---- */
 
-static int64_t cgroup_bytes(void)
-{
-    struct buf text;
-    int64_t bytes = 0;
-    buf_init(&text, 64);
-    if (fs_read("/sys/fs/cgroup/memory.max", &text, NULL) != 0 ||
-        !str_to_i64(str_trim(buf_str(&text)), &bytes) || bytes <= 0)
-        bytes = INT64_MAX;
-    buf_release(&text);
-    return bytes;
-}
-
 int64_t models_budget_bytes(const struct models *m)
 {
     if (m->opts->memory_max_bytes > 0)
         return m->opts->memory_max_bytes;
     int64_t machine = (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
-    int64_t group = cgroup_bytes();
-    return (int64_t)((double)(machine < group ? machine : group) * MACHINE_SHARE);
+    uint64_t group = cgroup_memory(CGROUP_PROC, CGROUP_SYS).max;
+    return (int64_t)((double)(group < (uint64_t)machine ? (int64_t)group : machine) *
+                     MACHINE_SHARE);
 }
 
 /* What its process holds, or may come to hold. */

@@ -346,7 +346,8 @@ static int spawn(uv_loop_t *loop, struct process *p, uv_stdio_container_t *stdio
     if (o->prefix_fd >= 0)
         memcpy(&args[n_args], prefix, sizeof prefix);
     make_env(env, cpu, level);
-    uv_process_options_t options = {.file = o->exe,
+    /* Its file may have been replaced by another version by now, which speaks other frames. */
+    uv_process_options_t options = {.file = o->exe_self ? "/proc/self/exe" : o->exe,
                                     .args = (char **)args,
                                     .env = env,
                                     .exit_cb = on_child_exit,

@@ -16,6 +16,7 @@ struct process;
 
 struct process_opts {
     const char *exe;   /* started as: exe worker --fds N ... */
+    bool exe_self;     /* exe is the name of this program */
     char *const *path; /* [n_path] the model's parts; opened here, passed as 4, 5, ... */
     int n_path;
     int ctx, parallel, threads, threads_decode, activations, kv_type, speculate, step_ms;

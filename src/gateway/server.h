@@ -74,10 +74,6 @@ int access_identify(struct server *s, const struct exchange *x, struct caller *r
 /* completions.c */
 void completions_chat(struct server *s, struct exchange *x);
 void completions_text(struct server *s, struct exchange *x);
-/* The model's own parameters (its params layer) where the client gave none: body is completed and
- * read again into *r. */
-int completions_add_defaults(json_t *body, struct openai_request *r, const struct slot *slot,
-                             struct err *err) __attribute__((warn_unused_result));
 
 /* files.c, batches.c: the routes of /v1/files and /v1/batches. */
 void files_collection(struct server *s, struct exchange *x);

@@ -745,6 +745,7 @@ static int start_process(struct slot *s, int64_t bytes_max)
         s->ctx_kept = 0; /* nobody's answer depends on it */
     look_at_files(s);
     struct process_opts p = {.exe = o->exe,
+                             .exe_self = o->exe_self,
                              .path = s->path,
                              .n_path = s->n_path,
                              .ctx = s->ctx_kept > 0 ? s->ctx_kept : o->ctx,

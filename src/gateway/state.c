@@ -108,6 +108,16 @@ static int take_lock(struct state *s, struct err *err)
     return 0;
 }
 
+/*
+ * Is it a name that files get (inquiry_new_id)? Only such are removed: the folder may be one where
+ * others keep something in files/ or tmp/, too.
+ */
+static bool is_file_id(const char *name)
+{
+    return strncmp(name, "file-", 5) == 0 && strlen(name) == 5 + 24 &&
+           strspn(name + 5, "0123456789abcdef") == 24;
+}
+
 /* What a killed server was in the middle of making. */
 static void empty_tmp(const struct state *s)
 {
@@ -115,7 +125,7 @@ static void empty_tmp(const struct state *s)
     if (d == NULL)
         return;
     for (struct dirent *e; (e = readdir(d)) != NULL;)
-        if (e->d_name[0] != '.')
+        if (is_file_id(e->d_name))
             unlinkat(dirfd(d), e->d_name, 0);
     closedir(d);
 }
@@ -130,7 +140,7 @@ static int remove_orphans(const struct state *s, struct err *err)
         return 0;
     for (struct dirent *e; code == 0 && (e = readdir(d)) != NULL;) {
         int64_t n = 0;
-        if (e->d_name[0] == '.')
+        if (!is_file_id(e->d_name))
             continue;
         code = db_number(s->db, err, &n, "SELECT count(*) FROM files WHERE id = ?", "s", e->d_name);
         if (code == 0 && n == 0)

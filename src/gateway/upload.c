@@ -106,6 +106,8 @@ static int give_name(struct upload *u, struct err *err)
         code = err_set_errno(err, errno, "the file cannot be stored");
     if (dir >= 0)
         close(dir);
+    if (code != 0)
+        unlink(u->path); /* no row will name it */
     return code;
 }
 

@@ -3,7 +3,7 @@
  */
 #include "kernels/cpu.h"
 
-#include "base/fs.h"
+#include "base/cgroup.h"
 #include "base/mem.h"
 
 #include <hwloc.h>
@@ -24,90 +24,45 @@ static int quota_cpus(struct str quota, struct str period)
     return cpus > INT32_MAX ? INT32_MAX : (int)cpus;
 }
 
-static bool read_small(const char *dir, struct str group, const char *name, struct buf *out)
-{
-    char path[4096];
-    int n = snprintf(path, sizeof path, "%s%.*s/%s", dir, STR_ARG(group), name);
-    buf_clear(out);
-    return n > 0 && (size_t)n < sizeof path && fs_read(path, out, NULL) == 0;
-}
+struct quota {
+    int best; /* the smallest so far; 0: none */
+    struct buf text;
+};
 
-static int group_quota(const char *dir, struct str group, bool v2, struct buf *tmp)
+static int group_quota(struct quota *q, const char *dir, bool v2)
 {
     if (v2) {
-        if (!read_small(dir, group, "cpu.max", tmp))
+        if (!cgroup_read(dir, "cpu.max", &q->text))
             return 0;
-        struct str rest = str_trim(buf_str(tmp)), quota;
+        struct str rest = str_trim(buf_str(&q->text)), quota;
         if (!str_split(&rest, ' ', &quota))
             return 0;
         return quota_cpus(quota, rest);
     }
-    if (!read_small(dir, group, "cpu.cfs_quota_us", tmp))
+    if (!cgroup_read(dir, "cpu.cfs_quota_us", &q->text))
         return 0;
     char quota[32];
-    snprintf(quota, sizeof quota, "%.*s", STR_ARG(str_trim(buf_str(tmp))));
-    if (!read_small(dir, group, "cpu.cfs_period_us", tmp))
+    snprintf(quota, sizeof quota, "%.*s", STR_ARG(str_trim(buf_str(&q->text))));
+    if (!cgroup_read(dir, "cpu.cfs_period_us", &q->text))
         return 0;
-    return quota_cpus(str_z(quota), buf_str(tmp));
+    return quota_cpus(str_z(quota), buf_str(&q->text));
 }
 
-/* The smallest quota from `group` up to the root of the hierarchy mounted at dir. */
-static int path_quota(const char *dir, struct str group, bool v2)
+static void look_at(void *ctx, const char *dir, bool v2)
 {
-    struct buf tmp;
-    buf_init(&tmp, 4096);
-    int best = 0;
-    for (;;) {
-        if (str_eq_z(group, "/"))
-            group.len = 0;
-        int cpus = group_quota(dir, group, v2, &tmp);
-        if (cpus > 0 && (best == 0 || cpus < best))
-            best = cpus;
-        if (group.len == 0)
-            break;
-        ptrdiff_t slash = str_rchr(group, '/');
-        group.len = slash > 0 ? (size_t)slash : 0;
-    }
-    buf_release(&tmp);
-    return best;
-}
-
-/* True when "cpu" is one of the controllers of a version 1 line. */
-static bool names_cpu(struct str controllers)
-{
-    struct str one;
-    while (str_split(&controllers, ',', &one))
-        if (str_eq_z(one, "cpu"))
-            return true;
-    return false;
+    struct quota *q = ctx;
+    int cpus = group_quota(q, dir, v2);
+    if (cpus > 0 && (q->best == 0 || cpus < q->best))
+        q->best = cpus;
 }
 
 int cpu_quota(const char *proc_cgroup, const char *sys_cgroup)
 {
-    struct buf text;
-    buf_init(&text, 65536);
-    int best = 0;
-    struct str rest, line;
-    if (fs_read(proc_cgroup, &text, NULL) == 0) {
-        rest = buf_str(&text);
-        while (str_split(&rest, '\n', &line)) {
-            struct str id, controllers;
-            if (!str_split(&line, ':', &id) || !str_split(&line, ':', &controllers) || !line.ptr)
-                continue;
-            bool v2 = str_eq_z(id, "0") && controllers.len == 0;
-            if (!v2 && !names_cpu(controllers))
-                continue;
-            char dir[4096];
-            int n = snprintf(dir, sizeof dir, "%s%s", sys_cgroup, v2 ? "" : "/cpu");
-            if (n < 0 || (size_t)n >= sizeof dir)
-                continue;
-            int cpus = path_quota(dir, line, v2);
-            if (cpus > 0 && (best == 0 || cpus < best))
-                best = cpus;
-        }
-    }
-    buf_release(&text);
-    return best;
+    struct quota q = {.best = 0};
+    buf_init(&q.text, 4096);
+    cgroup_each(proc_cgroup, sys_cgroup, "cpu", look_at, &q);
+    buf_release(&q.text);
+    return q.best;
 }
 
 /* ---- physical cores ---- */
@@ -160,7 +115,7 @@ int cpu_threads_default(void)
 {
     int cpu[CPU_SETSIZE];
     int n = cpu_physical(cpu, CPU_SETSIZE);
-    int quota = cpu_quota("/proc/self/cgroup", "/sys/fs/cgroup");
+    int quota = cpu_quota(CGROUP_PROC, CGROUP_SYS);
     if (quota > 0 && quota < n)
         n = quota;
     return n > 0 ? n : 1;

@@ -1,6 +1,6 @@
 /*
- * pack_cache: see pack_cache.h. Owns names, locks and room in the folder.
- * Invariant: a path below the folder is made of hexadecimal digits and a number only.
+ * pack_cache: see pack_cache.h. Owns names, locks and room in the folder (cache_folder.h: what is
+ * in it). Invariant: a path below the folder is made of hexadecimal digits and a number only.
  */
 #include "store/pack_cache.h"
 
@@ -8,7 +8,6 @@
 #include "base/mem.h"
 #include "store/digest.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -19,36 +18,20 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FILES_MAX   100000
 #define BLOB_PREFIX "sha256-"
+#define LOOKS       3 /* cache_folder_list holds a lock for a moment */
 
 /* ---- the folder ---- */
-
-char *pack_cache_home(const char *dir)
-{
-    if (dir != NULL)
-        return str_dup(str_z(dir));
-    const char *xdg = getenv("XDG_CACHE_HOME");
-    if (xdg != NULL && xdg[0] == '/') /* a relative one is to be ignored, the specification says */
-        return fs_join(xdg, "hearth");
-    char *home = fs_home();
-    char *ret = home == NULL ? NULL : fs_join(home, ".cache/hearth");
-    free(home);
-    return ret;
-}
 
 int pack_cache_open(const char *dir, int64_t bytes_max, int layout, struct pack_cache **ret,
                     struct err *err)
 {
-    char *above = pack_cache_home(dir);
-    if (above == NULL)
-        return err_set(err, ERR_NOT_FOUND,
-                       "no home folder for the cache; set --cache-dir or HEARTH_CACHE_DIR");
+    char *path;
+    int rc = cache_folder_path(dir, "packed", &path, err);
+    if (rc != 0)
+        return rc;
     struct pack_cache *c = mem_zero(1, sizeof(*c));
-    c->dir = fs_join(above, "packed");
-    c->bytes_max = bytes_max;
-    c->layout = layout;
-    free(above);
+    *c = (struct pack_cache){.dir = path, .bytes_max = bytes_max, .layout = layout};
     *ret = c;
     return 0;
 }
@@ -105,14 +88,9 @@ int pack_cache_key(char *const *path, int n_path, char ret[PACK_CACHE_KEY_LEN + 
 /* "<key>.v1.packed" or "<key>.v1.packed.tmp"; anything else in the folder is not ours. */
 static bool parse_name(const char *name, struct pack_cache_file *ret)
 {
-    char digest[DIGEST_TEXT_LEN + 1] = "sha256:", again[128];
+    char again[CACHE_NAME_MAX];
     int end = -1;
-    if (strlen(name) < PACK_CACHE_KEY_LEN || strlen(name) >= sizeof(again))
-        return false;
-    memcpy(digest + strlen("sha256:"), name, PACK_CACHE_KEY_LEN);
-    memcpy(ret->key, name, PACK_CACHE_KEY_LEN);
-    ret->key[PACK_CACHE_KEY_LEN] = '\0';
-    if (!digest_valid(str_z(digest)) ||
+    if (!cache_name_key(name, ret->key) ||
         sscanf(name + PACK_CACHE_KEY_LEN, ".v%6d.packed%n", &ret->layout, &end) != 1 || end < 0)
         return false;
     ret->unfinished = strcmp(name + PACK_CACHE_KEY_LEN + end, ".tmp") == 0;
@@ -121,103 +99,52 @@ static bool parse_name(const char *name, struct pack_cache_file *ret)
     return strcmp(again, name) == 0;
 }
 
+static bool is_ours(const char *name)
+{
+    struct pack_cache_file f;
+    return parse_name(name, &f);
+}
+
 static char *path_of(const struct pack_cache *c, const char *key, int layout, const char *ending)
 {
-    char name[128];
+    char name[CACHE_NAME_MAX];
     snprintf(name, sizeof(name), "%s.v%d.packed%s", key, layout, ending);
     return fs_join(c->dir, name);
 }
 
 /* ---- what is there ---- */
 
-/* Ours alone to write, so that nobody else can put weights into our models. */
-static bool is_ours(int fd, struct stat *ret)
-{
-    return fstat(fd, ret) == 0 && S_ISREG(ret->st_mode) && ret->st_uid == geteuid() &&
-           (ret->st_mode & (S_IWGRP | S_IWOTH)) == 0;
-}
-
-static int by_use(const void *a, const void *b)
-{
-    const struct pack_cache_file *x = a, *y = b;
-    return (x->used_ms < y->used_ms) - (x->used_ms > y->used_ms);
-}
-
-static void look_at(const struct pack_cache *c, struct pack_cache_file *f)
-{
-    struct stat st;
-    char *path = path_of(c, f->key, f->layout, f->unfinished ? ".tmp" : "");
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    free(path);
-    if (fd < 0)
-        return;
-    if (fstat(fd, &st) == 0) {
-        f->bytes = (int64_t)st.st_blocks * 512;
-        f->used_ms = (int64_t)st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000;
-    }
-    f->in_use = flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
-    close(fd);
-}
-
 int pack_cache_list(const struct pack_cache *c, struct pack_cache_file **ret, int *ret_n,
                     struct err *err)
 {
-    struct pack_cache_file *all = NULL, one = {.layout = 0};
-    size_t n = 0, cap = 0;
-    int rc = 0;
-    DIR *dir = opendir(c->dir);
-    if (dir == NULL && errno != ENOENT)
-        return err_set_errno(err, errno, "cannot read the folder %s", c->dir);
-    for (struct dirent *e; dir != NULL && rc == 0 && (e = readdir(dir)) != NULL;) {
-        if (!parse_name(e->d_name, &one))
-            continue;
-        one.bytes = one.used_ms = 0;
-        look_at(c, &one);
-        if (mem_grow((void **)&all, &cap, n + 1, FILES_MAX, sizeof(*all)))
-            all[n++] = one;
-        else
-            rc = err_set(err, ERR_LIMIT, "the folder %s holds too many files", c->dir);
-    }
-    if (dir != NULL)
-        closedir(dir);
-    if (rc != 0) {
-        free(all);
+    struct cache_entry *all;
+    int n;
+    int rc = cache_folder_list(c->dir, is_ours, &all, &n, err);
+    if (rc != 0)
         return rc;
+    struct pack_cache_file *list = n == 0 ? NULL : mem_zero((size_t)n, sizeof(*list));
+    for (int i = 0; i < n; i++) {
+        (void)parse_name(all[i].name, &list[i]); /* true, or it would not be there */
+        list[i].in_use = all[i].in_use;
+        list[i].bytes = all[i].bytes;
+        list[i].used_ms = all[i].used_ms;
     }
-    if (n > 0)
-        qsort(all, n, sizeof(*all), by_use);
-    *ret = all;
-    *ret_n = (int)n;
+    free(all);
+    *ret = list;
+    *ret_n = n;
     return 0;
-}
-
-static int64_t remove_file(const struct pack_cache *c, const struct pack_cache_file *f)
-{
-    char *path = path_of(c, f->key, f->layout, f->unfinished ? ".tmp" : "");
-    int64_t bytes = unlink(path) == 0 ? f->bytes : 0;
-    free(path);
-    return bytes;
 }
 
 int64_t pack_cache_remove(const struct pack_cache *c, const char *key)
 {
-    struct pack_cache_file *all;
-    int64_t bytes = 0;
-    int n;
-    if (pack_cache_list(c, &all, &n, NULL) != 0)
-        return 0;
-    for (int i = 0; i < n; i++)
-        if (key != NULL ? strcmp(all[i].key, key) == 0 : !all[i].in_use)
-            bytes += remove_file(c, &all[i]);
-    free(all);
-    return bytes;
+    return cache_folder_remove(c->dir, is_ours, key);
 }
 
 /* ---- room ---- */
 
 /* The folder as one looks for room in it: all but the file that is or will be there under `but`. */
 struct room {
-    struct pack_cache_file *all; /* latest first */
+    struct cache_entry *all; /* latest first */
     int n;
     int64_t used, max; /* of the whole folder */
 };
@@ -226,33 +153,23 @@ static int look_for_room(const struct pack_cache *c, const char *but, struct roo
                          struct err *err)
 {
     struct room r = {0};
-    int rc = pack_cache_list(c, &r.all, &r.n, err);
+    int rc = cache_folder_list(c->dir, is_ours, &r.all, &r.n, err);
     if (rc != 0)
         return rc;
     for (int i = 0; i < r.n; i++) {
-        struct pack_cache_file *f = &r.all[i];
-        bool same = strcmp(f->key, but) == 0 && f->layout == c->layout;
-        r.used += f->bytes;
-        if (f->unfinished && !f->in_use) /* by a process that is no more */
-            r.used -= remove_file(c, f);
-        if (same || f->unfinished)
-            f->in_use = true; /* nothing to remove below */
+        struct cache_entry *e = &r.all[i];
+        struct pack_cache_file f;
+        (void)parse_name(e->name, &f);
+        r.used += e->bytes;
+        if (f.unfinished && !e->in_use) /* by a process that is no more */
+            r.used -= cache_entry_remove(c->dir, e);
+        if (f.unfinished || (strcmp(f.key, but) == 0 && f.layout == c->layout))
+            e->in_use = true; /* nothing to remove below */
     }
     int64_t free_bytes = fs_free_bytes(c->dir);
     r.max = c->bytes_max > 0 ? c->bytes_max : (free_bytes < 0 ? 0 : free_bytes + r.used) / 2;
     *ret = r;
     return 0;
-}
-
-/* Removes what was used longest ago until n_bytes are free; true when they are. */
-static bool evict(const struct pack_cache *c, struct room *r, int64_t n_bytes)
-{
-    int64_t gone = 0;
-    for (int i = r->n - 1; i >= 0 && gone < n_bytes; i--)
-        if (!r->all[i].in_use)
-            gone += remove_file(c, &r->all[i]);
-    r->used -= gone;
-    return gone >= n_bytes;
 }
 
 /* May a file of this size be made, and is there space on the disk? */
@@ -269,7 +186,7 @@ static int make_room(const struct pack_cache *c, const char *key, int64_t n_byte
                      n_bytes >> 20, c->dir, r.max >> 20);
     } else {
         int64_t lacking = n_bytes - fs_free_bytes(c->dir);
-        if (lacking > 0 && !evict(c, &r, lacking))
+        if (lacking > 0 && cache_evict(c->dir, r.all, r.n, lacking) < lacking)
             rc = err_set(err, ERR_LIMIT, "the disk of %s lacks %" PRId64 " MiB", c->dir,
                          (lacking >> 20) + 1);
     }
@@ -283,21 +200,26 @@ static void trim(const struct pack_cache *c, const char *key)
     struct room r;
     if (look_for_room(c, key, &r, NULL) != 0)
         return;
-    evict(c, &r, r.used - r.max);
+    cache_evict(c->dir, r.all, r.n, r.used - r.max);
     free(r.all);
 }
 
 /* ---- leases ---- */
 
+/* Ours alone to write, so that nobody else can put weights into our models. */
+static bool is_safe(int fd)
+{
+    return cache_file_ours(fd, S_IWGRP | S_IWOTH);
+}
+
 static int open_in(struct pack_lease *l, struct err *err)
 {
-    struct stat st;
     int fd = open(l->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0 && errno == ENOENT)
         return 0;
     if (fd < 0)
         return err_set_errno(err, errno, "cannot open %s", l->path);
-    if (!is_ours(fd, &st)) {
+    if (!is_safe(fd)) {
         close(fd);
         return err_set(err, ERR_DENIED, "%s is not a file of this user alone", l->path);
     }
@@ -307,17 +229,8 @@ static int open_in(struct pack_lease *l, struct err *err)
     return 0;
 }
 
-/* The path still names this open file. */
-static bool is_at(int fd, const char *path)
-{
-    struct stat ours, there;
-    return fd >= 0 && fstat(fd, &ours) == 0 && lstat(path, &there) == 0 &&
-           ours.st_ino == there.st_ino && ours.st_dev == there.st_dev;
-}
-
 static int open_out(struct pack_lease *l, struct err *err)
 {
-    struct stat st;
     for (int i = 0; i < 10; i++) {
         int fd = open(l->tmp, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
         if (fd < 0)
@@ -325,13 +238,17 @@ static int open_out(struct pack_lease *l, struct err *err)
         if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
             int e = errno;
             close(fd);
+            if (e == EWOULDBLOCK && i < LOOKS) { /* somebody may only be looking at it */
+                usleep(1000);
+                continue;
+            }
             return e == EWOULDBLOCK
                        ? err_set(err, ERR_BUSY, "another process is making %s", l->path)
                        : err_set_errno(err, e, "cannot lock %s", l->tmp);
         }
         /* Its last owner may have renamed or removed it between the two calls. */
-        if (is_at(fd, l->tmp)) {
-            if (is_ours(fd, &st) && ftruncate(fd, 0) == 0) {
+        if (cache_file_at(fd, l->tmp)) {
+            if (is_safe(fd) && ftruncate(fd, 0) == 0) {
                 l->fd_out = fd;
                 return 0;
             }
@@ -377,7 +294,7 @@ int pack_lease_commit(struct pack_lease *l, struct err *err)
     while (fsync(l->fd_out) != 0)
         if (errno != EINTR)
             return err_set_errno(err, errno, "cannot write %s to the disk", l->tmp);
-    if (!is_at(l->fd_out, l->tmp))
+    if (!cache_file_at(l->fd_out, l->tmp))
         return err_set(err, ERR_NOT_FOUND, "%s was removed while it was written", l->tmp);
     if (rename(l->tmp, l->path) != 0)
         return err_set(err, ERR_UNAVAILABLE, "cannot give %s its name: %s", l->path,
@@ -394,13 +311,13 @@ int pack_lease_commit(struct pack_lease *l, struct err *err)
 
 void pack_lease_discard(struct pack_lease *l)
 {
-    if (is_at(l->fd_in, l->path))
+    if (cache_file_at(l->fd_in, l->path))
         unlink(l->path);
 }
 
 void pack_lease_release(struct pack_lease *l)
 {
-    if (l->fd_out >= 0 && is_at(l->fd_out, l->tmp))
+    if (l->fd_out >= 0 && cache_file_at(l->fd_out, l->tmp))
         unlink(l->tmp);
     if (l->fd_out >= 0)
         close(l->fd_out);

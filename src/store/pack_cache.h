@@ -15,12 +15,9 @@
 #ifndef HEARTH_STORE_PACK_CACHE_H
 #define HEARTH_STORE_PACK_CACHE_H
 
-#include "base/err.h"
+#include "store/cache_folder.h"
 
-#include <stdbool.h>
-#include <stdint.h>
-
-#define PACK_CACHE_KEY_LEN 64 /* hexadecimal digits */
+#define PACK_CACHE_KEY_LEN CACHE_KEY_LEN
 
 struct pack_cache {
     char *dir;
@@ -29,16 +26,13 @@ struct pack_cache {
 };
 
 /*
- * dir: Hearth's cache folder; NULL: $XDG_CACHE_HOME/hearth, else ~/.cache/hearth. bytes_max 0: half
- * of what the disk has left when the folder is empty. layout: the version in the names. Nothing is
- * created yet. ERR_NOT_FOUND: there is no home folder.
+ * dir: as for cache_home. bytes_max 0: half of what the disk has left when the folder is empty.
+ * layout: the version in the names. Nothing is created yet. ERR_NOT_FOUND: there is no home folder.
  */
 int pack_cache_open(const char *dir, int64_t bytes_max, int layout, struct pack_cache **ret,
                     struct err *err) __attribute__((warn_unused_result));
 void pack_cache_close(struct pack_cache *c); /* takes NULL */
 
-/* Hearth's cache folder, as dir says or the user's own; heap; NULL: there is no home folder. */
-char *pack_cache_home(const char *dir);
 /*
  * What a model's files are: SHA-256 over, for each part, its digest where its name says it
  * (blobs/sha256-...), its size and time of change, and for other files also device, inode and

@@ -1,6 +1,7 @@
 /*
- * prefix_store: see prefix_store.h. Owns names and room in the folder.
- * Invariant: a path below the folder is made of hexadecimal digits, numbers and fixed words only.
+ * prefix_store: see prefix_store.h. Owns names and room in the folder (cache_folder.h: what is in
+ * it). Invariant: a path below the folder is made of hexadecimal digits, numbers and fixed words
+ * only.
  */
 #include "store/prefix_store.h"
 
@@ -8,7 +9,6 @@
 #include "base/mem.h"
 #include "store/digest.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -19,7 +19,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FILES_MAX   100000
 #define BOUND_MAX   (8ll << 30)  /* of the folder, when nobody says how much */
 #define BOUND_SHARE 10           /* or this part of the disk's free space */
 #define GRANT_MIN   (20ll << 20) /* less is not worth a file */
@@ -27,19 +26,16 @@
 int prefix_store_open(const char *dir, int64_t bytes_max, int layout, const char *exe,
                       struct prefix_store **ret, struct err *err)
 {
-    char *above = pack_cache_home(dir);
     struct stat st;
-    if (above == NULL)
-        return err_set(err, ERR_NOT_FOUND,
-                       "no home folder for the cache; set --cache-dir or HEARTH_CACHE_DIR");
+    char *path;
+    int rc = cache_folder_path(dir, "prefix", &path, err);
+    if (rc != 0)
+        return rc;
     struct prefix_store *s = mem_zero(1, sizeof(*s));
-    s->dir = fs_join(above, "prefix");
-    s->bytes_max = bytes_max;
-    s->layout = layout;
+    *s = (struct prefix_store){.dir = path, .bytes_max = bytes_max, .layout = layout};
     if (exe != NULL && stat(exe, &st) == 0)
         snprintf(s->exe, sizeof(s->exe), "%jd %jd.%09ld", (intmax_t)st.st_size,
                  (intmax_t)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
-    free(above);
     *ret = s;
     return 0;
 }
@@ -54,14 +50,15 @@ void prefix_store_close(struct prefix_store *s)
 
 /* ---- what is there ---- */
 
-static void name_of(const struct prefix_file *f, char ret[128])
+static void name_of(const struct prefix_file *f, char ret[CACHE_NAME_MAX])
 {
-    snprintf(ret, 128, "%s.k%d.a%d.v%d.prefix", f->key, f->kv_type, f->activations, f->layout);
+    snprintf(ret, CACHE_NAME_MAX, "%s.k%d.a%d.v%d.prefix", f->key, f->kv_type, f->activations,
+             f->layout);
 }
 
 static char *path_of(const struct prefix_store *s, const struct prefix_file *f)
 {
-    char name[128];
+    char name[CACHE_NAME_MAX];
     name_of(f, name);
     return fs_join(s->dir, name);
 }
@@ -69,13 +66,9 @@ static char *path_of(const struct prefix_store *s, const struct prefix_file *f)
 /* Anything else in the folder is not ours. */
 static bool parse_name(const char *name, struct prefix_file *ret)
 {
-    char digest[DIGEST_TEXT_LEN + 1] = "sha256:", again[128];
+    char again[CACHE_NAME_MAX];
     struct prefix_file f = {.layout = 0};
-    if (strlen(name) < PACK_CACHE_KEY_LEN || strlen(name) >= sizeof(again))
-        return false;
-    memcpy(digest + strlen("sha256:"), name, PACK_CACHE_KEY_LEN);
-    memcpy(f.key, name, PACK_CACHE_KEY_LEN);
-    if (!digest_valid(str_z(digest)) || sscanf(name + PACK_CACHE_KEY_LEN, ".k%3d.a%3d.v%6d",
+    if (!cache_name_key(name, f.key) || sscanf(name + PACK_CACHE_KEY_LEN, ".k%3d.a%3d.v%6d",
                                                &f.kv_type, &f.activations, &f.layout) != 3)
         return false;
     name_of(&f, again);
@@ -83,96 +76,45 @@ static bool parse_name(const char *name, struct prefix_file *ret)
     return strcmp(again, name) == 0;
 }
 
-static int by_use(const void *a, const void *b)
+static bool is_ours(const char *name)
 {
-    const struct prefix_file *x = a, *y = b;
-    return (x->used_ms < y->used_ms) - (x->used_ms > y->used_ms);
-}
-
-static void look_at(const struct prefix_store *s, struct prefix_file *f)
-{
-    struct stat st;
-    char *path = path_of(s, f);
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    free(path);
-    if (fd < 0)
-        return;
-    if (fstat(fd, &st) == 0) {
-        f->bytes = (int64_t)st.st_blocks * 512;
-        f->used_ms = (int64_t)st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000;
-    }
-    f->in_use = flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
-    close(fd);
+    struct prefix_file f;
+    return parse_name(name, &f);
 }
 
 int prefix_store_list(const struct prefix_store *s, struct prefix_file **ret, int *ret_n,
                       struct err *err)
 {
-    struct prefix_file *all = NULL, one;
-    size_t n = 0, cap = 0;
-    int rc = 0;
-    DIR *dir = opendir(s->dir);
-    if (dir == NULL && errno != ENOENT)
-        return err_set_errno(err, errno, "cannot read the folder %s", s->dir);
-    for (struct dirent *e; dir != NULL && rc == 0 && (e = readdir(dir)) != NULL;) {
-        if (!parse_name(e->d_name, &one))
-            continue;
-        look_at(s, &one);
-        if (mem_grow((void **)&all, &cap, n + 1, FILES_MAX, sizeof(*all)))
-            all[n++] = one;
-        else
-            rc = err_set(err, ERR_LIMIT, "the folder %s holds too many files", s->dir);
-    }
-    if (dir != NULL)
-        closedir(dir);
-    if (rc != 0) {
-        free(all);
+    struct cache_entry *all;
+    int n;
+    int rc = cache_folder_list(s->dir, is_ours, &all, &n, err);
+    if (rc != 0)
         return rc;
+    struct prefix_file *list = n == 0 ? NULL : mem_zero((size_t)n, sizeof(*list));
+    for (int i = 0; i < n; i++) {
+        (void)parse_name(all[i].name, &list[i]); /* true, or it would not be there */
+        list[i].in_use = all[i].in_use;
+        list[i].bytes = all[i].bytes;
+        list[i].used_ms = all[i].used_ms;
     }
-    if (n > 0)
-        qsort(all, n, sizeof(*all), by_use);
-    *ret = all;
-    *ret_n = (int)n;
+    free(all);
+    *ret = list;
+    *ret_n = n;
     return 0;
-}
-
-static int64_t remove_file(const struct prefix_store *s, const struct prefix_file *f)
-{
-    char *path = path_of(s, f);
-    int64_t bytes = unlink(path) == 0 ? f->bytes : 0;
-    free(path);
-    return bytes;
 }
 
 int64_t prefix_store_remove(const struct prefix_store *s, const char *key)
 {
-    struct prefix_file *all;
-    int64_t bytes = 0;
-    int n;
-    if (prefix_store_list(s, &all, &n, NULL) != 0)
-        return 0;
-    for (int i = 0; i < n; i++)
-        if (key != NULL ? strcmp(all[i].key, key) == 0 : !all[i].in_use)
-            bytes += remove_file(s, &all[i]);
-    free(all);
-    return bytes;
+    return cache_folder_remove(s->dir, is_ours, key);
 }
 
 /* ---- room ---- */
 
-static bool is_same(const struct prefix_file *a, const struct prefix_file *b)
-{
-    char x[128], y[128];
-    name_of(a, x);
-    name_of(b, y);
-    return strcmp(x, y) == 0;
-}
-
 /* What a file that a worker of ours uses may grow to; 0: it is none. */
-static int64_t granted(const struct prefix_store *s, const struct prefix_file *f)
+static int64_t granted(const struct prefix_store *s, const char *name)
 {
     for (const struct prefix_lease *l = s->leases; l != NULL; l = l->next)
-        if (strcmp(l->key, f->key) == 0)
+        if (strcmp(strrchr(l->path, '/') + 1, name) == 0)
             return l->bytes_max;
     return 0;
 }
@@ -181,16 +123,18 @@ static int64_t granted(const struct prefix_store *s, const struct prefix_file *f
 static int make_room(const struct prefix_store *s, const struct prefix_file *own, int64_t *ret,
                      struct err *err)
 {
-    struct prefix_file *all;
+    struct cache_entry *all;
+    char own_name[CACHE_NAME_MAX];
     int n;
-    int rc = prefix_store_list(s, &all, &n, err);
+    int rc = cache_folder_list(s->dir, is_ours, &all, &n, err);
     if (rc != 0)
         return rc;
+    name_of(own, own_name);
     int64_t others = 0, used = 0, bound = s->bytes_max, free_bytes = fs_free_bytes(s->dir);
     for (int i = 0; i < n; i++) {
-        int64_t grant = granted(s, &all[i]);
+        int64_t grant = granted(s, all[i].name);
         used += all[i].bytes;
-        if (is_same(&all[i], own) && grant == 0)
+        if (strcmp(all[i].name, own_name) == 0 && grant == 0)
             all[i].in_use = true; /* not to be removed */
         else
             others += grant > all[i].bytes ? grant : all[i].bytes;
@@ -200,9 +144,7 @@ static int make_room(const struct prefix_store *s, const struct prefix_file *own
         bound = free_bytes < 0 ? 0 : (free_bytes + used) / BOUND_SHARE;
         bound = bound < BOUND_MAX ? bound : BOUND_MAX;
     }
-    for (int i = n - 1; i >= 0 && others > bound / 2; i--)
-        if (!all[i].in_use)
-            others -= remove_file(s, &all[i]);
+    others -= cache_evict(s->dir, all, n, others - bound / 2);
     free(all);
     int64_t grant = (bound - others) / 2;
     if (grant < GRANT_MIN)
@@ -218,14 +160,12 @@ static int make_room(const struct prefix_store *s, const struct prefix_file *own
 
 static int open_file(struct prefix_lease *l, struct err *err)
 {
-    struct stat st;
     const char *path = l->path;
     int rc = 0;
     l->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
     if (l->fd < 0)
         rc = err_set_errno(err, errno, "cannot open %s", path);
-    else if (fstat(l->fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_uid != geteuid() ||
-             (st.st_mode & (S_IRWXG | S_IRWXO)) != 0)
+    else if (!cache_file_ours(l->fd, S_IRWXG | S_IRWXO))
         rc = err_set(err, ERR_DENIED, "%s is not a file of this user alone", path);
     else
         (void)futimens(l->fd, NULL); /* used now */
@@ -271,11 +211,9 @@ int prefix_lease_take(struct prefix_store *s, const char *key, int kv_type, int 
 
 void prefix_lease_free(struct prefix_lease *l, bool suspect)
 {
-    struct stat ours, there;
     if (l == NULL)
         return;
-    if (suspect && fstat(l->fd, &ours) == 0 && lstat(l->path, &there) == 0 &&
-        ours.st_ino == there.st_ino && ours.st_dev == there.st_dev)
+    if (suspect && cache_file_at(l->fd, l->path))
         unlink(l->path);
     struct prefix_lease **at = &l->store->leases;
     while (*at != l)

@@ -29,7 +29,7 @@ struct prefix_store {
 };
 
 /*
- * dir: as for pack_cache_open. bytes_max 0: a tenth of what the disk has left when the folder is
+ * dir: as for cache_home. bytes_max 0: a tenth of what the disk has left when the folder is
  * empty, but at most 8 GiB. exe: the program that makes the bytes, or NULL. Nothing is created yet.
  * ERR_NOT_FOUND: there is no home folder.
  */

@@ -187,13 +187,26 @@ static void free_environment(char **env)
 
 static int spawn_pip(const struct python *y, const char *spec, pid_t *ret_pid, struct err *err)
 {
-    const char *argv[24] = {
-        "python3",        "-m",      "pip",        "download",
-        "--no-deps",      "--dest",  y->fresh,     "--only-binary",
-        ":all:",          "--quiet", "--retries",  "2",
-        "--progress-bar", "off",     "--no-input", "--disable-pip-version-check",
-        "--no-cache-dir"};
-    size_t n = 17;
+    /* -I: a pip.py in the folder where we were called is not run */
+    const char *argv[24] = {"python3",
+                            "-I",
+                            "-m",
+                            "pip",
+                            "download",
+                            "--no-deps",
+                            "--dest",
+                            y->fresh,
+                            "--only-binary",
+                            ":all:",
+                            "--quiet",
+                            "--retries",
+                            "2",
+                            "--progress-bar",
+                            "off",
+                            "--no-input",
+                            "--disable-pip-version-check",
+                            "--no-cache-dir"};
+    size_t n = 18;
     if (y->p->o->python_index != NULL) {
         argv[n++] = "--index-url";
         argv[n++] = y->p->o->python_index;

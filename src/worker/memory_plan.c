@@ -3,6 +3,7 @@
  */
 #include "worker/memory_plan.h"
 #include "base/buf.h"
+#include "base/cgroup.h"
 #include "base/fs.h"
 
 #include <stdio.h>
@@ -119,17 +120,6 @@ static uint64_t meminfo(struct str text, const char *name)
     return kib << 10;
 }
 
-static uint64_t read_u64(const char *path, uint64_t otherwise)
-{
-    struct buf b;
-    buf_init(&b, 4096);
-    uint64_t value = otherwise;
-    if (fs_read(path, &b, NULL) != 0 || !str_to_u64(str_trim(buf_str(&b)), &value))
-        value = otherwise; /* absent, or "max" */
-    buf_release(&b);
-    return value;
-}
-
 uint64_t memory_available(void)
 {
     struct buf b;
@@ -140,10 +130,7 @@ uint64_t memory_available(void)
     buf_release(&b);
     if (available == 0)
         available = 1ull << 30;
-    uint64_t max = read_u64("/sys/fs/cgroup/memory.max", UINT64_MAX);
-    uint64_t used = read_u64("/sys/fs/cgroup/memory.current", 0);
-    uint64_t group = max > used ? max - used : 0;
-    if (max != UINT64_MAX && group < available)
-        available = group;
+    uint64_t group = cgroup_memory(CGROUP_PROC, CGROUP_SYS).left;
+    available = group < available ? group : available;
     return available / 10 * 9; /* the rest of the machine lives too */
 }

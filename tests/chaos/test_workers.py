@@ -3,6 +3,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import threading
@@ -643,3 +644,22 @@ def test_kept_connections_do_not_hold_the_end_up(fake):
     start = time.monotonic()
     assert server.stop() == 0
     assert time.monotonic() - start < 2
+
+
+def test_a_server_outlives_its_own_file(hearth_bin, tmp_path, smollm2_path):
+    """An upgrade puts another version in its place: workers are still started of the one that runs."""
+    own = tmp_path / "hearth"
+    shutil.copy2(hearth_bin, own)
+    server = serving.Server(own, tmp_path, smollm2_path, ctx=512)
+    try:
+        own.unlink()
+        own.write_text("#!/bin/sh\necho the next version\n")
+        own.chmod(0o755)
+        worker, = server.workers()
+        os.kill(worker, signal.SIGKILL)
+        status, _, body = server.chat("What is the capital of France?", temperature=0, max_tokens=8)
+        assert status == 200, body
+        worker, = server.workers()
+        assert pathlib.Path(f"/proc/{worker}/comm").read_text() == "hearth\n"
+    finally:
+        server.close()

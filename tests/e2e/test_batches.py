@@ -284,6 +284,28 @@ def test_interactive_requests_find_a_place(fake):
     client.batches.cancel(batch.id)
 
 
+def test_a_line_that_waits_for_a_place_is_not_read_over_and_over(fake):
+    """The loop serves everybody: a long line is parsed when there is a place for it, not each time that there is none."""
+    def spent_s():
+        fields = pathlib.Path(f"/proc/{server.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    server = fake({"n_seq_max": 2}, parallel=2)
+    client = client_of(server)
+    ask = {"stream": True, "messages": [{"role": "user", "content": "SILENT"}]}
+    busy = [server.stream(ask) for _ in range(2)]
+    server.wait_metric("hearth_worker_running", 2)
+    batch = start(client, [line(1, content="x" * (12 << 20))])
+    wait_for(client, batch, "in_progress")
+    time.sleep(0.5)
+    before = spent_s()
+    time.sleep(3)
+    assert spent_s() - before < 0.4
+    for one in busy:
+        one.close()
+    assert wait_for(client, batch).request_counts.completed == 1  # and it is not forgotten
+
+
 def test_a_worker_that_dies_costs_no_line(fake):
     client = client_of(fake({"die": "KILLER", "token_s": 0.02, "n_seq_max": 4}, parallel=4))
     lines = [line(i, content="a b c") for i in range(8)]
@@ -384,7 +406,7 @@ def kill(server):
 
 
 @pytest.mark.parametrize("moment", [0.0, 0.02, 0.3, 0.8])
-def test_kill_9_in_a_batch_loses_no_line_and_doubles_none(launch, tmp_path, moment):
+def test_kill_9_in_a_batch_loses_no_line_and_doubles_none(launch, tmp_path, hearth_bin, moment):
     model = serving.fake_model(tmp_path, token_s=0.05, n_seq_max=4)
     exe = serving.fake_exe(tmp_path)
     server = launch(model, worker_exe=exe, parallel=4)
@@ -407,6 +429,8 @@ def test_kill_9_in_a_batch_loses_no_line_and_doubles_none(launch, tmp_path, mome
     assert [r["response"]["body"]["choices"][0]["message"]["content"] for r in got] == [f"the answer {i}" for i in range(30)]
     assert sorted(state_files(server)) == sorted(f.id for f in client.files.list())
     assert list((server.folder / "state" / "tmp").iterdir()) == []
+    rows = usage(hearth_bin, server, "--by", "model")  # each line once, whichever server computed it last
+    assert [(r["requests"], r["completion_tokens"]) for r in rows] == [(30, done.usage.output_tokens)], rows
 
 
 def test_a_stopped_server_goes_on_with_its_batch(launch, tmp_path):

@@ -1,4 +1,5 @@
 """The commands as people type them: exit codes, one-line errors, a chat in a real terminal."""
+import http.server
 import json
 import os
 import pty
@@ -7,6 +8,7 @@ import select
 import signal
 import socket
 import subprocess
+import threading
 import time
 
 import pytest
@@ -150,6 +152,25 @@ def test_one_line_errors(cli):
     assert "hearth serve" in cli("ps").stderr
 
 
+def test_another_program_that_answers_is_told_apart(cli):
+    class Page(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<html>a router</html>")
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Page) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        for args in (["ps"], ["ps", "--json"]):
+            done = cli(*args, "--port", str(other.server_port))
+            assert (done.returncode, done.stdout) == (1, ""), done
+            assert "no such server" in done.stderr
+        other.shutdown()
+
+
 def test_closed_output(cli, hearth_bin, env):
     done = subprocess.run(f"{hearth_bin} list >/dev/full", shell=True, env=env, capture_output=True, text=True)
     assert done.returncode == 1 and "No space left" in done.stderr
@@ -173,6 +194,15 @@ def test_run_starts_a_server_of_its_own(cli):
     assert "Paris" in done.stdout and done.stdout.endswith("\n")
     assert ">>>" not in done.stdout and "tokens" not in done.stdout
     assert done.stderr == ""
+
+
+def test_run_asks_its_own_server_with_its_own_key(cli, tmp_path):
+    """Keys that the user made for another server are not needed here."""
+    here = {"XDG_CONFIG_HOME": str(tmp_path)}
+    assert cli("key", "create", "ann", **here).returncode == 0
+    done = cli("run", *ONE, "smollm2:135m", "What is the capital of France?", **here, HEARTH_API_KEY="of-another")
+    assert done.returncode == 0, done.stderr
+    assert "Paris" in done.stdout and done.stderr == ""
 
 
 def test_run_with_a_file_and_standard_input(cli, smollm2_path):

@@ -381,6 +381,17 @@ def test_python_package(cli, registry, index):
     assert registry.count("/simple/requests/") == 0
 
 
+def test_a_pip_in_the_folder_at_hand_is_not_run(cli, registry, index, tmp_path):
+    publish(registry, "tiny-gguf", {"data/Tiny.Q4_1.gguf": MODEL})
+    here = tmp_path / "a stranger's repository"
+    here.mkdir()
+    (here / "pip.py").write_text(f"open({str(tmp_path / 'it-ran')!r}, 'w').close()\n")
+    done = subprocess.run([str(cli.bin), "pull", "pypi:tiny-gguf==1.0.0"], cwd=here, env=cli.env | index,
+                          capture_output=True, text=True, timeout=180, stdin=subprocess.DEVNULL)
+    assert not (tmp_path / "it-ran").exists()
+    assert done.returncode == 0, done.stderr
+
+
 def test_python_package_in_parts(cli, registry, index):
     sums = f"{hashlib.sha256(MODEL).hexdigest()}  big.gguf\n"
     publish(registry, "big-gguf", {"data/SHA256SUMS": sums},

@@ -70,7 +70,7 @@ static void put_file(struct fixture *f, const char *id, struct str bytes)
     free(path);
 }
 
-static void create(struct fixture *f, const char *file, const char *owner, int want)
+static void create_of(struct fixture *f, struct str file, const char *owner, int want)
 {
     static int n;
     struct inquiry q = {.fd = -1};
@@ -78,8 +78,8 @@ static void create(struct fixture *f, const char *file, const char *owner, int w
     buf_init(&q.text, 1 << 16);
     snprintf(q.id, sizeof q.id, "batch_%d", ++n);
     strcpy(q.owner, owner);
-    q.body = json_pack("{s:s, s:s, s:s}", "input_file_id", file, "endpoint", "/v1/completions",
-                       "completion_window", "24h");
+    q.body = json_pack("{s:s%, s:s, s:s}", "input_file_id", file.ptr, file.len, "endpoint",
+                       "/v1/completions", "completion_window", "24h");
     batch_store_create(f->state, &q);
     assert_int_equal(q.err.code, want);
     if (want == 0)
@@ -87,6 +87,11 @@ static void create(struct fixture *f, const char *file, const char *owner, int w
     json_decref(q.body);
     buf_release(&q.out);
     buf_release(&q.text);
+}
+
+static void create(struct fixture *f, const char *file, const char *owner, int want)
+{
+    create_of(f, str_z(file), owner, want);
 }
 
 static void scan_all(struct fixture *f)
@@ -107,8 +112,9 @@ static void save(struct fixture *f, int64_t line, bool failed, const char *text)
     struct batch_result r = {.seq = f->head.seq,
                              .line = line,
                              .failed = failed,
-                             .prompt_tokens = 2,
-                             .completion_tokens = 3};
+                             .owner = "ann",
+                             .model = failed ? NULL : (char[]){"m"},
+                             .use = {.requests = 1, .prompt_tokens = 2, .completion_tokens = 3}};
     buf_init(&r.text, 1000);
     buf_add_z(&r.text, text);
     assert_int_equal(batch_store_save(state_db(f->state), &r, NULL), 0);
@@ -195,6 +201,7 @@ static void test_a_life_with_restarts(void **state)
     put_file(&f, "file-in", buf_str(&input));
     buf_release(&input);
     create(&f, "file-in", "bob", ERR_NOT_FOUND); /* another's */
+    create_of(&f, (struct str){"file-in\0/x", 10}, "ann", ERR_NOT_FOUND);
     create(&f, "file-in", "ann", 0);
     scan_all(&f);
     assert_int_equal(f.head.status, BATCH_IN_PROGRESS);
@@ -203,6 +210,11 @@ static void test_a_life_with_restarts(void **state)
     assert_int_equal(number(&f, "SELECT completed FROM batches"), N_LINES - N_LINES / 100);
     assert_int_equal(number(&f, "SELECT failed FROM batches"), N_LINES / 100);
     assert_int_equal(number(&f, "SELECT prompt FROM batches"), 2 * N_LINES);
+    /* the ledger, in the same transactions: restarts and second results changed nothing */
+    assert_int_equal(number(&f, "SELECT requests FROM usage WHERE key = 'ann' AND model = 'm'"),
+                     N_LINES - N_LINES / 100);
+    assert_int_equal(number(&f, "SELECT sum(completion) FROM usage WHERE class = 'batch'"),
+                     3 * (N_LINES - N_LINES / 100));
     assert_int_equal(batch_store_close(state_db(f.state), &f.head, false, NULL), 0);
     assert_int_equal(f.head.status, BATCH_FINALIZING);
     assert_int_equal(batch_store_finish(f.state, &f.head, &finish, 0, NULL), 0);
@@ -374,6 +386,42 @@ static void test_batches_are_forgotten_in_their_time(void **state)
     close_state(&f);
 }
 
+static void touch(const char *folder, const char *name)
+{
+    char path[200];
+    snprintf(path, sizeof path, "%s/%s", root, folder);
+    assert_int_equal(fs_mkdirs(path, 0700, NULL), 0);
+    snprintf(path, sizeof path, "%s/%s/%s", root, folder, name);
+    assert_int_equal(fs_write_atomic(path, STR("mine"), 0600, NULL), 0);
+}
+
+static bool is_there(const char *folder, const char *name)
+{
+    char path[200];
+    snprintf(path, sizeof path, "%s/%s/%s", root, folder, name);
+    return fs_exists(path);
+}
+
+/* What a killed server left goes; what somebody keeps in folders of these names stays. */
+static void test_only_our_own_rests_are_removed(void **state)
+{
+    (void)state;
+    struct fixture f = {0};
+    const char *const rest = "file-0123456789abcdef01234567";
+    touch("tmp", rest);
+    touch("tmp", "thesis.tex");
+    touch("files", rest);
+    touch("files", "file-of-tax-returns");
+    touch("files", "holiday.jpg");
+    open_state(&f);
+    close_state(&f);
+    assert_false(is_there("tmp", rest));
+    assert_false(is_there("files", rest));
+    assert_true(is_there("tmp", "thesis.tex"));
+    assert_true(is_there("files", "file-of-tax-returns"));
+    assert_true(is_there("files", "holiday.jpg"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -381,6 +429,7 @@ int main(void)
         cmocka_unit_test(test_bad_inputs),
         cmocka_unit_test(test_files_are_forgotten_in_their_time),
         cmocka_unit_test(test_batches_are_forgotten_in_their_time),
+        cmocka_unit_test(test_only_our_own_rests_are_removed),
     };
     char command[100];
     if (mkdtemp(root) == NULL)

@@ -185,8 +185,8 @@ static void test_the_folder(void **state)
     assert_non_null(strstr(err.text, "another server"));
     assert_int_equal(stat(f.dir, &st), 0);
     assert_int_equal(st.st_mode & 0777, 0700);
-    char *stray = fs_join(state_files_dir(f.state), "file-stray");
-    char *half = fs_join(state_tmp_dir(f.state), "file-half");
+    char *stray = fs_join(state_files_dir(f.state), "file-0123456789abcdef01234567");
+    char *half = fs_join(state_tmp_dir(f.state), "file-0123456789abcdef01234567");
     assert_int_equal(fs_write_atomic(stray, STR("x"), 0600, NULL), 0);
     assert_int_equal(fs_write_atomic(half, STR("x"), 0600, NULL), 0);
     close_all(&f);

@@ -141,6 +141,36 @@ static void test_room_is_made_by_age(void **state)
     prefix_store_close(s);
 }
 
+/* A model's file for other types of keys and values is nobody's while only the first is held. */
+static void test_a_lease_holds_its_own_file_alone(void **state)
+{
+    (void)state;
+    struct prefix_store *s = open_store("own", 100 * MB, NULL);
+    struct prefix_lease *a = take(s, 'a'), *other, *b;
+    char *bytes = mem_zero(20 * MB, 1);
+    memset(bytes, 'p', 20 * MB);
+    assert_int_equal(prefix_lease_take(s, key('a'), 1, 1, &other, NULL), 0);
+    assert_int_equal(pwrite(other->fd, bytes, 20 * MB, 0), 20 * MB);
+    free(bytes);
+    prefix_lease_free(other, false);
+    assert_string_equal(listed(s), "aa");
+    b = take(s, 'b'); /* 50 MiB are granted to the one, 20 lie in the other: that goes */
+    assert_int_equal(b->bytes_max, 25 * MB);
+    struct prefix_file *all;
+    int n, n_a = 0;
+    assert_int_equal(prefix_store_list(s, &all, &n, NULL), 0);
+    for (int i = 0; i < n; i++)
+        if (all[i].key[0] == 'a') {
+            assert_int_equal(all[i].kv_type, 0);
+            n_a++;
+        }
+    assert_int_equal(n_a, 1);
+    free(all);
+    prefix_lease_free(a, false);
+    prefix_lease_free(b, false);
+    prefix_store_close(s);
+}
+
 static void test_refusals(void **state)
 {
     (void)state;
@@ -218,6 +248,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_file_for_each_way_of_computing),
         cmocka_unit_test(test_room_is_made_by_age),
+        cmocka_unit_test(test_a_lease_holds_its_own_file_alone),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_identity),
     };
