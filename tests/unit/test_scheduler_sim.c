@@ -23,10 +23,11 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <sched.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #define N_VOCAB      50
@@ -76,6 +77,7 @@ struct world {
     struct disk_tier *disk; /* or NULL */
     int disk_fd, disk_slots;
     bool disk_has_thread, disk_has_gate;
+    sem_t news;                /* of that thread */
     uint64_t disk_hangs_until; /* a step */
     bool budget_varies;
 };
@@ -165,6 +167,17 @@ bool __wrap_disk_write_at(int fd, const void *data, size_t n, off_t at)
     return __real_disk_write_at(fd, data, ok ? n : n / 2, at) && ok;
 }
 
+/* Of the disk's thread; it may have nothing to say, so not for long. */
+static void wait_for_news(struct world *w, long ns)
+{
+    struct timespec end;
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    end.tv_nsec += ns;
+    end.tv_sec += end.tv_nsec / 1000000000;
+    end.tv_nsec %= 1000000000;
+    sem_clockwait(&w->news, CLOCK_MONOTONIC, &end);
+}
+
 /* What a thread of the disk may do at any moment. */
 static void disk_moment(struct world *w)
 {
@@ -177,8 +190,8 @@ static void disk_moment(struct world *w)
     }
     if (w->disk_has_gate && w->step >= w->disk_hangs_until && draw(w, 3) == 0)
         set_gate(true, draw(w, 6));
-    if (draw(w, 8) == 0)
-        sched_yield();
+    if (draw(w, 32) == 0)
+        wait_for_news(w, 100000);
 }
 
 /* Time goes on; sometimes the disk hangs for longer than the tier's patience. */
@@ -417,8 +430,8 @@ static void run_disk(struct world *w, bool is_idle)
     if (!w->disk)
         return;
     disk_tier_pump(w->disk, &w->s.cache);
-    if (w->disk_has_thread && is_idle)
-        sched_yield();
+    if (w->disk_has_thread && is_idle && scheduler_is_loading(&w->s))
+        wait_for_news(w, 1000000);
     for (uint64_t n = draw(w, 4); n > 0 && !w->disk_has_thread; n--)
         disk_tier_work(w->disk);
 }
@@ -529,9 +542,10 @@ static void resume(struct world *w, struct client *c)
             scheduler_remove(&w->s, &job->seq[i]);
 }
 
-static void no_wake(void *ctx)
+static void on_news(void *ctx)
 {
-    (void)ctx;
+    struct world *w = ctx;
+    sem_post(&w->news);
 }
 
 static void start_worker(struct world *w)
@@ -554,7 +568,7 @@ static void start_worker(struct world *w)
     atomic_store(&error_pace, draw(w, 3) == 0 ? 2 + draw(w, 40) : 0);
     set_gate(w->disk_has_gate, 0);
     if (w->disk_has_thread)
-        CHECK(disk_tier_start(w->disk, no_wake, NULL, &err) == 0);
+        CHECK(disk_tier_start(w->disk, on_news, w, &err) == 0);
 }
 
 static void stop_worker(struct world *w, bool killed)
@@ -597,6 +611,7 @@ static void crash(struct world *w)
 static void world_init(struct world *w, uint64_t seed)
 {
     memset(w, 0, sizeof(*w));
+    CHECK(sem_init(&w->news, 0, 0) == 0);
     w->rng = mix(seed, 42);
     w->n_ctx = 64 + (int)draw(w, TEXT_MAX - 64);
     w->n_blocks = (uint32_t)(w->n_ctx + KV_BLOCK_LEN - 1) / KV_BLOCK_LEN +
