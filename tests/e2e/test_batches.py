@@ -332,19 +332,21 @@ def wait_gone(fetch, seconds=20):
 
 
 def test_files_and_batches_go_when_their_time_has_come(fake):
-    server = fake({"token_s": 0.1, "n_seq_max": 1}, files_keep="2s", parallel=1)
+    server = fake({"token_s": 0.1, "n_seq_max": 1}, files_keep="4s", parallel=1)
     client = client_of(server)
     idle = upload(client, b"x")
     kept = upload(client, b"y", expires_after={"anchor": "created_at", "seconds": 3600})
-    assert idle.expires_at == idle.created_at + 2
-    batch = start(client, [line(i, content="a b c d e f") for i in range(6)])  # takes longer than files are kept
+    assert idle.expires_at == idle.created_at + 4
+    batch = start(client, [line(i, content="a b c d e f") for i in range(14)])  # takes longer than files are kept
     wait_gone(lambda: client.files.retrieve(idle.id))
     assert time.time() >= idle.expires_at
-    assert client.files.retrieve(batch.input_file_id).expires_at <= time.time()  # it is needed
+    time.sleep(max(0, client.files.retrieve(batch.input_file_id).expires_at + 1 - time.time()))
+    assert client.batches.retrieve(batch.id).status == "in_progress"
+    assert client.files.retrieve(batch.input_file_id).expires_at < time.time()  # it is needed
     done = wait_for(client, batch)
-    assert done.request_counts.completed == 6
+    assert done.request_counts.completed == 14
     output = client.files.retrieve(done.output_file_id)
-    assert output.expires_at == output.created_at + 2 and len(results(client, output.id)) == 6
+    assert output.expires_at == output.created_at + 4 and len(results(client, output.id)) == 14
     assert client.batches.retrieve(batch.id).status == "completed"
     for fetch in (lambda: client.files.retrieve(batch.input_file_id), lambda: client.files.content(output.id),
                   lambda: client.batches.retrieve(batch.id)):
