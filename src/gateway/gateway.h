@@ -38,6 +38,8 @@ struct gateway_opts {
     int activations;          /* enum activations, model/model.h */
     int kv_type;              /* enum kv_type, kernels/attend.h */
     int speculate;            /* enum speculate, engine/speculation.h */
+    const char *draft_model;  /* guesses for `model`: a name or a path; NULL = none */
+    int draft_max;            /* tokens that it guesses at once; 0 = as is best */
     int64_t memory_max_bytes; /* 0 = what the machine has */
     int64_t keep_alive_ms;    /* after a model's last request; -1: until its memory is needed */
     int load_wait_ms;         /* for memory that busy models hold; then the load is refused */

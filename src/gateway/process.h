@@ -18,6 +18,8 @@ struct process_opts {
     const char *exe;   /* started as: exe worker --fds N ... */
     char *const *path; /* [n_path] the model's parts; opened here, passed as 4, 5, ... */
     int n_path;
+    char *const *draft_path; /* [n_draft_path] of a draft model: passed after them; 0: none */
+    int n_draft_path, draft_max;
     int ctx, parallel, threads, threads_decode, activations, kv_type, speculate;
     int64_t memory_max_bytes;
     /* Packed weights: a file to read, a file to fill, -1: none; passed after the parts, borrowed.
