@@ -19,7 +19,8 @@
 #define ANSWER_LEAST                                                                               \
     64               /* tokens that an answer is taken to go on for; longer ones, as long again */
 #define TRY_AFTER 64 /* steps without: the draft model is tried again, then after twice ... */
-#define TRIES_MAX 3  /* ... that, and so often */
+#define TRIES_MAX 3  /* ... that, and so often, ... */
+#define TRY_PART  32 /* ... if catching up takes at most this part of the time since then */
 
 struct offer {
     struct sequence *seq;
@@ -254,11 +255,15 @@ static bool is_worth_catching_up(const struct speculation *s, const struct price
 }
 
 /* One that lost, or whose costs were perhaps another's, is tried again: moved to the front. */
-static bool choose_trial(struct candidate *cand, int n)
+static bool choose_trial(const struct speculation *s, const struct price *p, struct candidate *cand,
+                         int n)
 {
+    double each = drafter_ms(s->drafter, COST_TOKENS_MAX) / COST_TOKENS_MAX;
     for (int i = 0; i < n; i++) {
-        struct shadow *w = &cand[i].offer->seq->shadow;
-        if (w->n_tries < TRIES_MAX && w->n_declined >= TRY_AFTER << w->n_tries) {
+        const struct shadow *w = &cand[i].offer->seq->shadow;
+        int lag = drafter_lag(cand[i].offer->seq);
+        bool is_cheap = lag <= READY_LAG || lag * each * TRY_PART <= w->n_declined * p->ms;
+        if (is_cheap && w->n_tries < TRIES_MAX && w->n_declined >= TRY_AFTER << w->n_tries) {
             struct candidate moved = cand[i];
             cand[i] = cand[0];
             cand[0] = moved;
@@ -373,7 +378,7 @@ static double ask_drafter(struct speculation *s, struct choice *c, struct price 
     struct reach reach = find_reach(s, &p, cand, n, n_max);
     for (int i = 0; i < n; i++)
         cand[i].offer->seq->shadow.n_declined++;
-    bool is_trial = reach.n_seq == 0 && n_max > 0 && choose_trial(cand, n);
+    bool is_trial = reach.n_seq == 0 && n_max > 0 && choose_trial(s, &p, cand, n);
     if (is_trial)
         reach = (struct reach){.n_seq = 1, .depth = 1};
     for (int i = 0; i < reach.n_seq; i++)

@@ -300,6 +300,23 @@ static void test_a_draft_model_that_loses(void **state)
     }
 }
 
+/* Nor is it tried where that alone would cost more than a 32nd of the time. */
+static void test_no_dear_trials(void **state)
+{
+    (void)state;
+    for (int dear = 0; dear < 2; dear++) {
+        struct bench b;
+        bench_init_drafter(&b, 1, 1, 0.1, N_PROMPT - 100);
+        for (int i = 0; i < 200; i++) {
+            set_rate(&b, 0, 0.05f);
+            set_costs(&b, 1, dear ? 0.9 : 0.1);
+            draft(&b, 100, false);
+        }
+        assert_int_equal(asked.n_passes > 0, !dear);
+        bench_release(&b);
+    }
+}
+
 /* Texts that repeat themselves cost nothing, and go first if they are as likely. */
 static void test_texts_go_before_the_draft_model(void **state)
 {
@@ -394,6 +411,7 @@ int main(void)
         cmocka_unit_test(test_costs_are_learned),
         cmocka_unit_test(test_a_cheap_draft_model),
         cmocka_unit_test(test_a_draft_model_that_loses),
+        cmocka_unit_test(test_no_dear_trials),
         cmocka_unit_test(test_texts_go_before_the_draft_model),
         cmocka_unit_test(test_who_is_drafted_for),
         cmocka_unit_test(test_catching_up),
