@@ -21,7 +21,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define ARGS_MAX 24
+#define ARGS_MAX 28
 #define SAID_MAX (64 * 1024)
 #define STOP_MS  5000
 

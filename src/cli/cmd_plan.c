@@ -8,6 +8,7 @@
 #include "cli/open_gguf.h"
 #include "cli/progress.h"
 #include "cli/thread_plan.h"
+#include "worker/draft_model.h"
 #include "worker/load_plan.h"
 
 #include <stdio.h>
@@ -18,6 +19,7 @@
 struct choice {
     int n_ctx, n_users, kv_type, n_threads;
     int64_t memory_bytes;
+    const char *draft_model; /* or NULL */
     bool json;
 };
 
@@ -119,6 +121,14 @@ static json_t *bytes_json(uint64_t n)
     return json_integer((json_int_t)n);
 }
 
+/* What of the sums is the draft model's. */
+static json_t *draft_json(const struct load_plan *p)
+{
+    return json_pack("{s:o,s:o,s:o}", "weight_bytes", bytes_json(p->draft_info.weight_bytes),
+                     "kv_bytes", bytes_json(p->memory.draft_kv_bytes), "block_bytes",
+                     bytes_json(p->draft_info.kv_block_bytes));
+}
+
 static int print_json(const struct outlook *o)
 {
     const struct load_plan *p = &o->plan;
@@ -134,13 +144,18 @@ static int print_json(const struct outlook *o)
                             "context_trained", (json_int_t)p->info.n_ctx_train, "context",
                             (json_int_t)p->memory.n_ctx, "users", p->engine.limits.n_seq_max,
                             "fits", o->fits);
-    json_object_set_new(top, "weight_bytes", bytes_json(p->info.weight_bytes));
-    json_object_set_new(top, "kv_bytes", bytes_json(p->memory.kv_bytes));
+    json_object_set_new(top, "weight_bytes",
+                        bytes_json(p->info.weight_bytes + p->draft_info.weight_bytes));
+    json_object_set_new(top, "kv_bytes", bytes_json(p->memory.kv_bytes + p->memory.draft_kv_bytes));
     json_object_set_new(top, "scratch_bytes", bytes_json(load_plan_scratch_bytes(p)));
     json_object_set_new(top, "total_bytes", bytes_json(total(o)));
     json_object_set_new(top, "memory_bytes", bytes_json(o->opts.budget_bytes));
     json_object_set_new(top, "kv", kv);
     json_object_set_new(top, "scratch", scratch);
+    if (o->opts.draft) {
+        json_object_set_new(scratch, "draft", bytes_json(p->draft_bytes));
+        json_object_set_new(top, "draft", draft_json(p));
+    }
     json_object_set_new(top, "whole_contexts", json_integer(whole_contexts(o)));
     json_object_set_new(top, "room", rooms_json(o));
     if (!o->fits)
@@ -179,6 +194,15 @@ static void print_sizes(const struct outlook *o)
     printf("  %d rows of logits, sampling\n", p->model.n_out_max);
     line("tokenizer", p->text_bytes);
     printf("  %d tokens\n", p->info.n_vocab);
+    if (o->opts.draft) {
+        line("draft: weights", p->draft_info.weight_bytes);
+        printf("  %s\n", p->draft_info.name[0] != '\0' ? p->draft_info.name : p->draft_info.arch);
+        line("draft: keys, values", m->draft_kv_bytes);
+        printf("  as many blocks; %llu bytes a token\n",
+               (unsigned long long)(p->draft_info.kv_block_bytes / KV_BLOCK_LEN));
+        line("draft: scratch", p->draft_bytes);
+        printf("  %d rows of logits\n", p->draft_model.n_out_max);
+    }
     line("reserve", m->reserve_bytes);
     printf("  requests, output, the program itself\n");
     line("total", total(o));
@@ -250,14 +274,21 @@ static int run(const char *model, const struct choice *c)
     struct err err = {0};
     struct outlook o = {.c = c};
     struct gguf *g = NULL;
+    struct gguf *draft = NULL;
     struct tokenizer *t = NULL;
     int rc = cli_gguf_open(model, &g, NULL, &err);
     rc = rc != 0 ? rc : tokenizer_new(g, &t, &err);
     rc = rc != 0 ? rc : prepare(c, &o.opts, &err);
+    if (rc == 0 && c->draft_model) {
+        rc = cli_gguf_open(c->draft_model, &draft, NULL, &err);
+        rc = rc != 0 ? rc : draft_model_check(t, draft, &err);
+        o.opts.draft = draft;
+    }
     rc = rc != 0 ? rc : look(&o, g, t, &err);
     int code = rc != 0 ? cli_fail(&err) : c->json ? print_json(&o) : print_text(&o);
     pool_free(o.opts.pool);
     tokenizer_free(t);
+    gguf_free(draft);
     gguf_free(g);
     return code;
 }
@@ -274,6 +305,8 @@ int cmd_plan(int argc, char **argv)
          .flag_only = true},
         {"memory", 'm', ARG_BYTES, "SIZE", "to plan with; 0: what this machine has now",
          &c.memory_bytes, 0, INT64_MAX, .flag_only = true},
+        {"draft-model", 0, ARG_STR, "MODEL", "with this draft model", &c.draft_model,
+         .flag_only = true},
         {"threads", 't', ARG_INT, "N", "threads; 0: as serve chooses", &c.n_threads, 0,
          POOL_THREADS_MAX, .flag_only = true},
         {"json", 'j', ARG_BOOL, NULL, "as JSON", &c.json, .flag_only = true},

@@ -47,6 +47,7 @@ struct options {
     struct session session;
     const char *system;
     int ctx, threads, activations, kv_type, speculate;
+    const char *draft_model; /* or NULL */
     bool verbose;
 };
 
@@ -370,6 +371,8 @@ static int with_server(struct options *o, struct args *args, struct err *err)
                               kv_type_name((enum kv_type)o->kv_type),
                               "--speculate",
                               o->speculate == SPECULATE_OFF ? "off" : "auto",
+                              "--draft-model", /* a server's own is for another model, perhaps */
+                              o->draft_model != NULL ? o->draft_model : "",
                               NULL};
         if (isatty(STDERR_FILENO))
             fprintf(stderr, "loading %s ...\r", s->model);
@@ -408,6 +411,9 @@ int cmd_run(int argc, char **argv)
          &o.kv_type},
         {"speculate", 0, ARG_WORD, SPECULATE_WORDS,
          "computes likely next tokens along, where run starts the server", &o.speculate},
+        {"draft-model", 0, ARG_STR, "MODEL",
+         "a small model that guesses along, where run starts the server", &o.draft_model,
+         .flag_only = true},
         {"threads", 't', ARG_INT, "N", "threads, where run starts the server", &o.threads, 0, 1024},
         {"activations", 0, ARG_WORD, ACTIVATIONS_WORDS, "precision, where run starts the server",
          &o.activations},

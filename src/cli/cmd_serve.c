@@ -63,6 +63,18 @@ static int settle(struct gateway_opts *o, const char *keep_alive, const char *fi
     }
     if (args->n_word > 0)
         o->model = args->word[0];
+    if (o->draft_model != NULL && o->draft_model[0] == '\0')
+        o->draft_model = NULL;
+    const char *lacks = o->draft_model == NULL          ? NULL
+                        : o->model == NULL              ? "a MODEL to guess for"
+                        : o->speculate == SPECULATE_OFF ? "--speculate auto"
+                                                        : NULL;
+    if (lacks != NULL) {
+        fprintf(stderr, "hearth: --draft-model needs %s\n", lacks);
+        args_release(args);
+        *ret_code = CLI_USAGE;
+        return 0;
+    }
     if (worker_exe != NULL) {
         o->exe = worker_exe;
         o->exe_self = false;
@@ -112,6 +124,11 @@ static int parse(struct gateway_opts *o, bool *calibrate, int argc, char **argv,
         {"step-time", 0, ARG_MS, "TIME",
          "between the tokens of answers while prompts are read; longer: prompts are read faster",
          &o->step_ms, 5, 60000},
+        {"draft-model", 0, ARG_STR, "MODEL",
+         "a small model of the same vocabulary that guesses for MODEL; same answers",
+         &o->draft_model},
+        {"draft-max", 0, ARG_INT, "N", "tokens that it guesses at once; 0: as is best",
+         &o->draft_max, 0, DRAFT_MAX},
         {"memory-max", 0, ARG_BYTES, "SIZE", "memory for all models; 0: what the machine has",
          &o->memory_max_bytes, 0, INT64_MAX},
         {"keep-alive", 0, ARG_STR, "TIME",

@@ -70,6 +70,7 @@ static int engine_init(struct engine *e, struct err *err)
     e->speculation = (struct speculation){.mode = c->speculate,
                                           .cost = &e->cost,
                                           .step_ms = c->step_ms,
+                                          .drafter = c->drafter,
                                           .eog = c->eog,
                                           .n_eog = c->n_eog};
     int rc = scheduler_init(&e->scheduler, &c->limits, c->kv.n_blocks, err);
@@ -231,6 +232,8 @@ static void count_now(struct engine *e)
 static void end_sequence(struct engine *e, struct sequence *seq, enum engine_end end)
 {
     scheduler_remove(&e->scheduler, seq);
+    if (e->config.drafter)
+        drafter_drop(e->config.drafter, seq);
     pthread_mutex_lock(&e->lock);
     count_now(e);
     pthread_mutex_unlock(&e->lock);
@@ -444,6 +447,13 @@ static void measure(struct engine *e, const struct plan *p, double ns, int n_out
     }
     t->n_drafted = e->speculation.n_drafted;
     t->n_accepted = e->speculation.n_accepted;
+    t->n_model_drafted = e->speculation.n_model_drafted;
+    t->n_model_accepted = e->speculation.n_model_accepted;
+    if (e->config.drafter) {
+        double draft_s = (double)e->config.drafter->spent_ns * 1e-9;
+        t->decode_s += draft_s - t->draft_s;
+        t->draft_s = draft_s;
+    }
     count_now(e);
     pthread_mutex_unlock(&e->lock);
 }
@@ -473,6 +483,8 @@ bool engine_step(struct engine *e)
         set_disk_price(e);
     struct step_budget may = budget(e);
     const struct plan *p = scheduler_plan(&e->scheduler, &may);
+    if (e->config.drafter)
+        drafter_sweep(e->config.drafter);
     if (p->batch.n_tokens > 0) {
         announce(e, p);
         int64_t start = clock_ns();

@@ -15,10 +15,6 @@
 
 #include "engine/speculation.h"
 
-/* model_forward's shape; a test puts a fake model here. Must not allocate. */
-typedef void (*engine_forward_fn)(void *ctx, const struct kv_slab *kv, const struct batch *b,
-                                  float *logits);
-
 struct engine_config {
     engine_forward_fn forward;
     void *forward_ctx;
@@ -34,6 +30,7 @@ struct engine_config {
      * decodes it is ENGINE_ALONE times that. 0: always n_batch_max tokens. */
     int step_ms;
     enum speculate speculate; /* for jobs with drafts (job_draft) */
+    struct drafter *drafter;  /* borrowed; for jobs with job_draft_model; or NULL */
 };
 #define ENGINE_ALONE 4
 
@@ -65,10 +62,12 @@ struct engine_stats {
     uint32_t n_cache_blocks; /* that can be found in the prefix cache, used ones with them */
     uint64_t n_steps, n_prompt_tokens, n_output_tokens; /* prompt: computed ones */
     uint64_t n_preempted;
-    uint64_t n_cache_lookups, n_cache_hits; /* prompts, and those that found something */
-    uint64_t n_cached_tokens;               /* of prompts, found instead of computed */
-    uint64_t n_drafted, n_accepted;         /* guessed tokens that were computed, that held */
-    double prefill_s, decode_s;
+    uint64_t n_cache_lookups, n_cache_hits;     /* prompts, and those that found something */
+    uint64_t n_cached_tokens;                   /* of prompts, found instead of computed */
+    uint64_t n_drafted, n_accepted;             /* guessed tokens that were computed, that held */
+    uint64_t n_model_drafted, n_model_accepted; /* those of the draft model among them */
+    double prefill_s, decode_s;                 /* the latter with draft_s */
+    double draft_s;                             /* of the draft model */
     uint64_t n_disk_hits, n_disk_tokens; /* times that blocks were read from the disk; their tokens
                                           */
     struct disk_tier_stats disk;         /* zero without one */

@@ -26,6 +26,11 @@ uint64_t job_draft_bytes(int n_token_max, int n_seq, int n_prediction)
            (n_prediction > 0 ? prediction_bytes(n_prediction) : 0);
 }
 
+uint64_t job_draft_model_bytes(int n_token_max, int n_seq)
+{
+    return (uint64_t)n_seq * blocks_for(n_token_max + DRAFT_MAX) * sizeof(uint32_t);
+}
+
 int job_new(const int32_t *prompt, int n_prompt, int n_token_max, int n_seq, struct job **ret,
             struct err *err)
 {
@@ -70,6 +75,17 @@ int job_draft(struct job *job, const int32_t *prediction, int n_prediction, stru
     return rc;
 }
 
+int job_draft_model(struct job *job, struct err *err)
+{
+    for (int i = 0; i < job->n_seq; i++) {
+        struct shadow *w = &job->seq[i].shadow;
+        w->block = mem_try_array(blocks_for(job->n_token_max + DRAFT_MAX), sizeof(*w->block));
+        if (!w->block)
+            return err_set(err, ERR_NOMEM, "no memory for a draft model's blocks");
+    }
+    return 0;
+}
+
 void job_force(struct job *job, int i_seq, const int32_t *token, int n)
 {
     CHECK(i_seq >= 0 && i_seq < job->n_seq && n >= 0);
@@ -88,6 +104,7 @@ void job_free(struct job *job)
         free(job->seq[i].token);
         free(job->seq[i].block);
         draft_free(job->seq[i].draft);
+        free(job->seq[i].shadow.block);
     }
     prediction_free(job->prediction);
     free(job);

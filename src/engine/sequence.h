@@ -9,7 +9,7 @@
 #ifndef HEARTH_ENGINE_SEQUENCE_H
 #define HEARTH_ENGINE_SEQUENCE_H
 
-#include "engine/draft.h"
+#include "engine/drafter.h"
 #include "engine/sampler.h"
 #include "model/model.h"
 
@@ -33,12 +33,14 @@ struct sequence {
 
     int32_t *token; /* [n_token_max]; the first job->n_prompt are the prompt */
     int n_token;
-    struct draft *draft; /* guesses what comes next; NULL: nobody asked for it */
-    int n_draft;         /* within a step: guesses behind token[n_token), to be computed with it */
-    int n_accepted;      /* the first so many of them are what was sampled */
-    int n_computed;      /* tokens whose keys and values are in blocks; < n_token while alive */
-    int n_scored;        /* prompt tokens whose log probability was reported; the first has none */
-    uint32_t *block;     /* [n_block_max] block table */
+    struct draft *draft;  /* guesses what comes next; NULL: nobody asked for it */
+    struct shadow shadow; /* the draft model's */
+    int n_draft;          /* within a step: guesses behind token[n_token), to be computed with it */
+    int n_accepted;       /* the first so many of them are what was sampled */
+    bool is_draft_model;  /* they are the draft model's */
+    int n_computed;       /* tokens whose keys and values are in blocks; < n_token while alive */
+    int n_scored;         /* prompt tokens whose log probability was reported; the first has none */
+    uint32_t *block;      /* [n_block_max] block table */
     int n_block;
     int n_shared;  /* the first so many blocks stand in the prefix cache */
     int n_loading; /* the so many after them are being read from the disk */
@@ -95,8 +97,11 @@ void job_free(struct job *job);
  */
 int job_draft(struct job *job, const int32_t *prediction, int n_prediction, struct err *err)
     __attribute__((warn_unused_result));
-/* What job_new and job_draft would allocate, roughly: for admission. */
+/* Likewise: the draft model may guess for them, too (engine/drafter.h). ERR_NOMEM. */
+int job_draft_model(struct job *job, struct err *err) __attribute__((warn_unused_result));
+/* What job_new, job_draft and job_draft_model would allocate, roughly: for admission. */
 uint64_t job_bytes(int n_token_max, int n_seq);
 uint64_t job_draft_bytes(int n_token_max, int n_seq, int n_prediction);
+uint64_t job_draft_model_bytes(int n_token_max, int n_seq);
 
 #endif

@@ -7,11 +7,18 @@
  * arithmetic already costs more than reading the weights, that is none. Beside prompts of others,
  * guesses take a small part of the step's time from them and make it no longer.
  *
- * Changes no result, only when it comes. No allocation, no clock. One thread.
+ * Where texts give no guess that is as likely as the draft model's, that one is asked
+ * (engine/drafter.h), if there is one: for so many sequences and so many guesses that its own time
+ * pays, too, by how often it was right for each. What it has not seen of a text is computed in
+ * chunks that make a step a part longer, and only when the answer is long enough for it to pay.
+ * Beside prompts of others it does nothing.
+ *
+ * Changes no result, only when it comes. No allocation. One thread.
  */
 #ifndef HEARTH_ENGINE_SPECULATION_H
 #define HEARTH_ENGINE_SPECULATION_H
 
+#include "engine/drafter.h"
 #include "engine/step_cost.h"
 
 enum speculate {
@@ -21,19 +28,19 @@ enum speculate {
 };
 #define SPECULATE_WORDS "auto|off"
 
-#define SPECULATION_TOKENS_MAX 64 /* more in a step: no guesses */
-#define SPECULATION_SEQS_MAX   32
+#define SPECULATION_TOKENS_MAX COST_TOKENS_MAX /* more in a step: no guesses */
+#define SPECULATION_SEQS_MAX   DRAFTER_SEQS_MAX
 
 struct speculation {
     enum speculate mode;
     const struct step_cost *cost; /* borrowed */
+    struct drafter *drafter;      /* borrowed; NULL: no draft model */
     double step_ms;               /* that a step with prompts may take; 0: no limit */
     const int32_t *eog;           /* [n_eog] never guessed: nothing follows; borrowed */
     int n_eog;
-    double ms[SPECULATION_TOKENS_MAX + 1]; /* [n] a step of n decoded tokens without its attention;
-                                              0: not seen yet */
-    uint32_t n_declined;                   /* steps in which likely guesses were too dear */
-    uint64_t n_drafted, n_accepted;
+    double ms[COST_TOKENS_MAX + 1]; /* steps of n decoded tokens without their attention */
+    uint32_t n_declined; /* steps since likely guesses were tried against the measured cost */
+    uint64_t n_drafted, n_accepted, n_model_drafted, n_model_accepted;
 };
 
 /* step_budget.draft; ctx is the speculation. */

@@ -238,7 +238,14 @@ static int load_startup(struct server *s, struct err *err)
     if (s->opts.model == NULL)
         return 0;
     struct slot *slot;
-    int code = models_find(&s->models, s->opts.model, true, &slot, err);
+    struct store_model draft = {0};
+    int code = 0;
+    if (s->opts.draft_model != NULL)
+        code = store_find(s->models.store, s->opts.draft_model, &draft, err);
+    store_model_release(&draft);
+    if (code != 0)
+        return err_wrap(err, "the draft model");
+    code = models_find(&s->models, s->opts.model, true, &slot, err);
     if (code == 0)
         snprintf(s->startup_name, sizeof s->startup_name, "%s", slot->name);
     return code;

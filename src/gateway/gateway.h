@@ -29,17 +29,19 @@ struct gateway_opts {
     bool prefix_disk;             /* computed prefixes are kept there, too */
     int64_t prefix_disk_max;      /* 0 = store/prefix_store.h */
     int prefix_layout;            /* version of what the worker writes there */
-    const char *model;  /* loaded at start and used when a request names none; NULL = none */
-    const char *exe;    /* started as `exe worker ...` for each model */
-    bool exe_self;      /* it is this program: the very file that runs, however it is called */
-    int ctx;            /* 0 = as the model and memory allow */
-    int parallel;       /* sequences at once per worker */
-    int threads;        /* 0 = physical cores */
-    int threads_decode; /* of steps without prompts; 0 = threads */
-    int activations;    /* enum activations, model/model.h */
-    int kv_type;        /* enum kv_type, kernels/attend.h */
-    int speculate;      /* enum speculate, engine/speculation.h */
-    int step_ms;        /* that a step with prompts may take; the time between tokens */
+    const char *model;       /* loaded at start and used when a request names none; NULL = none */
+    const char *exe;         /* started as `exe worker ...` for each model */
+    bool exe_self;           /* it is this program: the very file that runs, however it is called */
+    int ctx;                 /* 0 = as the model and memory allow */
+    int parallel;            /* sequences at once per worker */
+    int threads;             /* 0 = physical cores */
+    int threads_decode;      /* of steps without prompts; 0 = threads */
+    int activations;         /* enum activations, model/model.h */
+    int kv_type;             /* enum kv_type, kernels/attend.h */
+    int speculate;           /* enum speculate, engine/speculation.h */
+    int step_ms;             /* that a step with prompts may take; the time between tokens */
+    const char *draft_model; /* guesses for `model`: a name or a path; NULL = none */
+    int draft_max;           /* tokens that it guesses at once; 0 = as is best */
     int64_t memory_max_bytes; /* 0 = what the machine has */
     int64_t keep_alive_ms;    /* after a model's last request; -1: until its memory is needed */
     int load_wait_ms;         /* for memory that busy models hold; then the load is refused */

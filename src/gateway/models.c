@@ -226,7 +226,8 @@ static enum models_room line_join(struct models *m, struct slot *s)
 
 static int64_t need_of(const struct slot *s)
 {
-    return s->need_bytes > s->bytes ? s->need_bytes : s->bytes;
+    int64_t files = slot_file_bytes(s);
+    return s->need_bytes > files ? s->need_bytes : files;
 }
 
 static enum models_room refuse(struct models *m, struct slot *s, int64_t staying, struct err *err)
@@ -237,8 +238,8 @@ static enum models_room refuse(struct models *m, struct slot *s, int64_t staying
     err_set(err, ERR_NOMEM,
             "it needs %" PRId64 " MiB%s, and of the memory budget of %" PRId64
             " MiB other models in use hold %" PRId64 " MiB",
-            need_of(s) >> 20, s->need_bytes > s->bytes ? "" : " for its files", budget >> 20,
-            staying >> 20);
+            need_of(s) >> 20, s->need_bytes > slot_file_bytes(s) ? "" : " for its files",
+            budget >> 20, staying >> 20);
     if (waited_ms > 0)
         err_wrap(err, "it waited %.1f s for memory", (double)waited_ms * 1e-3);
     size_t n = strlen(err->text);
@@ -538,6 +539,9 @@ VALUE(value_preemptions, s->stats.preemptions)
 VALUE(value_cancelled, s->stats.cancelled)
 VALUE(value_drafted, s->stats.drafted_tokens)
 VALUE(value_accepted, s->stats.accepted_tokens)
+VALUE(value_draft_model, s->stats.draft_model_tokens)
+VALUE(value_draft_model_held, s->stats.draft_model_accepted)
+VALUE(value_draft, s->stats.draft_s)
 VALUE(value_prefill, s->stats.prefill_s)
 VALUE(value_decode, s->stats.decode_s)
 VALUE(value_disk_hits, s->stats.disk_hits)
@@ -592,6 +596,12 @@ static const struct series all_series[] = {
      value_drafted},
     {"hearth_worker_accepted_tokens_total", "counter", "Of those, the ones that held.",
      value_accepted},
+    {"hearth_worker_draft_model_tokens_total", "counter",
+     "Of the guessed tokens, those of the draft model.", value_draft_model},
+    {"hearth_worker_draft_model_accepted_tokens_total", "counter", "Of those, the ones that held.",
+     value_draft_model_held},
+    {"hearth_worker_draft_seconds_total", "counter",
+     "Engine time of the draft model, part of the time on answers.", value_draft},
     {"hearth_worker_prefill_seconds_total", "counter", "Engine time on prompts.", value_prefill},
     {"hearth_worker_decode_seconds_total", "counter", "Engine time on answers.", value_decode},
     {"hearth_worker_prefix_disk_hits_total", "counter",

@@ -313,11 +313,17 @@ static void make_env(char *env[3], char cpu[64], char level[64])
     env[n] = NULL;
 }
 
+/* The files of the model and of its draft model. */
+static int n_paths(const struct process_opts *o)
+{
+    return o->n_path + o->n_draft_path;
+}
+
 static int spawn(uv_loop_t *loop, struct process *p, uv_stdio_container_t *stdio, struct err *err)
 {
     const struct process_opts *o = &p->o;
     bool packed = o->pack_in >= 0 || o->pack_out >= 0;
-    char number[12][24], cpu[64], level[64];
+    char number[14][24], cpu[64], level[64];
     char *env[3];
     snprintf(number[0], sizeof number[0], "%d", o->n_path);
     snprintf(number[1], sizeof number[1], "%d", o->ctx);
@@ -329,12 +335,14 @@ static int spawn(uv_loop_t *loop, struct process *p, uv_stdio_container_t *stdio
     snprintf(number[7], sizeof number[7], "%d", o->activations);
     snprintf(number[8], sizeof number[8], "%d", o->kv_type);
     snprintf(number[9], sizeof number[9], "%d", o->speculate);
-    snprintf(number[11], sizeof number[11], "%d", o->step_ms);
+    snprintf(number[11], sizeof number[11], "%d", o->n_draft_path);
+    snprintf(number[12], sizeof number[12], "%d", o->draft_max);
+    snprintf(number[13], sizeof number[13], "%d", o->step_ms);
     const char *args[ARGS_MAX] = {
         o->exe, "worker", "--fds", number[0], "--ctx", number[1], "--parallel", number[2],
         "--threads", number[3], "--threads-decode", number[6], "--activations", number[7],
-        "--memory-max", number[4], "--kv-type", number[8], "--speculate", number[9], "--step-ms",
-        number[11],
+        "--memory-max", number[4], "--kv-type", number[8], "--speculate", number[9], "--draft-fds",
+        number[11], "--draft-max", number[12], "--step-ms", number[13],
         /* the rest only with packed weights: the array ends at a NULL */
         packed ? "--pack-key" : NULL, o->pack_key, "--pack-max", number[5], "--pack-in",
         o->pack_in >= 0 ? "1" : "0", "--pack-out", o->pack_out >= 0 ? "1" : "0"};
@@ -353,7 +361,7 @@ static int spawn(uv_loop_t *loop, struct process *p, uv_stdio_container_t *stdio
                                     .exit_cb = on_child_exit,
                                     .flags = UV_PROCESS_DETACHED,
                                     .stdio = stdio,
-                                    .stdio_count = 4 + o->n_path + (o->pack_in >= 0) +
+                                    .stdio_count = 4 + n_paths(o) + (o->pack_in >= 0) +
                                                    (o->pack_out >= 0) + (o->prefix_fd >= 0)};
     int status = uv_spawn(loop, &p->child, &options);
     if (status != 0)
@@ -379,10 +387,10 @@ static void init_handles(uv_loop_t *loop, struct process *p)
 int process_start(uv_loop_t *loop, const struct process_opts *opts, struct process **ret,
                   struct err *err)
 {
-    if (opts->n_path < 1 || opts->n_path > PARTS_MAX)
-        return err_set(err, ERR_LIMIT, "a model of %d files cannot be loaded", opts->n_path);
+    if (opts->n_path < 1 || opts->n_path > PARTS_MAX || opts->n_draft_path > PARTS_MAX)
+        return err_set(err, ERR_LIMIT, "a model of %d files cannot be loaded", n_paths(opts));
     struct process *p = mem_zero(1, sizeof *p);
-    uv_stdio_container_t *stdio = mem_zero((size_t)opts->n_path + 7, sizeof *stdio);
+    uv_stdio_container_t *stdio = mem_zero((size_t)n_paths(opts) + 7, sizeof *stdio);
     p->o = *opts;
     p->read_bytes = mem_alloc(READ_BYTES);
     frame_reader_init(&p->reader);
@@ -394,9 +402,11 @@ int process_start(uv_loop_t *loop, const struct process_opts *opts, struct proce
     stdio[3].flags = UV_CREATE_PIPE | UV_READABLE_PIPE | UV_WRITABLE_PIPE;
     stdio[3].data.stream = (uv_stream_t *)&p->pipe;
     int n_open = 0, code = 0;
-    for (; n_open < opts->n_path && code == 0; n_open += code == 0) {
+    for (; n_open < n_paths(opts) && code == 0; n_open += code == 0) {
+        const char *path =
+            n_open < opts->n_path ? opts->path[n_open] : opts->draft_path[n_open - opts->n_path];
         stdio[4 + n_open].flags = UV_INHERIT_FD;
-        code = open_part(opts->path[n_open], &stdio[4 + n_open].data.fd, err);
+        code = open_part(path, &stdio[4 + n_open].data.fd, err);
     }
     int n_stdio = 4 + n_open;
     if (opts->pack_in >= 0)

@@ -19,6 +19,8 @@ struct process_opts {
     bool exe_self;     /* exe is the name of this program */
     char *const *path; /* [n_path] the model's parts; opened here, passed as 4, 5, ... */
     int n_path;
+    char *const *draft_path; /* [n_draft_path] of a draft model: passed after them; 0: none */
+    int n_draft_path, draft_max;
     int ctx, parallel, threads, threads_decode, activations, kv_type, speculate, step_ms;
     int64_t memory_max_bytes;
     /* Packed weights: a file to read, a file to fill, -1: none; passed after the parts, borrowed.

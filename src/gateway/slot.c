@@ -738,6 +738,32 @@ static void take_prefixes(struct slot *s, struct process_opts *p)
     p->prefix_bytes_max = s->prefix->bytes_max;
 }
 
+/* The server's own model, however it was called. */
+static bool is_first_model(const struct slot *s)
+{
+    const char *first = s->models->opts->model;
+    struct store_model found = {0};
+    if (first == NULL)
+        return false;
+    bool same = strcmp(first, s->name) == 0;
+    if (!same && store_find(s->models->store, first, &found, NULL) == 0)
+        same = strcmp(found.name, s->name) == 0;
+    store_model_release(&found);
+    return same;
+}
+
+/* The draft model of the server's own model; others have none. */
+static int find_draft(struct slot *s)
+{
+    const struct gateway_opts *o = s->models->opts;
+    store_model_release(&s->draft);
+    s->draft = (struct store_model){0};
+    if (o->draft_model == NULL || !is_first_model(s))
+        return 0;
+    int code = store_find(s->models->store, o->draft_model, &s->draft, &s->reason);
+    return code != 0 ? err_wrap(&s->reason, "the draft model") : 0;
+}
+
 static int start_process(struct slot *s, int64_t bytes_max)
 {
     const struct gateway_opts *o = s->models->opts;
@@ -748,6 +774,9 @@ static int start_process(struct slot *s, int64_t bytes_max)
                              .exe_self = o->exe_self,
                              .path = s->path,
                              .n_path = s->n_path,
+                             .draft_path = s->draft.path,
+                             .n_draft_path = s->draft.n_path,
+                             .draft_max = o->draft_max,
                              .ctx = s->ctx_kept > 0 ? s->ctx_kept : o->ctx,
                              .parallel = o->parallel,
                              .threads = o->threads,
@@ -787,6 +816,10 @@ void slot_start(struct slot *s)
     int64_t bytes_max = 0;
     err_clear(&s->reason);
     s->load_failed = false;
+    if (find_draft(s) != 0) {
+        give_up(s);
+        return;
+    }
     enum models_room room = models_make_room(s->models, s, &bytes_max, &s->reason);
     if (room == MODELS_ROOM_SOON) {
         wait_for(s, ROOM_POLL_MS);
@@ -903,6 +936,7 @@ static void on_timer_closed(uv_handle_t *handle)
     for (int i = 0; i < s->n_path; i++)
         free(s->path[i]);
     free(s->path);
+    store_model_release(&s->draft);
     free(s->name);
     free(s->digest);
     free(s->system_text);
@@ -923,12 +957,17 @@ const char *slot_state_word(const struct slot *s)
     return s->ticket != 0 ? "waiting" : words[s->state];
 }
 
+int64_t slot_file_bytes(const struct slot *s)
+{
+    return s->bytes + s->draft.bytes;
+}
+
 int64_t slot_plan_bytes(const struct slot *s)
 {
     const struct worker_ready *r = &s->ready;
     if (s->process == NULL)
         return 0;
     return s->state == SLOT_LOADING || r->weight_bytes == 0
-               ? s->bytes
+               ? slot_file_bytes(s)
                : r->weight_bytes + r->kv_bytes + r->scratch_bytes;
 }

@@ -13,6 +13,7 @@
 #include "base/buf.h"
 #include "gateway/rate.h"
 #include "ipc/message.h"
+#include "store/store.h"
 
 #include <uv.h>
 
@@ -25,7 +26,6 @@
 struct job;
 struct models;
 struct share;
-struct store_model;
 
 enum slot_state {
     SLOT_LOADING, /* the process runs, not ready yet */
@@ -51,6 +51,7 @@ struct slot {
     char **path;                     /* [n_path] */
     int n_path;
     int64_t bytes, modified_ms;
+    struct store_model draft; /* guesses for it; zero: none */
     enum slot_state state;
     struct process *process;
     struct worker_ready ready; /* of the present or the last process; zero before the first */
@@ -131,6 +132,7 @@ int slot_revive(struct slot *s, struct err *err) __attribute__((warn_unused_resu
 void slot_free(struct slot *s); /* by models_forget */
 const char *slot_state_word(const struct slot *s);
 int64_t slot_plan_bytes(const struct slot *s); /* what its process holds or will hold */
+int64_t slot_file_bytes(const struct slot *s); /* of its files, and its draft model's */
 
 /* Where a job stands that was not started yet. */
 struct slot_wait {

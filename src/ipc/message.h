@@ -245,7 +245,9 @@ struct worker_stats {
     int64_t kv_blocks_used, kv_blocks;                                   /* now */
     int64_t steps, prompt_tokens, output_tokens, preemptions, cancelled; /* since start */
     int64_t drafted_tokens, accepted_tokens; /* guesses computed along, and those that held */
-    double prefill_s, decode_s;              /* engine time since start */
+    int64_t draft_model_tokens, draft_model_accepted; /* those of a draft model among them */
+    double prefill_s, decode_s;                       /* engine time since start */
+    double draft_s;                                   /* of decode_s, of a draft model */
     int64_t cached_blocks; /* that the prefix cache finds now; those in use with them */
     int64_t cache_lookup_tokens, cached_tokens; /* prompt tokens looked up and found, since start */
     int64_t disk_hits, disk_tokens, disk_read_bytes, disk_written_bytes; /* since start */

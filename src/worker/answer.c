@@ -105,6 +105,10 @@ static int add_drafts(struct answer *a, struct err *err)
                               0, &foretold, err);
     if (rc == 0)
         rc = job_draft(job, foretold.id, (int)foretold.len, err);
+    if (rc == 0 && a->model->drafter) {
+        rc = job_draft_model(job, err);
+        a->bytes += job_draft_model_bytes(job->n_token_max, job->n_seq);
+    }
     a->bytes += job_draft_bytes(job->n_token_max, job->n_seq, (int)foretold.len);
     tokens_release(&foretold);
     return rc;

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "worker/draft_model.h"
 #include "worker/load_plan.h"
 
 #include <errno.h>
@@ -69,17 +70,26 @@ static int load_text(struct loaded *l, struct err *err)
 /* ---- memory ---- */
 
 /* Zero pages that cost nothing until they are used. */
-static int map_slab(struct loaded *l, struct err *err)
+static int map_slab(size_t n, uint32_t n_blocks, struct kv_slab *ret, size_t *ret_mapped,
+                    struct err *err)
 {
-    size_t n = l->plan.kv_bytes;
     void *p =
         mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED)
         return err_set(err, ERR_NOMEM, "cannot map %zu bytes for keys and values", n);
     madvise(p, n, MADV_HUGEPAGE);
-    l->kv = (struct kv_slab){p, l->plan.n_blocks};
-    l->kv_mapped = n;
+    *ret = (struct kv_slab){p, n_blocks};
+    *ret_mapped = n;
     return 0;
+}
+
+static int map_slabs(struct loaded *l, struct err *err)
+{
+    const struct memory_plan *p = &l->plan;
+    int rc = map_slab(p->kv_bytes, p->n_blocks, &l->kv, &l->kv_mapped, err);
+    if (rc == 0 && p->draft_kv_bytes > 0)
+        rc = map_slab(p->draft_kv_bytes, p->n_blocks, &l->draft_kv, &l->draft_kv_mapped, err);
+    return rc;
 }
 
 /* ---- model and engine ---- */
@@ -90,18 +100,19 @@ static void forward(void *ctx, const struct kv_slab *kv, const struct batch *b, 
 }
 
 /* One token through the whole model, so that the first request does not wait for the disk. */
-static int warm(struct loaded *l, int n_vocab, struct err *err)
+static int warm(struct loaded *l, struct model *model, const struct kv_slab *kv, struct err *err)
 {
+    int n_vocab = model_info(model)->n_vocab;
     float *logits = mem_try_array((size_t)n_vocab, sizeof(*logits));
     if (!logits)
         return err_set(err, ERR_NOMEM, "no memory for one row of logits");
     token_id bos = tokenizer_bos(l->tokenizer);
-    int32_t token = bos == TOKEN_NONE ? 0 : bos, row = 0;
+    int32_t token = bos == TOKEN_NONE || bos >= n_vocab ? 0 : bos, row = 0;
     uint32_t block = 0;
     struct batch_seq seq = {.block = &block, .n_tokens = 1};
     struct batch b = {
         .token = &token, .n_tokens = 1, .seq = &seq, .n_seq = 1, .out_row = &row, .n_out = 1};
-    model_forward(l->model, &l->kv, &b, logits);
+    model_forward(model, kv, &b, logits);
     int n_bad = 0;
     for (int i = 0; i < n_vocab; i++)
         n_bad += !(logits[i] - logits[i] == 0.0f); /* NaN or infinite */
@@ -130,7 +141,7 @@ static void describe(const struct load_opts *o, struct loaded *l, const struct m
     r->n_vocab = info->n_vocab;
     r->n_threads = pool_n_threads(o->pool);
     r->weight_bytes = (int64_t)info->weight_bytes;
-    r->kv_bytes = (int64_t)l->plan.kv_bytes;
+    r->kv_bytes = (int64_t)(l->plan.kv_bytes + l->plan.draft_kv_bytes);
     r->has_template = !chat_template_is_fallback(l->chat);
 }
 
@@ -175,6 +186,27 @@ static void open_disk(const struct load_opts *o, struct loaded *l)
              (long long)stats.n_slots * KV_BLOCK_LEN, (long long)stats.n_used * KV_BLOCK_LEN);
 }
 
+static int load_draft(const struct load_opts *o, struct loaded *l, struct load_plan *p,
+                      struct err *err)
+{
+    int rc = model_new(o->draft, &p->draft_model, &l->draft_model, err);
+    if (rc != 0)
+        return err_wrap(err, "the draft model");
+    gguf_let_go_all(l->draft_gguf);
+    rc = warm(l, l->draft_model, &l->draft_kv, err);
+    if (rc != 0)
+        return err_wrap(err, "the draft model");
+    p->drafter.forward = forward;
+    p->drafter.forward_ctx = l->draft_model;
+    p->drafter.kv = l->draft_kv;
+    const struct model_info *info = model_info(l->draft_model);
+    l->ready.weight_bytes += (int64_t)info->weight_bytes;
+    log_info("the draft model %s (%lld MiB) guesses up to %d tokens",
+             info->name[0] != '\0' ? info->name : info->arch, (long long)(info->weight_bytes >> 20),
+             p->drafter.depth);
+    return drafter_new(&p->drafter, &l->drafter, err);
+}
+
 static int load_weights(const struct load_opts *o, struct loaded *l, struct err *err)
 {
     struct load_plan p;
@@ -184,7 +216,7 @@ static int load_weights(const struct load_opts *o, struct loaded *l, struct err 
     l->plan = p.memory;
     l->ready.n_seq_max = p.engine.limits.n_seq_max;
     l->ready.scratch_bytes = (int64_t)load_plan_scratch_bytes(&p);
-    rc = map_slab(l, err);
+    rc = map_slabs(l, err);
     progress(o, "load", 0);
     rc = rc != 0 ? rc : model_new(l->gguf, &p.model, &l->model, err);
     if (rc != 0)
@@ -193,7 +225,7 @@ static int load_weights(const struct load_opts *o, struct loaded *l, struct err 
     /* A packed file is made of a model that was found healthy, and all of it was just read. */
     if (model_pack_report(l->model)->from != PACK_MAPPED) {
         progress(o, "warm", 0);
-        rc = warm(l, p.info.n_vocab, err);
+        rc = warm(l, l->model, &l->kv, err);
         if (rc != 0)
             return rc;
     }
@@ -208,11 +240,31 @@ static int load_weights(const struct load_opts *o, struct loaded *l, struct err 
     if (o->prefix_fd >= 0)
         open_disk(o, l);
     p.engine.disk = l->disk;
+    if (o->draft)
+        rc = load_draft(o, l, &p, err);
+    if (rc != 0)
+        return rc;
+    p.engine.drafter = l->drafter;
     return engine_new(&p.engine, &l->engine, err);
+}
+
+/* The draft model's file, which must speak of the same tokens. */
+static int open_draft(struct load_opts *o, struct loaded *l, struct err *err)
+{
+    if (o->n_draft_fds == 0)
+        return 0;
+    int rc = gguf_open_fds(o->draft_fd, o->n_draft_fds, &l->draft_gguf, err);
+    if (rc != 0)
+        return err_wrap(err, "the draft model");
+    rc = draft_model_check(l->tokenizer, l->draft_gguf, err);
+    gguf_let_go_metadata(l->draft_gguf);
+    o->draft = l->draft_gguf;
+    return rc;
 }
 
 int load_model(const struct load_opts *opts, struct loaded *ret, struct err *err)
 {
+    struct load_opts o = *opts;
     struct loaded l = {.speculate = opts->speculate};
     int64_t start = clock_ns();
     progress(opts, "map", 0);
@@ -221,7 +273,8 @@ int load_model(const struct load_opts *opts, struct loaded *ret, struct err *err
     rc = rc != 0 ? rc : load_text(&l, err);
     if (rc == 0)
         gguf_let_go_metadata(l.gguf); /* tokens by the hundred thousand: read, and copied */
-    rc = rc != 0 ? rc : load_weights(opts, &l, err);
+    rc = rc != 0 ? rc : open_draft(&o, &l, err);
+    rc = rc != 0 ? rc : load_weights(&o, &l, err);
     if (rc != 0) {
         loaded_release(&l);
         return rc;
@@ -234,14 +287,19 @@ int load_model(const struct load_opts *opts, struct loaded *ret, struct err *err
 void loaded_release(struct loaded *l)
 {
     engine_free(l->engine);
+    drafter_free(l->drafter);
     disk_tier_free(l->disk);
+    model_free(l->draft_model);
     model_free(l->model);
     chat_free(l->chat);
     spellings_free(l->spellings);
     tokenizer_free(l->tokenizer);
+    gguf_free(l->draft_gguf);
     gguf_free(l->gguf);
     if (l->kv_mapped > 0)
         munmap(l->kv.base, l->kv_mapped);
+    if (l->draft_kv_mapped > 0)
+        munmap(l->draft_kv.base, l->draft_kv_mapped);
     free(l->eog);
     *l = (struct loaded){0};
 }

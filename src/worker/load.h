@@ -17,6 +17,10 @@
 struct load_opts {
     const int *fd; /* [n_fds] parts of the model file */
     int n_fds;
+    const int *draft_fd; /* [n_draft_fds] parts of the draft model's file; 0: there is none */
+    int n_draft_fds;
+    const struct gguf *draft;       /* the same, opened: for load_plan_make, set by load_model */
+    int64_t n_draft_max;            /* guesses of it at once; 0: as is best */
     int64_t n_ctx, n_seq, kv_bytes; /* 0: computed */
     enum kv_type kv_type;           /* how keys and values are stored */
     int64_t n_threads_decode;       /* 0: all of the pool */
@@ -40,12 +44,15 @@ struct loaded {
     struct chat *chat;
     struct spellings *spellings;
     struct model *model;
+    struct gguf *draft_gguf; /* all of the draft model's: or NULL */
+    struct model *draft_model;
+    struct drafter *drafter;
     struct engine *engine;  /* not started */
     struct disk_tier *disk; /* or NULL */
     size_t block_bytes;
     struct memory_plan plan;
-    struct kv_slab kv;
-    size_t kv_mapped;
+    struct kv_slab kv, draft_kv;
+    size_t kv_mapped, draft_kv_mapped;
     int32_t *eog; /* [n_eog] */
     int n_eog;
     enum speculate speculate;

@@ -10,12 +10,36 @@
 #define SEQ_DEFAULT 4
 #define ROOM_STEP   KV_BLOCK_LEN
 
+static bool has_draft(const struct load_plan *p)
+{
+    return p->draft_info.n_layer > 0;
+}
+
 /* What the engine needs for the planned blocks beside them. */
 static uint64_t note_bytes(const struct load_plan *p)
 {
     struct engine_config c = p->engine;
-    c.kv.n_blocks = p->memory.n_blocks;
-    return engine_bytes(&c) - engine_bytes(&p->engine);
+    struct drafter_config d = p->drafter;
+    c.kv.n_blocks = d.kv.n_blocks = p->memory.n_blocks;
+    return engine_bytes(&c) - engine_bytes(&p->engine) +
+           (has_draft(p) ? drafter_bytes(&d) - drafter_bytes(&p->drafter) : 0);
+}
+
+static int min_int(int a, int b)
+{
+    return a < b ? a : b;
+}
+
+/* The draft model never sees more than the model does. */
+static int plan_draft(const struct load_opts *o, struct load_plan *p, struct err *err)
+{
+    uint64_t scratch;
+    p->draft_model.n_ctx_max = min_int(p->model.n_ctx_max, p->draft_info.n_ctx_train);
+    int rc = model_scratch_bytes(o->draft, &p->draft_model, &scratch, err);
+    if (rc != 0)
+        return err_wrap(err, "the draft model");
+    p->draft_bytes = scratch + drafter_bytes(&p->drafter);
+    return 0;
 }
 
 static int plan_memory(const struct load_opts *o, const struct gguf *g, struct load_plan *p,
@@ -25,6 +49,8 @@ static int plan_memory(const struct load_opts *o, const struct gguf *g, struct l
     bool shorter = o->n_ctx > 0 && o->n_ctx < info->n_ctx_train;
     p->model.n_ctx_max = shorter ? (int)o->n_ctx : info->n_ctx_train;
     int rc = model_scratch_bytes(g, &p->model, &p->model_bytes, err);
+    if (rc == 0 && has_draft(p))
+        rc = plan_draft(o, p, err);
     if (rc != 0)
         return rc;
     if (o->prefix_fd >= 0)
@@ -32,8 +58,10 @@ static int plan_memory(const struct load_opts *o, const struct gguf *g, struct l
     struct memory_wish w = {
         .budget_bytes = o->budget_bytes,
         .weight_bytes = info->weight_bytes,
-        .scratch_bytes = p->model_bytes + p->engine_bytes + p->text_bytes,
+        .scratch_bytes = p->model_bytes + p->engine_bytes + p->text_bytes + p->draft_bytes,
         .block_bytes = info->kv_block_bytes,
+        .draft_weight_bytes = p->draft_info.weight_bytes,
+        .draft_block_bytes = p->draft_info.kv_block_bytes,
         .block_len = KV_BLOCK_LEN,
         .n_ctx_train = info->n_ctx_train,
         .n_ctx = o->n_ctx,
@@ -53,7 +81,34 @@ static int plan_memory(const struct load_opts *o, const struct gguf *g, struct l
     p->memory.total_bytes -= notes - note_bytes(p);
     p->engine_bytes += note_bytes(p);
     p->engine.kv.n_blocks = p->memory.n_blocks;
+    p->drafter.kv.n_blocks = p->memory.n_blocks;
     p->model.n_ctx_max = (int)p->memory.n_ctx;
+    p->draft_model.n_ctx_max = min_int(p->model.n_ctx_max, p->draft_info.n_ctx_train);
+    p->drafter.n_ctx = p->draft_model.n_ctx_max;
+    return 0;
+}
+
+/* How the draft model is to be opened. It is as exact as is fast: its guesses are looked at. */
+static int describe_draft(const struct load_opts *o, const struct tokenizer *t, struct load_plan *p,
+                          struct err *err)
+{
+    int rc = model_describe(o->draft, o->kv_type, &p->draft_info, err);
+    if (rc != 0)
+        return err_wrap(err, "the draft model");
+    int n_seq = p->engine.limits.n_seq_max;
+    p->draft_model = p->model;
+    p->draft_model.pack = NULL;
+    p->draft_model.activations = ACTIVATIONS_FAST;
+    p->draft_model.n_out_max = min_int(n_seq, DRAFTER_SEQS_MAX);
+    p->drafter = (struct drafter_config){
+        .pool = o->pool,
+        .n_vocab = p->draft_info.n_vocab,
+        .n_token =
+            min_int(min_int(p->draft_info.n_vocab, p->info.n_vocab), (int)tokenizer_n_vocab(t)),
+        .n_batch_max = p->draft_model.n_batch_max,
+        .n_seq_max = n_seq,
+        .depth = o->n_draft_max > 0 ? min_int((int)o->n_draft_max, DRAFT_MAX) : DRAFTER_DEPTH_FIRST,
+    };
     return 0;
 }
 
@@ -88,7 +143,9 @@ int load_plan_make(const struct load_opts *o, const struct gguf *g, const struct
         .speculate = o->speculate,
     };
     p.engine_bytes = engine_bytes(&p.engine);
-    rc = plan_memory(o, g, &p, err);
+    if (o->draft)
+        rc = describe_draft(o, t, &p, err);
+    rc = rc != 0 ? rc : plan_memory(o, g, &p, err);
     if (rc == 0)
         *ret = p;
     return rc;
@@ -96,7 +153,8 @@ int load_plan_make(const struct load_opts *o, const struct gguf *g, const struct
 
 uint64_t load_plan_scratch_bytes(const struct load_plan *p)
 {
-    return p->model_bytes + p->engine_bytes + p->text_bytes + p->memory.reserve_bytes;
+    return p->model_bytes + p->engine_bytes + p->text_bytes + p->draft_bytes +
+           p->memory.reserve_bytes;
 }
 
 /* Whether n_seq whole contexts of n_ctx fit. */

@@ -11,11 +11,15 @@
 
 struct load_plan {
     struct model_info info;
-    struct model_opts model;     /* how the model is to be opened */
-    struct engine_config engine; /* its sizes; neither forward nor end tokens nor the slab */
-    uint64_t model_bytes;        /* scratch of the model */
-    uint64_t engine_bytes;       /* logits, sampler, events */
-    uint64_t text_bytes;         /* the tokenizer's tables */
+    struct model_opts model;      /* how the model is to be opened */
+    struct engine_config engine;  /* its sizes; neither forward nor end tokens nor the slab */
+    uint64_t model_bytes;         /* scratch of the model */
+    uint64_t engine_bytes;        /* logits, sampler, events */
+    uint64_t text_bytes;          /* the tokenizer's tables */
+    struct model_info draft_info; /* of the draft model; n_layer 0: there is none */
+    struct model_opts draft_model;
+    struct drafter_config drafter; /* its sizes */
+    uint64_t draft_bytes;          /* its scratch, and rows of logits */
     struct memory_plan memory;
 };
 

@@ -44,15 +44,35 @@ static int64_t min_i64(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
+/* Of the model and its draft model. */
+static uint64_t weight_bytes_of(const struct memory_wish *w)
+{
+    return sum(w->weight_bytes, w->draft_weight_bytes);
+}
+
+static uint64_t block_bytes_of(const struct memory_wish *w)
+{
+    return sum(w->block_bytes, w->draft_block_bytes);
+}
+
 static int refuse(const struct memory_wish *w, int64_t n_ctx, uint64_t kv_bytes, struct err *err)
 {
-    char total[32], weights[32], kv[32], rest[32], budget[32];
+    char total[32], weights[32], draft[32], kv[32], rest[32], budget[32];
     uint64_t others = sum(w->scratch_bytes, RESERVE_BYTES);
-    describe(sum(sum(w->weight_bytes, kv_bytes), others), total, sizeof(total));
+    describe(sum(sum(weight_bytes_of(w), kv_bytes), others), total, sizeof(total));
     describe(w->weight_bytes, weights, sizeof(weights));
+    describe(w->draft_weight_bytes, draft, sizeof(draft));
     describe(kv_bytes, kv, sizeof(kv));
     describe(others, rest, sizeof(rest));
     describe(w->budget_bytes, budget, sizeof(budget));
+    if (w->draft_block_bytes > 0)
+        return err_set(
+            err, ERR_NOMEM,
+            "the model and its draft model need %s = weights %s + the draft model's %s + "
+            "keys and values of both for a context of %lld tokens %s + working memory "
+            "%s, but %s are available: free memory, leave the draft model out, or choose "
+            "a smaller model or context",
+            total, weights, draft, (long long)n_ctx, kv, rest, budget);
     return err_set(err, ERR_NOMEM,
                    "the model needs %s = weights %s + keys and values for a context of %lld "
                    "tokens %s + working memory %s, but %s are available: free memory, or choose a "
@@ -81,16 +101,17 @@ int memory_plan(const struct memory_wish *w, struct memory_plan *ret, struct err
                              "for %lld: ask for at most that",
                              (long long)w->n_ctx, (long long)w->n_ctx_train);
     int64_t least = w->n_ctx > 0 ? w->n_ctx : min_i64(w->n_ctx_train, MEMORY_CTX_LEAST);
-    uint64_t fixed = sum(sum(w->weight_bytes, w->scratch_bytes), RESERVE_BYTES);
+    uint64_t block_bytes = block_bytes_of(w);
+    uint64_t fixed = sum(sum(weight_bytes_of(w), w->scratch_bytes), RESERVE_BYTES);
     uint64_t left = w->budget_bytes > fixed ? w->budget_bytes - fixed : 0;
     if (w->kv_bytes > 0 && w->kv_bytes < left)
         left = w->kv_bytes;
-    uint64_t n_fit = left / w->block_bytes;
+    uint64_t n_fit = left / block_bytes;
     n_fit = n_fit < BLOCKS_MAX ? n_fit : BLOCKS_MAX;
     if (n_fit < blocks_for(w, least) || w->kv_bytes > left)
-        return refuse(
-            w, least,
-            w->kv_bytes > left ? w->kv_bytes : product(blocks_for(w, least), w->block_bytes), err);
+        return refuse(w, least,
+                      w->kv_bytes > left ? w->kv_bytes : product(blocks_for(w, least), block_bytes),
+                      err);
     int64_t n_ctx = w->n_ctx > 0 ? w->n_ctx : w->n_ctx_train;
     n_ctx = min_i64(n_ctx, (int64_t)n_fit * w->block_len);
     uint64_t n = w->kv_bytes > 0 ? n_fit : blocks_computed(w, n_ctx, n_fit);
@@ -98,8 +119,9 @@ int memory_plan(const struct memory_wish *w, struct memory_plan *ret, struct err
         .n_ctx = n_ctx,
         .n_blocks = (uint32_t)n,
         .kv_bytes = n * w->block_bytes,
+        .draft_kv_bytes = n * w->draft_block_bytes,
         .reserve_bytes = RESERVE_BYTES,
-        .total_bytes = fixed + n * w->block_bytes,
+        .total_bytes = fixed + n * block_bytes,
     };
     return 0;
 }

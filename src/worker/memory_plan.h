@@ -2,7 +2,8 @@
  * memory_plan: one plan of bytes before loading, or a refusal with the arithmetic shown.
  *
  * total = weights + keys and values (blocks) + scratch + reserve <= budget. Arithmetic only: the
- * caller measures and allocates.
+ * caller measures and allocates. A draft model has weights, and as many blocks as the model: a text
+ * that fits in the one's fits in the other's.
  *
  * How much keys and values get where their size is not given. With a context that was asked for,
  * n_seq of it, or what fits: who names both numbers wants both. Without, the context is the trained
@@ -26,17 +27,18 @@ struct memory_wish {
     uint64_t weight_bytes;
     uint64_t scratch_bytes; /* of model and engine, for the longest context */
     uint64_t block_bytes;   /* keys and values of block_len tokens */
+    uint64_t draft_weight_bytes, draft_block_bytes; /* of a draft model; 0: there is none */
     int block_len;
     int64_t n_ctx_train;
     int64_t n_ctx;     /* asked for; 0: as much as fits, at most n_ctx_train */
     int64_t n_seq;     /* sequences at once */
-    uint64_t kv_bytes; /* asked for; 0: computed */
+    uint64_t kv_bytes; /* asked for, of both; 0: computed */
 };
 
 struct memory_plan {
     int64_t n_ctx;
     uint32_t n_blocks;
-    uint64_t kv_bytes, reserve_bytes, total_bytes;
+    uint64_t kv_bytes, draft_kv_bytes, reserve_bytes, total_bytes;
 };
 
 /* ERR_INVALID: a context longer than the model's; ERR_NOMEM: it does not fit. */

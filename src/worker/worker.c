@@ -28,6 +28,7 @@
 struct options {
     int64_t n_fds, n_ctx, n_parallel, n_threads, n_threads_decode, kv_bytes, memory_max;
     int64_t pack_in, pack_out, pack_max, activations, kv_type, speculate, prefix_max, step_ms;
+    int64_t n_draft_fds, n_draft_max;
     const char *prefix_key; /* NULL: no such file */
     int prefix_fd;
     struct pack_files pack; /* the key; the descriptors follow from the counts */
@@ -49,6 +50,8 @@ static bool parse_options(int argc, char **argv, struct options *o)
         int64_t *ret, min, max;
     } known[] = {
         {"--fds", &o->n_fds, 1, PARTS_MAX},
+        {"--draft-fds", &o->n_draft_fds, 0, PARTS_MAX},
+        {"--draft-max", &o->n_draft_max, 0, DRAFT_MAX},
         {"--pack-in", &o->pack_in, 0, 1},
         {"--pack-out", &o->pack_out, 0, 1},
         {"--pack-max", &o->pack_max, 0, INT64_MAX},
@@ -80,9 +83,9 @@ static bool parse_options(int argc, char **argv, struct options *o)
             return false;
         *known[k].ret = value;
     }
-    o->pack.fd_in = o->pack_in != 0 ? MODEL_FD + (int)o->n_fds : -1;
-    o->pack.fd_out = o->pack_out != 0 ? MODEL_FD + (int)(o->n_fds + o->pack_in) : -1;
-    int after = MODEL_FD + (int)(o->n_fds + o->pack_in + o->pack_out);
+    int after = MODEL_FD + (int)(o->n_fds + o->n_draft_fds);
+    o->pack.fd_in = o->pack_in != 0 ? after++ : -1;
+    o->pack.fd_out = o->pack_out != 0 ? after++ : -1;
     o->prefix_fd = o->prefix_key ? after : -1;
     return o->n_fds > 0;
 }
@@ -153,7 +156,7 @@ static int load_and_serve(struct load_opts *load, const struct options *o, struc
 {
     struct loaded model;
     bool lock = sandbox_is_possible();
-    int fd_end = MODEL_FD + (int)(o->n_fds + o->pack_in + o->pack_out);
+    int fd_end = MODEL_FD + (int)(o->n_fds + o->n_draft_fds + o->pack_in + o->pack_out);
     uint64_t file_bytes_max = o->pack_out != 0 ? (uint64_t)o->pack_max : 0;
     uint64_t prefix_max = o->prefix_fd >= 0 ? (uint64_t)o->prefix_max : 0;
     file_bytes_max = file_bytes_max > prefix_max ? file_bytes_max : prefix_max;
@@ -202,12 +205,15 @@ int worker_main(int argc, char **argv)
     struct err err = {0};
     struct outbox out;
     outbox_init(&out, SOCKET_FD);
-    int fd[PARTS_MAX];
-    for (int i = 0; i < o.n_fds; i++)
+    int fd[2 * PARTS_MAX];
+    for (int i = 0; i < o.n_fds + o.n_draft_fds; i++)
         fd[i] = MODEL_FD + i;
     struct load_opts load = {
         .fd = fd,
         .n_fds = (int)o.n_fds,
+        .draft_fd = fd + o.n_fds,
+        .n_draft_fds = o.speculate != SPECULATE_OFF ? (int)o.n_draft_fds : 0,
+        .n_draft_max = o.n_draft_max,
         .n_ctx = o.n_ctx,
         .n_seq = o.n_parallel,
         .kv_bytes = o.kv_bytes,

@@ -1,9 +1,11 @@
 /*
  * worker: the process that holds one model. `hearth worker` (not for people) is started by the
  * gateway's supervisor with: descriptor 3 = the socket, 4.. = the model file's parts in order, then
- * a file of packed weights, a file to pack them into and one for computed prefixes, where there are
- * such, and these arguments:
- *   --fds N --pack-in 0|1 --pack-out 0|1 (after the parts) --pack-max BYTES (the latter may grow
+ * those of a draft model, a file of packed weights, a file to pack them into and one for computed
+ * prefixes, where there are such, and these arguments:
+ *   --fds N --draft-fds N (parts of the model, of the draft model)
+ *   --draft-max N (guesses of that at once; 0 = as is best)
+ *   --pack-in 0|1 --pack-out 0|1 (after the parts) --pack-max BYTES (the latter may grow
  * to)
  *   --pack-key TEXT (what they are packed weights of)
  *   --prefix-key TEXT (what they are prefixes of; with it comes the descriptor) --prefix-max BYTES

@@ -1,9 +1,13 @@
-"""Guessed tokens: the same bytes with and without them, and what is counted of a prediction."""
+"""Guessed tokens: the same bytes with and without them, with a draft model, and what is counted of a prediction."""
 
 import json
+import os
+import signal
+import subprocess
 
 import openai
 import pytest
+from gguf_cut import cut_layers
 from worker_driver import Worker, chat, text
 
 AUTO, OFF, ALWAYS = 0, 1, 2
@@ -42,10 +46,10 @@ def stats(worker):
     return worker.read_until(lambda f: f["t"] == "stats")[-1]
 
 
-def open_worker(binary, path, **options):
-    w = Worker(binary, [path], ctx=2048, parallel=4, **options)
-    info = w.ready()
-    assert info["t"] == "ready", info
+def open_worker(binary, paths, **options):
+    w = Worker(binary, paths if isinstance(paths, list) else [paths], **{"ctx": 2048, "parallel": 4, **options})
+    w.info = w.ready()
+    assert w.info["t"] == "ready", w.info
     return w
 
 
@@ -85,6 +89,146 @@ def test_guesses_are_computed_and_hold(hearth_bin, smollm2_path):
         while s["output_tokens"] < 80:
             s = stats(w)
         assert s["drafted_tokens"] >= s["accepted_tokens"] > 20
+
+
+# ---- a draft model ----
+
+
+def open_drafted(binary, path, draft, **options):
+    return open_worker(binary, [path, draft], **{"fds": 1, "draft_fds": 1, **options})
+
+
+def final_stats(worker, n_tokens):
+    s = stats(worker)
+    while s["output_tokens"] < n_tokens or s["running"] > 0:
+        s = stats(worker)
+    return s
+
+
+@pytest.fixture(scope="module")
+def other_draft(smollm2_path, tmp_path_factory):
+    """Some of the model's own layers: guesses that hold now and then."""
+    path = tmp_path_factory.mktemp("draft") / "cut.gguf"
+    cut_layers(smollm2_path, path, [*range(10), *range(20, 30)])
+    return path
+
+
+@pytest.mark.parametrize("speculate", [ALWAYS, AUTO], ids=["always", "auto"])
+def test_same_bytes_with_a_draft_model(hearth_bin, smollm2_path, other_draft, plain, speculate):
+    with open_drafted(hearth_bin, smollm2_path, other_draft, speculate=speculate) as w:
+        few = requests()[1::3]
+        assert {r["id"]: outcome(w.answer(r)) for r in few} == {r["id"]: plain[r["id"]] for r in few}
+        assert {i: outcome(a) for i, a in w.answers(requests()).items()} == plain
+        if speculate == ALWAYS:
+            s = w.read_until(lambda f: f["t"] == "stats" and f["draft_model_accepted"] > 0)[-1]
+            assert s["draft_model_tokens"] > s["draft_model_accepted"] and s["draft_s"] > 0
+
+
+def test_a_model_foretells_itself(hearth_bin, smollm2_path):
+    """Its own draft model: nearly each guess holds, and steps give several tokens."""
+    n = 60
+    ask = text(1, "Once upon a time there was", max_tokens=n, sampling=GREEDY, ignore_eos=True)
+    with open_worker(hearth_bin, smollm2_path, speculate=OFF) as w:
+        alone = w.answer(ask)
+    with open_drafted(hearth_bin, smollm2_path, smollm2_path, speculate=ALWAYS) as w:
+        a = w.answer(ask)
+        s = final_stats(w, n)
+    assert a.text == alone.text and a.tokens == alone.tokens
+    assert s["draft_model_tokens"] > 20
+    assert s["draft_model_accepted"] >= 0.9 * s["draft_model_tokens"], s
+    assert s["steps"] < 0.7 * n  # the text repeats itself, and what is guessed from it holds less often
+
+
+def test_a_cancelled_request_leaves_no_drafts(hearth_bin, smollm2_path):
+    """The next request is drafted for after others were cancelled, in decode and in the queue."""
+    with open_drafted(hearth_bin, smollm2_path, smollm2_path, speculate=ALWAYS, ctx=512, parallel=3) as w:
+        for i in range(1, 7):
+            w.send(text(i, f"{i} Once upon a time", max_tokens=400, sampling=GREEDY, ignore_eos=True))
+        w.read_until(lambda f: f["t"] == "delta" and f["id"] == 3)
+        for i in range(1, 7):
+            w.send({"t": "cancel", "id": i})
+        left = set(range(1, 7))
+        w.read_until(lambda f: f["t"] == "error" and left.discard(f["id"]) is None and not left)
+        before = w.read_until(lambda f: f["t"] == "stats" and f["running"] == 0)[-1]
+        a = w.answer(text(9, "Once upon a time there was", max_tokens=40, sampling=GREEDY, ignore_eos=True))
+        assert a.done["n_completion"] == 40
+        after = final_stats(w, before["output_tokens"] + 40)
+        assert after["draft_model_accepted"] > before["draft_model_accepted"]
+
+
+@pytest.mark.parametrize("speculate", [AUTO, ALWAYS], ids=["auto", "always"])
+def test_another_vocabulary_is_refused(hearth_bin, smollm2_path, gemma3_path, speculate):
+    with Worker(hearth_bin, [smollm2_path, gemma3_path], fds=1, draft_fds=1, speculate=speculate) as w:
+        said = w.ready()
+    assert (said["t"], said["code"]) == ("failed", "invalid"), said
+    assert "another vocabulary: 262144 tokens, and the model has 49152" in said["message"]
+
+
+def test_another_token_is_refused(hearth_bin, smollm2_path, tmp_path):
+    """As many tokens, but one of them is another."""
+    data = smollm2_path.read_bytes()
+    word = b"<file_sep>"
+    word = len(word).to_bytes(8, "little") + word
+    assert data.count(word) == 1
+    other = tmp_path / "other.gguf"
+    other.write_bytes(data.replace(word, word[:-2] + b"k>"))
+    with Worker(hearth_bin, [smollm2_path, other], fds=1, draft_fds=1) as w:
+        said = w.ready()
+    assert said["t"] == "failed", said
+    assert "is '<file_sek>' in it and '<file_sep>' in the model" in said["message"]
+
+
+def test_a_draft_model_is_planned(hearth_bin, smollm2_path, gemma3_path):
+    """`hearth plan` says what the worker says, with the draft model's share; what does not fit is refused with it."""
+    args = [str(hearth_bin), "plan", str(smollm2_path), "--json", "--context", "1024", "--users", "3", "--threads", "2"]
+    run = subprocess.run([*args, "--draft-model", str(smollm2_path), "--memory", "2g"], capture_output=True, text=True,
+                         timeout=120)
+    said = json.loads(run.stdout)
+    with open_drafted(hearth_bin, smollm2_path, smollm2_path, ctx=1024, parallel=3, threads=2, memory_max=2 << 30) as w:
+        info = w.info
+    for key in ("weight_bytes", "kv_bytes", "scratch_bytes"):
+        assert said[key] == info[key], key
+    draft = said["draft"]
+    assert draft["weight_bytes"] * 2 == said["weight_bytes"] and draft["kv_bytes"] * 2 == said["kv_bytes"]
+    assert draft["kv_bytes"] == said["kv"]["blocks"] * draft["block_bytes"]
+    assert said["total_bytes"] == said["weight_bytes"] + said["kv_bytes"] + said["scratch_bytes"]
+    assert said["scratch_bytes"] == sum(said["scratch"].values())
+    run = subprocess.run([*args, "--draft-model", str(smollm2_path), "--memory", "300m"], capture_output=True, text=True,
+                         timeout=120)
+    assert run.returncode == 1
+    why = json.loads(run.stdout)["error"]
+    assert "the model and its draft model need" in why and "+ the draft model's 92.1 MiB" in why
+    with Worker(hearth_bin, [smollm2_path, smollm2_path], fds=1, draft_fds=1, ctx=1024, parallel=3, threads=2,
+                memory_max=300 << 20) as w:
+        assert w.ready()["message"] == why
+    run = subprocess.run([*args, "--draft-model", str(gemma3_path)], capture_output=True, text=True, timeout=120)
+    assert run.returncode == 1 and "another vocabulary" in run.stderr
+
+
+def test_a_server_with_a_draft_model(launch, smollm2_path):
+    """By its option; after a crash, too."""
+    server = launch(smollm2_path, draft_model=smollm2_path, draft_max=3, ctx=1024)
+    ask = {"messages": [{"role": "user", "content": "Write about the sea."}], "temperature": 0, "max_tokens": 40}
+    first = server.chat(**ask)[2]["choices"][0]["message"]["content"]
+    os.kill(server.workers()[0], signal.SIGKILL)
+    assert server.metric("hearth_worker_draft_model_tokens_total") >= server.metric(
+        "hearth_worker_draft_model_accepted_tokens_total")
+    again = server.chat(**ask)[2]["choices"][0]["message"]["content"]
+    assert again == first
+    assert server.metric("hearth_worker_deaths_total") == 1
+
+
+def test_options_that_lack_something(hearth_bin, smollm2_path, tmp_path):
+    def serve(*args):
+        return subprocess.run([str(hearth_bin), "serve", "--port", "0", "--state", "off", *map(str, args)],
+                              capture_output=True, text=True, timeout=60,
+                              env={"HEARTH_CONFIG": "/dev/null", "HEARTH_MODELS": str(tmp_path), "HOME": str(tmp_path)})
+    run = serve("--draft-model", smollm2_path)
+    assert run.returncode == 2 and "--draft-model needs a MODEL to guess for" in run.stderr
+    run = serve(smollm2_path, "--draft-model", smollm2_path, "--speculate", "off")
+    assert run.returncode == 2 and "--draft-model needs --speculate auto" in run.stderr
+    run = serve(smollm2_path, "--draft-model", tmp_path / "none.gguf")
+    assert run.returncode == 1 and "the draft model" in run.stderr and "none.gguf" in run.stderr
 
 
 def test_a_prediction_is_counted(hearth_bin, smollm2_path):

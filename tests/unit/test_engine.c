@@ -78,6 +78,52 @@ static void fake_forward(void *ctx, const struct kv_slab *kv, const struct batch
     }
 }
 
+/* A draft model: the same, but for some of its guesses, and with blocks of its own. */
+struct fake_drafter {
+    int n_blocks, n_ctx, depth, one_in; /* one guess in so many is wrong */
+    int *period;
+    uint8_t *slab;
+    struct drafter *drafter;
+    int n_most; /* tokens of a pass */
+};
+
+static void fake_draft_forward(void *ctx, const struct kv_slab *kv, const struct batch *b,
+                               float *logits)
+{
+    struct fake_drafter *f = ctx;
+    fake_forward(f->period, kv, b, logits);
+    f->n_most = b->n_tokens > f->n_most ? b->n_tokens : f->n_most;
+    for (int i = 0; i < b->n_out; i++) {
+        float *row = logits + (size_t)i * N_VOCAB;
+        uint64_t h = mix(5, (uint64_t)(row[3] * 1000 + row[5] * 100000));
+        if (f->one_in > 0 && h % (uint64_t)f->one_in == 0)
+            row[h / 1000 % N_VOCAB] += 200;
+    }
+}
+
+static void fake_drafter_init(struct fake_drafter *f, int n_seq)
+{
+    struct err err;
+    f->slab = malloc((size_t)f->n_blocks * BLOCK_BYTES);
+    memset(f->slab, 0xee, (size_t)f->n_blocks * BLOCK_BYTES);
+    struct drafter_config c = {.forward = fake_draft_forward,
+                               .forward_ctx = f,
+                               .kv = {f->slab, (uint32_t)f->n_blocks},
+                               .n_vocab = N_VOCAB,
+                               .n_token = N_VOCAB,
+                               .n_ctx = f->n_ctx,
+                               .n_batch_max = 64,
+                               .n_seq_max = n_seq,
+                               .depth = f->depth};
+    assert_int_equal(drafter_new(&c, &f->drafter, &err), 0);
+}
+
+static void fake_drafter_release(struct fake_drafter *f)
+{
+    drafter_free(f->drafter);
+    free(f->slab);
+}
+
 /* ---- one simulated client request and what came of it ---- */
 
 struct text {
@@ -100,7 +146,8 @@ struct sim {
     struct client client[JOBS_MAX];
     int n_client;
     uint8_t *slab;
-    struct disk_tier *disk; /* or NULL */
+    struct disk_tier *disk;       /* or NULL */
+    struct fake_drafter *drafter; /* or NULL */
     struct scheduler_check check;
 };
 
@@ -112,7 +159,8 @@ struct sim_opts {
     int *period;
     enum speculate speculate;
     int step_ms;
-    int disk; /* a descriptor and one; 0: none */
+    int disk;                     /* a descriptor and one; 0: none */
+    struct fake_drafter *drafter; /* or NULL */
 };
 
 static void sim_init_with(struct sim *m, const struct sim_opts *o)
@@ -143,6 +191,10 @@ static void sim_init_with(struct sim *m, const struct sim_opts *o)
     if (disk_fd >= 0)
         assert_int_equal(disk_tier_new(&disk, &m->disk, &err), 0);
     c.disk = m->disk;
+    m->drafter = o->drafter;
+    if (m->drafter)
+        fake_drafter_init(m->drafter, o->n_seq);
+    c.drafter = m->drafter ? m->drafter->drafter : NULL;
     assert_int_equal(engine_new(&c, &m->engine, &err), 0);
     scheduler_check_init(&m->check, (uint32_t)n_blocks);
 }
@@ -160,6 +212,8 @@ static void sim_release(struct sim *m)
         job_free(m->client[i].job);
     scheduler_check_release(&m->check);
     free(m->slab);
+    if (m->drafter)
+        fake_drafter_release(m->drafter);
 }
 
 static uint64_t pick(uint64_t seed, uint64_t i, uint64_t n)
@@ -254,10 +308,29 @@ static void check_invariants(struct sim *m)
     scheduler_check_end(&m->check, s);
 }
 
+/* Who has blocks of the draft model runs, has each once, and no others are taken. */
+static void check_drafter(const struct drafter *d)
+{
+    uint32_t n_held = 0;
+    for (int i = 0; i < d->n_holder; i++) {
+        const struct sequence *seq = d->holder[i];
+        const struct shadow *w = &seq->shadow;
+        assert_int_equal(seq->state, SEQUENCE_RUNNING);
+        assert_true(w->n_block > 0 && w->n_computed <= w->n_block * KV_BLOCK_LEN);
+        assert_true(w->n_guess <= d->config.depth && w->n_computed < w->n_text + w->n_guess + 1);
+        for (int b = 0; b < w->n_block; b++)
+            assert_int_equal(d->blocks.refs[w->block[b]], 1);
+        n_held += (uint32_t)w->n_block;
+    }
+    assert_int_equal(n_held + d->blocks.n_free, d->blocks.n_blocks);
+}
+
 static bool sim_step(struct sim *m)
 {
     bool worked = engine_step(m->engine);
     check_invariants(m);
+    if (m->drafter)
+        check_drafter(m->drafter->drafter);
     struct engine_event event[64];
     int n;
     while ((n = engine_take(m->engine, event, 64)) > 0)
@@ -279,6 +352,8 @@ static void sim_finish(struct sim *m)
     assert_int_equal(pool->n_free + pool->n_idle, pool->n_blocks);
     assert_int_equal(pool->n_idle, s->cache.n_entry);
     assert_int_equal(s->n_running + s->waiting.n + s->n_held, 0);
+    if (m->drafter)
+        assert_int_equal(m->drafter->drafter->blocks.n_free, m->drafter->n_blocks);
 }
 
 /* got is what alone is, or, when cancelled, a beginning of it. */
@@ -326,7 +401,7 @@ static int predict(uint64_t seed, struct job *job, const struct text *alone)
 }
 
 struct outcome {
-    uint64_t n_preempted, n_drafted, n_accepted, n_foretold;
+    uint64_t n_preempted, n_drafted, n_accepted, n_foretold, n_model_drafted, n_model_accepted;
 };
 
 static void simulate(uint64_t seed, struct outcome *total)
@@ -343,6 +418,12 @@ static void simulate(uint64_t seed, struct outcome *total)
     struct sim_opts lone = {40, 4, 200, .period = o.period, .speculate = SPECULATE_OFF};
     o.speculate = pick(seed, 7, 4) == 0 ? SPECULATE_AUTO : SPECULATE_ALWAYS;
     o.step_ms = o.speculate == SPECULATE_AUTO ? 1 : 0;
+    struct fake_drafter drafter = {.n_blocks = 1 + (int)pick(seed, 8, (uint64_t)n_blocks),
+                                   .n_ctx = n_ctx - (int)pick(seed, 9, 50),
+                                   .depth = 1 + (int)pick(seed, 10, DRAFT_MAX),
+                                   .one_in = (int)pick(seed, 11, 9),
+                                   .period = o.period};
+    o.drafter = pick(seed, 12, 3) > 0 ? &drafter : NULL;
     struct client *want = calloc((size_t)n_jobs, sizeof(*want));
     sim_init_with(&busy, &o);
     for (int i = 0; i < n_jobs; i++) {
@@ -361,6 +442,8 @@ static void simulate(uint64_t seed, struct outcome *total)
             n_foretold[i] = predict(mix(seed, (uint64_t)i), job, &want[i].text[0]);
         else if (pick(seed, 35 + (uint64_t)i, 8) > 0)
             assert_int_equal(job_draft(job, NULL, 0, &(struct err){0}), 0);
+        if (pick(seed, 65 + (uint64_t)i, 8) > 0)
+            assert_int_equal(job_draft_model(job, &(struct err){0}), 0);
         sim_submit(&busy, job, cancels ? cancel_at : -1);
         if (cancels && cancel_at == 0)
             engine_cancel(busy.engine, &busy.client[i].job->seq[0]);
@@ -381,6 +464,10 @@ static void simulate(uint64_t seed, struct outcome *total)
     total->n_preempted += stats.n_preempted;
     total->n_drafted += stats.n_drafted;
     total->n_accepted += stats.n_accepted;
+    assert_true(stats.n_model_accepted <= stats.n_model_drafted &&
+                stats.n_model_drafted <= stats.n_drafted);
+    total->n_model_drafted += stats.n_model_drafted;
+    total->n_model_accepted += stats.n_model_accepted;
     sim_release(&busy);
     free(want);
 }
@@ -394,6 +481,116 @@ static void test_simulator(void **state)
     /* else the test shows nothing about them */
     assert_true(total.n_preempted > 100 && total.n_foretold > 1000);
     assert_true(total.n_accepted > 1000 && total.n_drafted > total.n_accepted + 1000);
+    assert_true(total.n_model_accepted > 1000 &&
+                total.n_model_drafted > total.n_model_accepted + 1000);
+}
+
+static struct job *plain_job(int n_prompt, int n_new, int n_seq);
+
+/* A greedy job that only the draft model guesses for. */
+static void submit_greedy(struct sim *m, int n_prompt, int n_new)
+{
+    struct err err;
+    struct job *job = plain_job(n_prompt, n_new, 1);
+    job->sampling.temperature = 0;
+    assert_int_equal(job_draft_model(job, &err), 0);
+    sim_submit(m, job, -1);
+}
+
+static struct engine_stats stats_of(struct sim *m)
+{
+    struct engine_stats stats;
+    engine_get_stats(m->engine, &stats);
+    return stats;
+}
+
+/* The same model as its own draft is always right, and never computes a position twice; the text
+ * before the answer comes in chunks. */
+static void test_a_perfect_draft_model(void **state)
+{
+    (void)state;
+    struct fake_drafter f = {.n_blocks = 64, .n_ctx = 2000, .depth = 4};
+    struct sim m;
+    sim_init_with(&m, &(struct sim_opts){64, 2, 128, .speculate = SPECULATE_ALWAYS, .drafter = &f});
+    submit_greedy(&m, 600, 300);
+    sim_finish(&m);
+    struct engine_stats s = stats_of(&m);
+    assert_true(s.n_model_drafted > 150 && s.n_model_accepted == s.n_model_drafted);
+    assert_true(s.n_steps < 5 + 600 / 32 + 300 / 4); /* five tokens a step, most of the time */
+    assert_true(f.n_most <= 32 && s.draft_s > 0 && s.decode_s >= s.draft_s);
+    sim_release(&m);
+}
+
+/* One guess in five is wrong: what is computed behind it is written over, and later ones hold. */
+static void test_rollback(void **state)
+{
+    (void)state;
+    struct fake_drafter f = {.n_blocks = 64, .n_ctx = 2000, .depth = 4, .one_in = 5};
+    struct sim m, alone;
+    sim_init(&alone, 64, 2, 128);
+    submit_greedy(&alone, 20, 370);
+    sim_finish(&alone);
+    sim_init_with(&m, &(struct sim_opts){64, 2, 128, .speculate = SPECULATE_ALWAYS, .drafter = &f});
+    submit_greedy(&m, 20, 370);
+    sim_finish(&m);
+    assert_same(&m.client[0], &alone.client[0]);
+    struct engine_stats s = stats_of(&m);
+    double held = (double)s.n_model_accepted / (double)s.n_model_drafted;
+    assert_true(held > 0.5 && held < 0.7); /* 0.8, 0.8^2, ... of four */
+    sim_release(&alone);
+    sim_release(&m);
+}
+
+/* Two sequences, blocks for one: the other one goes on without, until the first has ended. */
+static void test_draft_blocks_run_out(void **state)
+{
+    (void)state;
+    struct fake_drafter f = {.n_blocks = 10, .n_ctx = 2000, .depth = 4};
+    struct sim m;
+    sim_init_with(&m, &(struct sim_opts){64, 2, 128, .speculate = SPECULATE_ALWAYS, .drafter = &f});
+    submit_greedy(&m, 180, 60);
+    submit_greedy(&m, 190, 100);
+    for (int i = 0; i < 12; i++)
+        sim_step(&m);
+    assert_int_equal(f.drafter->n_holder, 1);
+    sim_finish(&m);
+    struct engine_stats s = stats_of(&m);
+    assert_true(s.n_model_accepted == s.n_model_drafted && s.n_model_drafted > 60);
+    sim_release(&m);
+}
+
+/* A text longer than the draft model takes is not drafted for. */
+static void test_draft_context(void **state)
+{
+    (void)state;
+    struct fake_drafter f = {.n_blocks = 64, .n_ctx = 100, .depth = 4};
+    struct sim m;
+    sim_init_with(&m, &(struct sim_opts){64, 2, 128, .speculate = SPECULATE_ALWAYS, .drafter = &f});
+    submit_greedy(&m, 50, 200);
+    sim_finish(&m);
+    struct engine_stats s = stats_of(&m);
+    assert_in_range(s.n_model_drafted, 30, 50);
+    assert_int_equal(s.n_output_tokens, 200);
+    sim_release(&m);
+}
+
+/* A cancelled sequence gives the draft model's blocks back before its end is told. */
+static void test_cancel_drops_drafts(void **state)
+{
+    (void)state;
+    struct fake_drafter f = {.n_blocks = 64, .n_ctx = 2000, .depth = 4};
+    struct sim m;
+    sim_init_with(&m, &(struct sim_opts){64, 2, 128, .speculate = SPECULATE_ALWAYS, .drafter = &f});
+    submit_greedy(&m, 100, 200);
+    for (int i = 0; i < 8; i++)
+        sim_step(&m);
+    assert_int_equal(f.drafter->n_holder, 1);
+    engine_cancel(m.engine, &m.client[0].job->seq[0]);
+    sim_step(&m);
+    assert_int_equal(m.client[0].text[0].end, ENGINE_END_CANCELLED);
+    assert_int_equal(f.drafter->n_holder, 0);
+    assert_int_equal(f.drafter->blocks.n_free, 64);
+    sim_release(&m);
 }
 
 /*
@@ -713,6 +910,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_guard),
         cmocka_unit_test(test_simulator),
+        cmocka_unit_test(test_a_perfect_draft_model),
+        cmocka_unit_test(test_rollback),
+        cmocka_unit_test(test_draft_blocks_run_out),
+        cmocka_unit_test(test_draft_context),
+        cmocka_unit_test(test_cancel_drops_drafts),
         cmocka_unit_test(test_forced_tokens),
         cmocka_unit_test(test_choices_share_prompt),
         cmocka_unit_test(test_short_prompt_is_not_stuck),

@@ -62,6 +62,30 @@ static void test_context_is_what_fits(void **state)
     assert_true(p.total_bytes <= w.budget_bytes);
 }
 
+/* A draft model has weights, and a block beside each block. */
+static void test_a_draft_model_is_counted(void **state)
+{
+    (void)state;
+    struct memory_wish w = wish();
+    struct memory_plan p;
+    struct err err;
+    w.draft_weight_bytes = 20 * MIB;
+    w.draft_block_bytes = MIB / 4;
+    w.n_ctx = 1000;
+    assert_int_equal(memory_plan(&w, &p, NULL), 0);
+    assert_int_equal(p.n_blocks, 4 * 32);
+    assert_int_equal(p.kv_bytes, 4 * 32 * MIB);
+    assert_int_equal(p.draft_kv_bytes, 32 * MIB);
+    assert_int_equal(p.total_bytes, (100 + 20 + 36 + 4 * 32 + 32) * MIB + RESERVE);
+    w.budget_bytes = (100 + 20 + 36 + 64 + 39) * MIB; /* 40 are needed */
+    assert_int_equal(memory_plan(&w, &p, &err), ERR_NOMEM);
+    assert_non_null(strstr(err.text, "260.0 MiB = weights 100.0 MiB + the draft model's 20.0 MiB + "
+                                     "keys and values of both for a context of 1000 tokens 40.0 MiB"
+                                     " + working memory 100.0 MiB, but 259.0 MiB"));
+    w.budget_bytes += MIB;
+    assert_int_equal(memory_plan(&w, &p, NULL), 0);
+}
+
 /* Several users of a model with a huge trained context: one may use it all, the others share. */
 static void test_long_contexts_are_shared(void **state)
 {
@@ -144,6 +168,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_fits),
         cmocka_unit_test(test_context_is_what_fits),
+        cmocka_unit_test(test_a_draft_model_is_counted),
         cmocka_unit_test(test_long_contexts_are_shared),
         cmocka_unit_test(test_kv_bytes_are_obeyed),
         cmocka_unit_test(test_refusals_show_the_arithmetic),

@@ -21,7 +21,8 @@ struct bench {
     int n_seq;
 };
 
-static void bench_init(struct bench *b, int n_seq, double base, double each)
+/* prompt[i] is i % period */
+static void bench_init_with(struct bench *b, int n_seq, double base, double each, int period)
 {
     memset(b, 0, sizeof(*b));
     step_cost_init(&b->cost);
@@ -31,7 +32,7 @@ static void bench_init(struct bench *b, int n_seq, double base, double each)
         b->s.ms[n] = base + each * n;
     int32_t prompt[N_PROMPT];
     for (int i = 0; i < N_PROMPT; i++)
-        prompt[i] = i % 50;
+        prompt[i] = i % period;
     b->n_seq = n_seq;
     for (int i = 0; i < n_seq; i++) {
         struct err err;
@@ -44,8 +45,14 @@ static void bench_init(struct bench *b, int n_seq, double base, double each)
     }
 }
 
+static void bench_init(struct bench *b, int n_seq, double base, double each)
+{
+    bench_init_with(b, n_seq, base, each, 50);
+}
+
 static void bench_release(struct bench *b)
 {
+    drafter_free(b->s.drafter);
     for (int i = 0; i < b->n_seq; i++)
         job_free(b->job[i]);
 }
@@ -196,6 +203,201 @@ static void test_costs_are_learned(void **state)
     bench_release(&b);
 }
 
+/* ---- with a draft model ---- */
+
+#define DRAFT_VOCAB 500
+
+/* What the fake draft model was asked. */
+static struct {
+    int n_passes, n_tokens, n_most;
+} asked;
+
+/* It is sure that 7 follows. */
+static void fake_draft(void *ctx, const struct kv_slab *kv, const struct batch *b, float *logits)
+{
+    (void)ctx;
+    (void)kv;
+    asked.n_passes++;
+    asked.n_tokens += b->n_tokens;
+    asked.n_most = b->n_tokens > asked.n_most ? b->n_tokens : asked.n_most;
+    memset(logits, 0, (size_t)b->n_out * DRAFT_VOCAB * sizeof(float));
+    for (int i = 0; i < b->n_out; i++)
+        logits[i * DRAFT_VOCAB + 7] = 20;
+}
+
+/* A pass takes base + each * tokens; `seen`: what the draft model has of each text. */
+static void set_costs(struct bench *b, double base, double each)
+{
+    for (int n = 1; n <= COST_TOKENS_MAX; n++)
+        b->s.drafter->ms[n] = base + each * n;
+}
+
+static void bench_init_drafter(struct bench *b, int n_seq, double base, double each, int seen)
+{
+    struct err err;
+    struct drafter_config c = {.forward = fake_draft,
+                               .kv = {NULL, 1000},
+                               .n_vocab = DRAFT_VOCAB,
+                               .n_token = DRAFT_VOCAB,
+                               .n_ctx = 1000,
+                               .n_batch_max = 256,
+                               .n_seq_max = SPECULATION_SEQS_MAX + 1,
+                               .depth = 4};
+    memset(&asked, 0, sizeof(asked));
+    bench_init_with(b, n_seq, 10, 0.3, N_PROMPT);
+    assert_int_equal(drafter_new(&c, &b->s.drafter, &err), 0);
+    set_costs(b, base, each);
+    for (int i = 0; i < n_seq; i++) {
+        assert_int_equal(job_draft_model(b->job[i], &err), 0);
+        b->seq[i]->state = SEQUENCE_RUNNING;
+        b->seq[i]->shadow.n_text = N_PROMPT;
+        assert_true(drafter_reserve(b->s.drafter, b->seq[i]));
+        b->seq[i]->shadow.n_computed = seen;
+    }
+}
+
+static void set_rate(struct bench *b, int i_seq, float rate)
+{
+    struct shadow *w = &b->seq[i_seq]->shadow;
+    drafter_see(b->s.drafter, b->seq[i_seq]);
+    w->mean = (struct draft_rate){rate, 12};
+    for (int i = 0; i < DRAFTER_MARGINS; i++)
+        w->rate[i] = w->mean;
+}
+
+static void test_a_cheap_draft_model(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init_drafter(&b, 1, 1, 0.1, N_PROMPT - 1);
+    set_rate(&b, 0, 0.9f);
+    assert_int_equal(draft(&b, 100, false), 4);
+    assert_int_equal(asked.n_passes, 4);
+    assert_int_equal(asked.n_tokens, 4);
+    assert_true(b.seq[0]->is_draft_model);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(b.seq[0]->token[N_PROMPT + i], 7);
+    assert_int_equal(draft(&b, 100, true), 0); /* beside a prompt */
+    assert_int_equal(asked.n_passes, 4);
+    bench_release(&b);
+}
+
+/* As dear as the model itself, or seldom right: it is not asked, but tried a few times. */
+static void test_a_draft_model_that_loses(void **state)
+{
+    (void)state;
+    for (int dear = 0; dear < 2; dear++) {
+        struct bench b;
+        bench_init_drafter(&b, 1, 1, 0.1, N_PROMPT - 1);
+        for (int i = 0; i < 2000; i++) {
+            set_rate(&b, 0, dear ? 0.9f : 0.05f);
+            set_costs(&b, dear ? 10 : 1, 0.1);
+            draft(&b, 100, false);
+            assert_true(asked.n_passes <= (i >= 63) + (i >= 63 + 128) + (i >= 63 + 128 + 256));
+        }
+        assert_int_equal(asked.n_passes, 3);
+        bench_release(&b);
+    }
+}
+
+/* Nor is it tried where that alone would cost more than a 32nd of the time. */
+static void test_no_dear_trials(void **state)
+{
+    (void)state;
+    for (int dear = 0; dear < 2; dear++) {
+        struct bench b;
+        bench_init_drafter(&b, 1, 1, 0.1, N_PROMPT - 100);
+        for (int i = 0; i < 200; i++) {
+            set_rate(&b, 0, 0.05f);
+            set_costs(&b, 1, dear ? 0.9 : 0.1);
+            draft(&b, 100, false);
+        }
+        assert_int_equal(asked.n_passes > 0, !dear);
+        bench_release(&b);
+    }
+}
+
+/* Texts that repeat themselves cost nothing, and go first if they are as likely. */
+static void test_texts_go_before_the_draft_model(void **state)
+{
+    (void)state;
+    for (int likelier = 0; likelier < 2; likelier++) {
+        struct bench b;
+        bench_init_drafter(&b, 1, 1, 0.1, N_PROMPT - 1);
+        for (int i = 0; i < N_PROMPT; i++)
+            b.seq[0]->token[i] = 100 + i % 50;
+        draft_free(b.seq[0]->draft);
+        b.seq[0]->draft = NULL;
+        assert_int_equal(job_draft(b.job[0], NULL, 0, &(struct err){0}), 0);
+        set_rate(&b, 0, likelier ? 1 : 0.7f);
+        assert_true(draft(&b, 100, false) > 0);
+        assert_int_equal(b.seq[0]->is_draft_model, likelier);
+        assert_int_equal(b.seq[0]->token[N_PROMPT], likelier ? 7 : 100);
+        bench_release(&b);
+    }
+}
+
+/* Two of three pay; and where a token more costs what a step does, none. */
+static void test_who_is_drafted_for(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init_drafter(&b, 3, 0.2, 0.1, N_PROMPT - 1);
+    set_rate(&b, 0, 0.9f);
+    set_rate(&b, 1, 0.05f);
+    set_rate(&b, 2, 0.8f);
+    assert_true(draft(&b, 100, false) > 2);
+    assert_true(b.seq[0]->n_draft > 0 && b.seq[1]->n_draft == 0 && b.seq[2]->n_draft > 0);
+    int before = asked.n_passes;
+    for (int n = 1; n <= SPECULATION_TOKENS_MAX; n++)
+        b.s.ms[n] = 5 * n;
+    set_rate(&b, 0, 0.6f);
+    set_rate(&b, 2, 0.6f);
+    assert_int_equal(draft(&b, 100, false), 0);
+    assert_int_equal(asked.n_passes, before);
+    bench_release(&b);
+}
+
+/* A text that it has not seen comes in chunks of half a step, and only if the answer is long. */
+static void test_catching_up(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init_drafter(&b, 1, 1, 0.1, 0);
+    set_rate(&b, 0, 0.9f);
+    draft(&b, 100, false);
+    assert_int_equal(asked.n_passes, 1);
+    assert_in_range(asked.n_tokens, 30, 50);
+    assert_int_equal(b.seq[0]->n_draft, 0);
+    for (int i = 0; i < 20 && b.seq[0]->n_draft == 0; i++) {
+        set_costs(&b, 1, 0.1);
+        draft(&b, 100, false);
+    }
+    assert_true(b.seq[0]->n_draft > 0 && asked.n_most <= 50);
+    assert_in_range(asked.n_tokens, N_PROMPT, N_PROMPT + 3);
+    bench_release(&b);
+    bench_init_drafter(&b, 1, 1, 1, 0); /* 400 ms, for 20 tokens that may follow */
+    set_rate(&b, 0, 0.9f);
+    draft(&b, 100, false);
+    assert_int_equal(asked.n_passes, 0);
+    bench_release(&b);
+}
+
+/* An end that is foreseen is no guess, and nobody asks what follows it. */
+static void test_no_draft_behind_the_end(void **state)
+{
+    (void)state;
+    struct bench b;
+    const int32_t eog[] = {7};
+    bench_init_drafter(&b, 1, 1, 0.1, N_PROMPT - 1);
+    set_rate(&b, 0, 0.9f);
+    b.s.eog = eog;
+    b.s.n_eog = 1;
+    assert_int_equal(draft(&b, 100, false), 0);
+    assert_int_equal(asked.n_passes, 1);
+    bench_release(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -207,6 +409,13 @@ int main(void)
         cmocka_unit_test(test_beside_prompts),
         cmocka_unit_test(test_no_guess_goes_too_far),
         cmocka_unit_test(test_costs_are_learned),
+        cmocka_unit_test(test_a_cheap_draft_model),
+        cmocka_unit_test(test_a_draft_model_that_loses),
+        cmocka_unit_test(test_no_dear_trials),
+        cmocka_unit_test(test_texts_go_before_the_draft_model),
+        cmocka_unit_test(test_who_is_drafted_for),
+        cmocka_unit_test(test_catching_up),
+        cmocka_unit_test(test_no_draft_behind_the_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
