@@ -15,6 +15,7 @@
 
 #include <limits.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 static const char details[] =
@@ -39,24 +40,29 @@ static bool read_days(struct str text, int64_t *ret_s)
     return true;
 }
 
-/* What is more than a value of an option. */
-static int settle(struct gateway_opts *o, const char *keep_alive, const char *files_keep,
-                  const char *worker_exe, struct args *args, int *ret_code)
+#define OPTIONS_MAX 64
+
+/* Options that are more than a value; NULL: not given. */
+struct words {
+    const char *keep_alive, *files_keep, *worker_exe;
+};
+
+static int settle(struct gateway_opts *o, const struct words *w, struct args *args, int *ret_code)
 {
-    if (files_keep != NULL && !read_days(str_z(files_keep), &o->files_keep_s)) {
+    if (w->files_keep != NULL && !read_days(str_z(w->files_keep), &o->files_keep_s)) {
         fprintf(stderr,
                 "hearth: --files-keep '%s' is no time: it is 30d, 12h, 600 (seconds), or 0 (until "
                 "they are deleted)\n",
-                files_keep);
+                w->files_keep);
         args_release(args);
         *ret_code = CLI_USAGE;
         return 0;
     }
-    if (keep_alive != NULL && !keep_alive_text(str_z(keep_alive), &o->keep_alive_ms)) {
+    if (w->keep_alive != NULL && !keep_alive_text(str_z(w->keep_alive), &o->keep_alive_ms)) {
         fprintf(stderr,
                 "hearth: --keep-alive '%s' is no time: it is 5m, 1h30m, 300 (seconds), 0 or "
                 "-1 (for ever)\n",
-                keep_alive);
+                w->keep_alive);
         args_release(args);
         *ret_code = CLI_USAGE;
         return 0;
@@ -75,18 +81,17 @@ static int settle(struct gateway_opts *o, const char *keep_alive, const char *fi
         *ret_code = CLI_USAGE;
         return 0;
     }
-    if (worker_exe != NULL) {
-        o->exe = worker_exe;
+    if (w->worker_exe != NULL) {
+        o->exe = w->worker_exe;
         o->exe_self = false;
     }
     return 1;
 }
 
 /* The table of options; values go straight into *o. */
-static int parse(struct gateway_opts *o, bool *calibrate, int argc, char **argv, struct args *args,
-                 int *ret_code)
+static int list_options(struct gateway_opts *o, struct words *w, bool *calibrate,
+                        struct arg_option ret[OPTIONS_MAX])
 {
-    const char *worker_exe = NULL, *keep_alive = NULL, *files_keep = NULL;
     /* clang-format off: rows of a table */
     const struct arg_option option[] = {
         {"host", 0, ARG_STR, "ADDRESS", "address to listen on", &o->host},
@@ -132,7 +137,7 @@ static int parse(struct gateway_opts *o, bool *calibrate, int argc, char **argv,
         {"memory-max", 0, ARG_BYTES, "SIZE", "memory for all models; 0: what the machine has",
          &o->memory_max_bytes, 0, INT64_MAX},
         {"keep-alive", 0, ARG_STR, "TIME",
-         "a model that is idle for so long is unloaded; unset: never", &keep_alive},
+         "a model that is idle for so long is unloaded; unset: never", &w->keep_alive},
         {"load-wait", 0, ARG_MS, "TIME", "for memory that busy models hold; then 503",
          &o->load_wait_ms, 0, INT_MAX},
         {"state", 0, ARG_WORD, GATEWAY_STATE_WORDS,
@@ -145,7 +150,7 @@ static int parse(struct gateway_opts *o, bool *calibrate, int argc, char **argv,
         {"files-disk", 0, ARG_BYTES, "SIZE", "files of all keys; 0: as much as they leave free",
          &o->files_disk_max, 0, INT64_MAX},
         {"files-keep", 0, ARG_STR, "TIME", "files, and batches after their end; unset: 30d",
-         &files_keep},
+         &w->files_keep},
         {"batch-parallel", 0, ARG_INT, "N",
          "lines of batches computed at once; 0: half of --parallel", &o->batch_parallel, 0, 1024},
         {"queue", 0, ARG_INT, "N", "requests that may wait per model; more are refused",
@@ -176,20 +181,31 @@ static int parse(struct gateway_opts *o, bool *calibrate, int argc, char **argv,
         {"keep-prompts", 0, ARG_BOOL, NULL,
          "hold recent prompts in memory, for /v1/requests/ID?prompt=1", &o->keep_prompts},
         {"worker-exe", 0, ARG_STR, "FILE", "program started as the worker (for tests)",
-         &worker_exe},
+         &w->worker_exe},
         {"quiet", 'q', ARG_BOOL, NULL, "print no banner", &o->quiet},
     };
     /* clang-format on */
+    _Static_assert(ARRAY_LEN(option) <= OPTIONS_MAX, "grow OPTIONS_MAX");
+    memcpy(ret, option, sizeof(option));
+    return (int)ARRAY_LEN(option);
+}
+
+static int parse(struct gateway_opts *o, bool *calibrate, int argc, char **argv, struct args *args,
+                 int *ret_code)
+{
+    struct words w = {0};
+    struct arg_option option[OPTIONS_MAX];
+    int n_option = list_options(o, &w, calibrate, option);
     const struct args_spec spec = {.command = "serve",
                                    .usage = "[MODEL]",
                                    .summary = "Serve models over HTTP",
                                    .details = details,
                                    .option = option,
-                                   .n_option = ARRAY_LEN(option),
+                                   .n_option = n_option,
                                    .n_word_max = 1};
     if (!args_take(&spec, argc, argv, args, ret_code))
         return 0;
-    return settle(o, keep_alive, files_keep, worker_exe, args, ret_code);
+    return settle(o, &w, args, ret_code);
 }
 
 int cmd_serve(int argc, char **argv)
