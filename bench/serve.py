@@ -23,6 +23,7 @@ import os
 import pathlib
 import signal
 import statistics
+import subprocess
 import sys
 import time
 
@@ -132,8 +133,20 @@ def describe(row, s):
 
 # ---- rows ----
 
+def check_words(args, path):
+    """The trace counts a word as a token; a model made without the real tokenizer would take bytes."""
+    words = chat_trace.WORDS[:200]
+    done = subprocess.run([str(args.hearth), "tokenize", str(path)], input=" ".join(words), text=True, check=True,
+                          capture_output=True)
+    n = len(done.stdout.split())
+    if n > 2 * len(words):
+        sides.fail(f"{path} makes {n} tokens of {len(words)} common words, so the trace's lengths would not hold: run "
+                   "scripts/test-setup.sh, remove that file, and measure again: it is then made with a real tokenizer")
+
+
 def measure_row(args, row, results):
     path = compare.need_model(args, row)
+    check_words(args, path)
     compare.fill_page_cache(path)
     long_ = row.kind in ("gap", "prefix")
     slots, n_ctx = (LONG_SLOTS, LONG_CTX) if long_ else (row.users, N_CTX)
