@@ -59,7 +59,7 @@ def main():
                     texts.setdefault(name, set()).add(a.text[0])
                     if mode == "auto" and "prediction" in task:
                         counted = a.done["n_foretold"], a.done["n_not_met"]
-        stats = auto.read_until(lambda f: f["t"] == "stats" and f["running"] == 0)[-1]
+        stats = draft and auto.read_until(lambda f: f["t"] == "stats" and f["running"] == 0)[-1]
     assert all(len(t) == 1 for t in texts.values()), "guesses changed an answer"
     print(f"{pathlib.Path(path).name}, {info['kernel']}, {threads} thread(s), {rounds} rounds; ms a token")
     for name in TASKS:

@@ -107,9 +107,9 @@ def final_stats(worker, n_tokens):
 
 @pytest.fixture(scope="module")
 def other_draft(smollm2_path, tmp_path_factory):
-    """Some of the model's own layers: guesses that hold now and then."""
+    """Most of the model's own layers: guesses that hold now and then."""
     path = tmp_path_factory.mktemp("draft") / "cut.gguf"
-    cut_layers(smollm2_path, path, [*range(10), *range(20, 30)])
+    cut_layers(smollm2_path, path, [*range(14), *range(16, 30)])
     return path
 
 
@@ -120,8 +120,8 @@ def test_same_bytes_with_a_draft_model(hearth_bin, smollm2_path, other_draft, pl
         assert {r["id"]: outcome(w.answer(r)) for r in few} == {r["id"]: plain[r["id"]] for r in few}
         assert {i: outcome(a) for i, a in w.answers(requests()).items()} == plain
         if speculate == ALWAYS:
-            s = w.read_until(lambda f: f["t"] == "stats" and f["draft_model_accepted"] > 0)[-1]
-            assert s["draft_model_tokens"] > s["draft_model_accepted"] and s["draft_s"] > 0
+            s = stats(w)
+            assert s["draft_model_tokens"] > s["draft_model_accepted"] > 0 and s["draft_s"] > 0
 
 
 def test_a_model_foretells_itself(hearth_bin, smollm2_path):
