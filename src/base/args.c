@@ -155,7 +155,7 @@ int args_value(const struct arg_option *o, struct str text, struct err *err)
     case ARG_F64:
         return value_f64(o, text, err);
     case ARG_STR:
-        if (text.len == 0)
+        if (text.len == 0 && !o->may_be_empty)
             return err_set_param(err, ERR_INVALID, o->name, "the value is empty");
         *(const char **)o->ret = text.ptr;
         return 0;

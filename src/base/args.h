@@ -44,7 +44,7 @@ enum arg_kind {
     ARG_BYTES, /* int64_t: 512, 64k, 300m, 4g, 1t, also 4gb and 4gib; powers of 1024 */
     ARG_MS,    /* int, milliseconds: 250ms, 30s, 5m, 1h; a bare number is seconds */
     ARG_F64,   /* double, finite */
-    ARG_STR,   /* const char *: not empty */
+    ARG_STR,   /* const char *: not empty, unless may_be_empty */
     ARG_WORD,  /* int: which word of `value`, "auto|full|fast", counted from 0 */
 };
 
@@ -56,6 +56,7 @@ struct arg_option {
     const char *help;  /* one line, no full stop */
     void *ret;         /* where the value goes; type as in enum arg_kind */
     int64_t min, max;  /* of numbers, inclusive; both 0 means the type's own range, from 0 up */
+    bool may_be_empty; /* a text: empty says that there is none, whatever the file says */
     bool flag_only;    /* not in the environment or the file (what is asked of this one call) */
 };
 

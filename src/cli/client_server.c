@@ -7,6 +7,7 @@
 #include "cli/client.h"
 
 #include "base/buf.h"
+#include "base/check.h"
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/rng.h"
@@ -21,7 +22,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define ARGS_MAX 28
+#define ARGS_MAX 48
 #define SAID_MAX (64 * 1024)
 #define STOP_MS  5000
 
@@ -117,8 +118,10 @@ static void make_args(const char *model, const char *const *more, const char *ar
     size_t n = 0;
     for (; n < ARRAY_LEN(fixed); n++)
         argv[n] = fixed[n];
-    for (size_t i = 0; more[i] != NULL && n < ARGS_MAX - 4; i++)
+    for (size_t i = 0; more[i] != NULL; i++) {
+        CHECK(n < ARGS_MAX - 4);
         argv[n++] = more[i];
+    }
     argv[n++] = "--";
     argv[n++] = model;
     argv[n] = NULL;

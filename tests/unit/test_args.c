@@ -20,7 +20,7 @@ struct values {
     int timeout_ms;
     double temperature;
     bool quiet, json;
-    const char *model;
+    const char *model, *helper;
     int speed;
 };
 
@@ -34,6 +34,7 @@ static const struct arg_option options[] = {
     {"quiet", 'q', ARG_BOOL, NULL, "say less", &v.quiet},
     {"json", 'j', ARG_BOOL, NULL, "as JSON", &v.json, .flag_only = true},
     {"model", 'm', ARG_STR, "NAME", "model", &v.model},
+    {"helper", 0, ARG_STR, "NAME", "its helper", &v.helper, .may_be_empty = true},
     {"speed", 0, ARG_WORD, "auto|full|fast", "speed", &v.speed},
 };
 static const struct args_spec spec = {
@@ -105,6 +106,16 @@ static void test_flags(void **state)
     assert_true(v.temperature > 0.49 && v.temperature < 0.51);
     assert_true(v.quiet && v.json);
     assert_string_equal(v.model, "x");
+    config("[serve]\nhelper = small\n");
+    struct args args;
+    struct err err;
+    assert_int_equal(parse("", &args, &err), 0);
+    assert_string_equal(v.helper, "small");
+    args_release(&args);
+    good("--helper ~"); /* none, whatever the file says */
+    assert_string_equal(v.helper, "");
+    bad("--model ~", "the value is empty");
+    config("");
     good("--speed=fast");
     assert_int_equal(v.speed, 2);
     good("--speed auto");
@@ -113,8 +124,6 @@ static void test_flags(void **state)
     assert_false(v.quiet || v.json);
     assert_int_equal(v.timeout_ms, 300000);
     assert_int_equal(v.memory, 300);
-    struct args args;
-    struct err err;
     assert_int_equal(parse("-p 1 -- --port", &args, &err), 0);
     assert_int_equal(args.n_word, 1);
     assert_string_equal(args.word[0], "--port");
