@@ -23,6 +23,7 @@ N_CLIENTS = 100
 N_DIFFERENT = 120
 N_REQUESTS = 1000
 LEAVES, STALLS = 0.12, 0.05  # of the clients, in the midst of an answer
+DEATHS, WITHIN_S = 4, 70  # one more within a minute, and the server takes the model for broken (slot.h)
 PREFIX = "You are the assistant of a small law firm. Answer in one short sentence, politely. " * 3
 TOPICS = ["rain", "a contract", "bread", "Latin", "the moon", "taxes", "dogs", "a bridge", "salt", "chess"]
 CLASSES = ["interactive", "agent", "background", "batch"]
@@ -178,10 +179,17 @@ class Storm:
                 time.sleep(0.1)
 
     def hurt(self, how):
+        """Of the server's whole life, not only of this storm's."""
+        hurt_at = self.server.__dict__.setdefault("hurt_at", [])
+        while len(hurt_at) >= DEATHS and time.monotonic() - hurt_at[-DEATHS] < WITHIN_S:
+            if not any(c.is_alive() for c in self.clients):
+                return
+            time.sleep(0.1)
         for _ in range(300):
             workers = self.server.workers()
             if workers and self.server.metric("hearth_model_ready") == 1:
                 os.kill(workers[0], how)
+                hurt_at.append(time.monotonic())
                 self.count[how.name] += 1
                 return
             time.sleep(0.1)
