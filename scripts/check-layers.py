@@ -8,8 +8,9 @@ import pathlib
 import re
 import sys
 
-LADDER = ["base", "tensor", "kernels", "format", "text", "model", "engine", "ipc"]
+LADDER = ["base", "tensor", "kernels", "format", "grammar", "text", "model", "engine", "ipc"]
 ALLOWED = {room: set(LADDER[:i]) for i, room in enumerate(LADDER)}
+ALLOWED["grammar"] = {"base"}
 ALLOWED["ipc"] = {"base"}
 ALLOWED["worker"] = set(LADDER)
 ALLOWED["store"] = {"base"}

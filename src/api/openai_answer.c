@@ -131,7 +131,7 @@ static bool add_tokens(struct openai_answer *a, struct openai_choice *c, const s
 {
     bool ok = true;
     for (size_t i = 0; i < d->n_tokens; i++) {
-        if (a->kind == OPENAI_CHAT)
+        if (a->base.endpoint->is_chat)
             add_chat_token(&d->tokens[i], &c->part[0]);
         else
             add_plain_token(c, &d->tokens[i], a->top_logprobs > 0);
@@ -146,7 +146,7 @@ static void write_logprobs(const struct openai_answer *a, const struct openai_ch
 {
     if (!a->logprobs) {
         buf_add_z(out, "null");
-    } else if (a->kind == OPENAI_CHAT) {
+    } else if (a->base.endpoint->is_chat) {
         buf_add_z(out, "{\"content\":[");
         buf_add_str(out, buf_str(&c->part[0]));
         buf_add_z(out, "],\"refusal\":null}");
@@ -171,58 +171,66 @@ static void write_logprobs(const struct openai_answer *a, const struct openai_ch
 
 /* ---- life ---- */
 
-bool openai_answer_init(struct openai_answer *a, const struct openai_request *r, const char *id,
-                        int64_t created_s, const char *model)
+struct api_answer *openai_answer_new(const struct api_request *r)
 {
-    static const char *const object[2][2] = {{"chat.completion", "chat.completion.chunk"},
-                                             {"text_completion", "text_completion"}};
-    *a = (struct openai_answer){.kind = r->kind,
-                                .stream = r->stream,
-                                .include_usage = r->include_usage,
+    int n_choice = r->n_prompt * (int)r->gen.n;
+    struct openai_answer *a = mem_zero(1, sizeof *a);
+    *a = (struct openai_answer){.include_usage = r->include_usage,
                                 .logprobs = r->gen.logprobs,
                                 .top_logprobs = r->gen.top_logprobs,
-                                .has_prediction = r->gen.prediction != NULL,
-                                .n_choice = r->n_prompt * (int)r->gen.n,
-                                .n_per_prompt = (int)r->gen.n};
+                                .has_prediction = r->gen.prediction != NULL};
     buf_init(&a->head, 8192);
-    a->choice = mem_try_array((size_t)a->n_choice, sizeof *a->choice);
-    if (a->choice == NULL)
-        return false;
-    for (int i = 0; i < a->n_choice; i++) {
+    a->choice = mem_try_array((size_t)n_choice, sizeof *a->choice);
+    if (a->choice == NULL) {
+        free(a);
+        return NULL;
+    }
+    a->n_choice = n_choice;
+    for (int i = 0; i < n_choice; i++) {
         buf_init(&a->choice[i].text, OPENAI_ANSWER_BYTES_MAX);
         for (int j = 0; j < 4; j++)
             buf_init(&a->choice[i].part[j], PARTS_MAX);
     }
-    buf_printf(&a->head, "\"id\":\"%s\",\"object\":\"%s\",\"created\":%" PRId64 ",\"model\":", id,
-               object[a->kind][a->stream], created_s);
-    json_write_string(str_z(model), &a->head);
-    return !a->head.overflow;
+    return &a->base;
 }
 
-bool openai_answer_fingerprint(struct openai_answer *a, const char *fingerprint)
+void openai_answer_free(struct api_answer *base)
 {
-    buf_add_z(&a->head, ",\"system_fingerprint\":");
-    return json_write_string(str_z(fingerprint), &a->head);
-}
-
-void openai_answer_release(struct openai_answer *a)
-{
-    for (int i = 0; a->choice != NULL && i < a->n_choice; i++) {
+    struct openai_answer *a = openai_answer(base);
+    for (int i = 0; i < a->n_choice; i++) {
         buf_release(&a->choice[i].text);
         for (int j = 0; j < 4; j++)
             buf_release(&a->choice[i].part[j]);
     }
     free(a->choice);
-    a->choice = NULL;
     buf_release(&a->head);
+    free(a);
+}
+
+/* The members that every object begins with, without the brace. Made when it is known who computes
+ * the answer. */
+static struct str head_of(struct openai_answer *a)
+{
+    static const char *const object[2][2] = {{"text_completion", "text_completion"},
+                                             {"chat.completion", "chat.completion.chunk"}};
+    const struct api_answer *b = &a->base;
+    if (a->head.len > 0)
+        return buf_str(&a->head);
+    buf_printf(&a->head,
+               "\"id\":\"%s\",\"object\":\"%s\",\"created\":%" PRId64 ",\"model\":", b->id,
+               object[b->endpoint->is_chat][b->stream], b->created_ms / 1000);
+    json_write_string(str_z(b->model), &a->head);
+    buf_add_z(&a->head, ",\"system_fingerprint\":");
+    json_write_string(str_z(b->fingerprint), &a->head);
+    return buf_str(&a->head);
 }
 
 /* ---- chunks of a stream ---- */
 
-static void chunk_open(const struct openai_answer *a, int i_choice, struct buf *sse)
+static void chunk_open(struct openai_answer *a, int i_choice, struct buf *sse)
 {
     buf_add_z(sse, "data: {");
-    buf_add_str(sse, buf_str(&a->head));
+    buf_add_str(sse, head_of(a));
     buf_printf(sse, ",\"choices\":[{\"index\":%d,", i_choice);
 }
 
@@ -236,9 +244,10 @@ static bool chunk_close(const struct openai_answer *a, const char *finish, struc
     return !sse->overflow;
 }
 
-bool openai_answer_begin(struct openai_answer *a, struct buf *sse)
+bool openai_answer_begin(struct api_answer *base, struct buf *sse)
 {
-    for (int i = 0; a->kind == OPENAI_CHAT && a->stream && i < a->n_choice; i++) {
+    struct openai_answer *a = openai_answer(base);
+    for (int i = 0; a->base.endpoint->is_chat && a->base.stream && i < a->base.n_choice; i++) {
         chunk_open(a, i, sse);
         buf_add_z(sse, "\"delta\":{\"role\":\"assistant\",\"content\":\"\",\"refusal\":null},"
                        "\"logprobs\":null");
@@ -247,64 +256,44 @@ bool openai_answer_begin(struct openai_answer *a, struct buf *sse)
     return !sse->overflow;
 }
 
-/* A choice the worker may speak of, or NULL. */
-static struct openai_choice *choice_of(struct openai_answer *a, int i_prompt, int64_t index,
-                                       int *ret_i)
-{
-    if (index < 0 || index >= a->n_per_prompt)
-        return NULL;
-    *ret_i = i_prompt * a->n_per_prompt + (int)index;
-    return &a->choice[*ret_i];
-}
-
-bool openai_answer_delta(struct openai_answer *a, int i_prompt, const struct gen_delta *d,
+bool openai_answer_delta(struct api_answer *base, int i_prompt, const struct gen_delta *d,
                          struct buf *sse)
 {
-    int i = 0;
-    struct openai_choice *c = choice_of(a, i_prompt, d->index, &i);
+    struct openai_answer *a = openai_answer(base);
+    int i = api_answer_choice(base, i_prompt, d->index);
+    struct openai_choice *c = i < 0 ? NULL : &a->choice[i];
     if (c == NULL || (a->logprobs && !add_tokens(a, c, d)))
         return false;
     struct str text = {d->text, d->text_len};
-    if (!a->stream)
+    if (!a->base.stream)
         return buf_add_str(&c->text, text);
     if (text.len == 0 && c->part[0].len == 0)
         return true;
     chunk_open(a, i, sse);
-    buf_add_z(sse, a->kind == OPENAI_CHAT ? "\"delta\":{\"content\":" : "\"text\":");
+    buf_add_z(sse, a->base.endpoint->is_chat ? "\"delta\":{\"content\":" : "\"text\":");
     json_write_string(text, sse);
-    buf_add_z(sse, a->kind == OPENAI_CHAT ? "},\"logprobs\":" : ",\"logprobs\":");
+    buf_add_z(sse, a->base.endpoint->is_chat ? "},\"logprobs\":" : ",\"logprobs\":");
     write_logprobs(a, c, sse);
     for (int j = 0; j < 4; j++)
         buf_clear(&c->part[j]);
     return chunk_close(a, NULL, sse);
 }
 
-bool openai_answer_end(struct openai_answer *a, int i_prompt, int64_t index, const char *reason,
+bool openai_answer_end(struct api_answer *base, int i_prompt, const struct gen_end *e,
                        struct buf *sse)
 {
-    int i = 0;
-    struct openai_choice *c = choice_of(a, i_prompt, index, &i);
+    struct openai_answer *a = openai_answer(base);
+    int i = api_answer_choice(base, i_prompt, e->index);
+    struct openai_choice *c = i < 0 ? NULL : &a->choice[i];
     if (c == NULL || c->finish[0] != '\0')
         return false;
-    strcpy(c->finish, strcmp(reason, "length") == 0 ? "length" : "stop");
-    if (!a->stream)
+    strcpy(c->finish, gen_reason_word(e->reason));
+    if (!a->base.stream)
         return true;
     chunk_open(a, i, sse);
-    buf_add_z(sse, a->kind == OPENAI_CHAT ? "\"delta\":{},\"logprobs\":null"
-                                          : "\"text\":\"\",\"logprobs\":null");
+    buf_add_z(sse, a->base.endpoint->is_chat ? "\"delta\":{},\"logprobs\":null"
+                                             : "\"text\":\"\",\"logprobs\":null");
     return chunk_close(a, c->finish, sse);
-}
-
-void openai_answer_done(struct openai_answer *a, const struct gen_done *d)
-{
-    a->n_prompt += d->n_prompt;
-    a->n_cached += d->n_cached;
-    a->n_completion += d->n_completion;
-    a->n_foretold += d->n_foretold;
-    a->n_not_met += d->n_not_met;
-    a->queue_ms = fmax(a->queue_ms, d->queue_ms);
-    a->prefill_ms = fmax(a->prefill_ms, d->prefill_ms);
-    a->decode_ms = fmax(a->decode_ms, d->decode_ms);
 }
 
 /* `timings` is ours: what a person asks when an answer was slow. */
@@ -314,21 +303,23 @@ static void write_usage(const struct openai_answer *a, struct buf *out)
                "\"usage\":{\"prompt_tokens\":%" PRId64 ",\"completion_tokens\":%" PRId64
                ",\"total_tokens\":%" PRId64 ",\"prompt_tokens_details\":{\"cached_tokens\":%" PRId64
                "}",
-               a->n_prompt, a->n_completion, a->n_prompt + a->n_completion, a->n_cached);
+               a->base.n_prompt, a->base.n_completion, a->base.n_prompt + a->base.n_completion,
+               a->base.n_cached);
     if (a->has_prediction)
         buf_printf(out,
                    ",\"completion_tokens_details\":{\"accepted_prediction_tokens\":%" PRId64
                    ",\"rejected_prediction_tokens\":%" PRId64 "}",
-                   a->n_foretold, a->n_not_met);
+                   a->base.n_foretold, a->base.n_not_met);
     buf_printf(out, "},\"timings\":{\"queue_ms\":%.3f,\"prefill_ms\":%.3f,\"decode_ms\":%.3f}",
-               a->queue_ms, a->prefill_ms, a->decode_ms);
+               a->base.queue_ms, a->base.prefill_ms, a->base.decode_ms);
 }
 
-bool openai_answer_finish(const struct openai_answer *a, struct buf *sse)
+bool openai_answer_finish(struct api_answer *base, struct buf *sse)
 {
+    struct openai_answer *a = openai_answer(base);
     if (a->include_usage) {
         buf_add_z(sse, "data: {");
-        buf_add_str(sse, buf_str(&a->head));
+        buf_add_str(sse, head_of(a));
         buf_add_z(sse, ",\"choices\":[],");
         write_usage(a, sse);
         buf_add_z(sse, "}\n\n");
@@ -337,8 +328,9 @@ bool openai_answer_finish(const struct openai_answer *a, struct buf *sse)
     return !sse->overflow;
 }
 
-bool openai_answer_fail(const struct err *err, struct buf *sse)
+bool openai_answer_fail(struct api_answer *base, const struct err *err, struct buf *sse)
 {
+    (void)base;
     buf_add_z(sse, "data: ");
     api_error_write(API_OPENAI, err, NULL, sse);
     buf_add_z(sse, "\n\n");
@@ -347,19 +339,21 @@ bool openai_answer_fail(const struct err *err, struct buf *sse)
 
 /* ---- the whole answer ---- */
 
-bool openai_answer_whole(const struct openai_answer *a, struct buf *out)
+bool openai_answer_whole(struct api_answer *base, struct buf *out)
 {
+    struct openai_answer *a = openai_answer(base);
     buf_add_char(out, '{');
-    buf_add_str(out, buf_str(&a->head));
+    buf_add_str(out, head_of(a));
     buf_add_z(out, ",\"choices\":[");
-    for (int i = 0; i < a->n_choice; i++) {
+    for (int i = 0; i < a->base.n_choice; i++) {
         const struct openai_choice *c = &a->choice[i];
         buf_printf(out, "%s{\"index\":%d,", i ? "," : "", i);
-        buf_add_z(out, a->kind == OPENAI_CHAT ? "\"message\":{\"role\":\"assistant\",\"content\":"
-                                              : "\"text\":");
+        buf_add_z(out, a->base.endpoint->is_chat
+                           ? "\"message\":{\"role\":\"assistant\",\"content\":"
+                           : "\"text\":");
         json_write_string(buf_str(&c->text), out);
-        buf_add_z(out,
-                  a->kind == OPENAI_CHAT ? ",\"refusal\":null},\"logprobs\":" : ",\"logprobs\":");
+        buf_add_z(out, a->base.endpoint->is_chat ? ",\"refusal\":null},\"logprobs\":"
+                                                 : ",\"logprobs\":");
         write_logprobs(a, c, out);
         buf_printf(out, ",\"finish_reason\":\"%s\"}", c->finish[0] ? c->finish : "stop");
     }

@@ -21,34 +21,29 @@ struct openai_choice {
 };
 
 struct openai_answer {
-    enum openai_kind kind;
-    bool stream, include_usage, logprobs;
+    struct api_answer base;
+    bool include_usage, logprobs, has_prediction;
     int64_t top_logprobs;
-    int n_choice, n_per_prompt;
-    struct openai_choice *choice; /* [n_choice] */
+    int n_choice;
+    struct openai_choice *choice; /* [n_choice]; owned */
     struct buf head;              /* the members every chunk begins with, without the brace */
-    int64_t n_prompt, n_cached, n_completion; /* summed over prompts */
-    bool has_prediction;
-    int64_t n_foretold, n_not_met;          /* of its tokens, summed over choices */
-    double queue_ms, prefill_ms, decode_ms; /* the largest of them */
 };
 
-/* False when memory is short. */
-bool openai_answer_init(struct openai_answer *a, const struct openai_request *r, const char *id,
-                        int64_t created_s, const char *model);
-/* Once, before the first chunk: what computes the answer is known only when its worker is ready. */
-bool openai_answer_fingerprint(struct openai_answer *a, const char *fingerprint);
-void openai_answer_release(struct openai_answer *a);
+static inline struct openai_answer *openai_answer(struct api_answer *base)
+{
+    return (struct openai_answer *)base; /* its first member */
+}
 
-/* Each returns false when a maximum or memory was passed: fail the call. */
-bool openai_answer_begin(struct openai_answer *a, struct buf *sse); /* chat: the role of each */
-bool openai_answer_delta(struct openai_answer *a, int i_prompt, const struct gen_delta *d,
+/* struct api_endpoint says what each does. */
+struct api_answer *openai_answer_new(const struct api_request *r);
+void openai_answer_free(struct api_answer *base);
+bool openai_answer_begin(struct api_answer *base, struct buf *sse);
+bool openai_answer_delta(struct api_answer *base, int i_prompt, const struct gen_delta *d,
                          struct buf *sse);
-bool openai_answer_end(struct openai_answer *a, int i_prompt, int64_t index, const char *reason,
+bool openai_answer_end(struct api_answer *base, int i_prompt, const struct gen_end *e,
                        struct buf *sse);
-void openai_answer_done(struct openai_answer *a, const struct gen_done *d); /* once per prompt */
-bool openai_answer_finish(const struct openai_answer *a, struct buf *sse);  /* usage, [DONE] */
-bool openai_answer_fail(const struct err *err, struct buf *sse); /* an error in a running stream */
-bool openai_answer_whole(const struct openai_answer *a, struct buf *out);
+bool openai_answer_finish(struct api_answer *base, struct buf *sse);
+bool openai_answer_fail(struct api_answer *base, const struct err *err, struct buf *sse);
+bool openai_answer_whole(struct api_answer *base, struct buf *out);
 
 #endif

@@ -128,15 +128,13 @@ bool openai_list_end(const char *first_id, const char *last_id, bool has_more, s
 
 /* ---- creating a batch ---- */
 
-bool openai_batch_kind(struct str endpoint, enum openai_kind *ret)
+const struct api_endpoint *openai_batch_endpoint(struct str path)
 {
-    if (str_eq_z(endpoint, "/v1/chat/completions"))
-        *ret = OPENAI_CHAT;
-    else if (str_eq_z(endpoint, "/v1/completions"))
-        *ret = OPENAI_COMPLETION;
-    else
-        return false;
-    return true;
+    static const struct api_endpoint *const all[] = {&openai_chat, &openai_completion};
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        if (str_eq_z(path, all[i]->path))
+            return all[i];
+    return NULL;
 }
 
 bool openai_window_parse(struct str text, int64_t *ret_s)
@@ -214,7 +212,7 @@ int openai_batch_create_parse(const json_t *body, struct openai_batch_create *re
         return code;
     if (c.input_file.len == 0)
         return err_set_param(err, ERR_INVALID, "input_file_id", "'input_file_id' is missing");
-    if (!openai_batch_kind(c.endpoint, &c.kind))
+    if (openai_batch_endpoint(c.endpoint) == NULL)
         return err_set_param(err, ERR_INVALID, "endpoint",
                              "'endpoint' must be /v1/chat/completions or /v1/completions");
     if (!openai_window_parse(c.window, &c.window_s))
@@ -239,20 +237,20 @@ static int check_custom_id(struct str id, struct err *err)
 }
 
 /* What the endpoint would refuse is refused before anything runs. */
-static int check_body(enum openai_kind kind, const json_t *body, struct err *err)
+static int check_body(const struct api_endpoint *endpoint, const json_t *body, struct err *err)
 {
-    struct openai_request request;
-    int code = openai_request_parse(kind, body, &request, err);
+    struct api_request request;
+    int code = endpoint->parse(body, NULL, &request, err);
     if (code != 0)
         return code;
     if (request.stream)
         code = err_set_param(err, ERR_UNSUPPORTED, "stream",
                              "'stream' cannot be had in a batch: its answers are whole");
-    openai_request_release(&request);
+    api_request_release(&request);
     return code;
 }
 
-static int read_line(const json_t *top, struct str endpoint, enum openai_kind kind,
+static int read_line(const json_t *top, const struct api_endpoint *endpoint,
                      struct openai_batch_line *l, struct err *err)
 {
     struct {
@@ -269,23 +267,23 @@ static int read_line(const json_t *top, struct str endpoint, enum openai_kind ki
         code = err_set_param(err, ERR_INVALID, "method", "'method' must be POST");
     if (code == 0)
         code = json_get_str(top, "url", &line.url, err);
-    if (code == 0 && !str_eq(line.url, endpoint))
-        code = err_set_param(err, ERR_INVALID, "url", "'url' must be the batch's endpoint, %.*s",
-                             STR_ARG(endpoint));
+    if (code == 0 && !str_eq_z(line.url, endpoint->path))
+        code = err_set_param(err, ERR_INVALID, "url", "'url' must be the batch's endpoint, %s",
+                             endpoint->path);
     l->custom_id = line.custom_id;
     l->body = json_object_get(top, "body");
     if (code == 0 && !json_is_object(l->body))
         code = err_set_param(err, ERR_INVALID, "body", "'body' must be an object");
-    return code == 0 ? check_body(kind, l->body, err) : code;
+    return code == 0 ? check_body(endpoint, l->body, err) : code;
 }
 
-int openai_batch_line_parse(struct str text, struct str endpoint, enum openai_kind kind,
+int openai_batch_line_parse(struct str text, const struct api_endpoint *endpoint,
                             struct openai_batch_line *ret, struct err *err)
 {
     struct openai_batch_line l = {.top = json_parse(text, JSON_DEPTH_MAX, err)};
     if (l.top == NULL)
         return err == NULL ? ERR_SYNTAX : err->code;
-    int code = read_line(l.top, endpoint, kind, &l, err);
+    int code = read_line(l.top, endpoint, &l, err);
     if (code == 0)
         *ret = l;
     else

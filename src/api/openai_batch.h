@@ -44,15 +44,14 @@ bool openai_list_end(const char *first_id, const char *last_id, bool has_more, s
 /* The body of POST /v1/batches; strings borrow from it. */
 struct openai_batch_create {
     struct str input_file, endpoint, window;
-    enum openai_kind kind; /* of endpoint */
     int64_t window_s;
     const json_t *metadata; /* or NULL */
     int64_t output_ttl_s;   /* 0: kept until deleted */
 };
 int openai_batch_create_parse(const json_t *body, struct openai_batch_create *ret, struct err *err)
     __attribute__((warn_unused_result));
-/* False: an endpoint that batches do not take. */
-bool openai_batch_kind(struct str endpoint, enum openai_kind *ret);
+/* NULL: an endpoint that batches do not take. */
+const struct api_endpoint *openai_batch_endpoint(struct str path);
 
 /* A line of the input. */
 struct openai_batch_line {
@@ -61,7 +60,7 @@ struct openai_batch_line {
     json_t *body;
 };
 /* Checks the line and its body as the endpoint itself would. *ret is set on 0 only. */
-int openai_batch_line_parse(struct str text, struct str endpoint, enum openai_kind kind,
+int openai_batch_line_parse(struct str text, const struct api_endpoint *endpoint,
                             struct openai_batch_line *ret, struct err *err)
     __attribute__((warn_unused_result));
 void openai_batch_line_release(struct openai_batch_line *l);

@@ -263,9 +263,9 @@ json_t *openai_messages_read(const json_t *messages, struct err *err)
         (void)api_wrong_type("messages", "an array", messages, err);
         return NULL;
     }
-    if (n == 0 || n > OPENAI_MESSAGES_MAX) {
+    if (n == 0 || n > API_MESSAGES_MAX) {
         err_set_param(err, ERR_INVALID, "messages",
-                      "'messages' must hold 1 to %d messages, not %zu", OPENAI_MESSAGES_MAX, n);
+                      "'messages' must hold 1 to %d messages, not %zu", API_MESSAGES_MAX, n);
         return NULL;
     }
     json_t *list = json_array();

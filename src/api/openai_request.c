@@ -3,109 +3,31 @@
  * Pure; knows no sockets and no workers. The ranges are the API reference's.
  */
 #include "api/fields.h"
-#include "api/keep_alive.h"
-#include "api/openai.h"
+#include "api/openai_answer.h"
+#include "api/sampling.h"
 #include "base/mem.h"
-#include "base/rng.h"
 
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define TOKEN_MAX            2147483647.0
 #define PREDICTION_BYTES_MAX (64u << 20)
 
 #define DEFAULT_TEMPERATURE 0.7
 #define DEFAULT_MIN_P       0.05 /* Nguyen et al., "Turning up the heat" (2024): 0.05 to 0.1 */
-#define TOP_P_LEAST         1e-9 /* the engine wants more than 0 */
 
 /* ---- values that need more than a type and a range ---- */
-
-static int take_stop(const char *name, const json_t *value, void *into, struct err *err)
-{
-    struct gen_request *g = &((struct openai_request *)into)->gen;
-    size_t n = json_is_array(value) ? json_array_size(value) : 1;
-    if (!json_is_array(value) && !json_is_string(value))
-        return api_wrong_type(name, "a string or an array of strings", value, err);
-    if (n > GEN_STOPS_MAX)
-        return err_set_param(err, ERR_INVALID, name, "'%s' may hold at most %d strings, not %zu",
-                             name, GEN_STOPS_MAX, n);
-    for (size_t i = 0; i < n; i++) {
-        const json_t *item = json_is_array(value) ? json_array_get(value, i) : value;
-        if (!json_is_string(item))
-            return api_wrong_type(name, "a string or an array of strings", item, err);
-        struct str text = json_str(item);
-        if (text.len == 0 || memchr(text.ptr, '\0', text.len) != NULL)
-            return err_set_param(err, ERR_INVALID, name,
-                                 "'%s' may not hold empty strings or NUL characters", name);
-        if (text.len > GEN_STOP_BYTES_MAX)
-            return err_set_param(err, ERR_INVALID, name,
-                                 "'%s' may hold strings of at most %d bytes, not %zu", name,
-                                 GEN_STOP_BYTES_MAX, text.len);
-        g->stop[g->n_stop++] = str_dup(text);
-    }
-    return 0;
-}
-
-static int take_bias(const char *name, const json_t *value, void *into, struct err *err)
-{
-    struct gen_sampling *s = &((struct openai_request *)into)->gen.sampling;
-    if (!json_is_object(value))
-        return api_wrong_type(name, "an object of token ids and numbers", value, err);
-    size_t n = json_object_size(value);
-    if (n > GEN_BIAS_MAX)
-        return err_set_param(err, ERR_INVALID, name, "'%s' may hold at most %d tokens, not %zu",
-                             name, GEN_BIAS_MAX, n);
-    if (n == 0)
-        return 0;
-    s->bias = mem_zero(n, sizeof *s->bias);
-    const char *key;
-    json_t *item;
-    json_object_foreach((json_t *)value, key, item)
-    {
-        int64_t id;
-        if (!str_to_i64(str_z(key), &id) || id < 0 || id > INT32_MAX)
-            return err_set_param(err, ERR_INVALID, name, "'%s': '%.40s' is not a token id", name,
-                                 key);
-        double bias = json_number_value(item);
-        if (!json_is_number(item) || !(bias >= -100 && bias <= 100))
-            return err_set_param(err, ERR_INVALID, name,
-                                 "'%s': the bias of token %s must be a number from -100 to 100",
-                                 name, key);
-        s->bias[s->n_bias].token = (int32_t)id;
-        s->bias[s->n_bias++].bias = (float)bias;
-    }
-    return 0;
-}
-
-static int take_seed(const char *name, const json_t *value, void *into, struct err *err)
-{
-    struct openai_request *r = into;
-    if (!json_is_integer(value))
-        return api_wrong_type(name, "an integer", value, err);
-    r->gen.sampling.seed = (uint64_t)json_integer_value(value);
-    r->seed_given = true;
-    return 0;
-}
-
-/* Ollama's, as its clients know it: how long the model stays loaded after this request. */
-static int take_keep_alive(const char *name, const json_t *value, void *into, struct err *err)
-{
-    struct openai_request *r = into;
-    r->keep_alive_given = true;
-    return keep_alive_json(name, value, &r->keep_alive_ms, err);
-}
 
 static int take_stream_options(const char *name, const json_t *value, void *into, struct err *err)
 {
     static const struct api_field table[] = {
         {"include_usage", API_BOOL, API_HONOURED,
-         .offset = offsetof(struct openai_request, include_usage)},
+         .offset = offsetof(struct api_request, include_usage)},
         {"include_obfuscation", API_BOOL, API_NO_EFFECT},
     };
     if (!json_is_object(value))
         return api_wrong_type(name, "an object", value, err);
-    ((struct openai_request *)into)->stream_options_given = true;
+    ((struct api_request *)into)->stream_options_given = true;
     return api_fields_read(table, ARRAY_LEN(table), value, "stream_options.", into, err);
 }
 
@@ -113,7 +35,7 @@ static int take_stream_options(const char *name, const json_t *value, void *into
 static int take_prediction_content(const char *name, const json_t *value, void *into,
                                    struct err *err)
 {
-    struct gen_request *g = &((struct openai_request *)into)->gen;
+    struct gen_request *g = &((struct api_request *)into)->gen;
     const char *shape = "a string or an array of parts of type 'text'";
     struct buf text;
     if (!json_is_string(value) && !json_is_array(value))
@@ -171,7 +93,7 @@ static int take_prediction(const char *name, const json_t *value, void *into, st
 static int take_messages(const char *name, const json_t *value, void *into, struct err *err)
 {
     (void)name;
-    struct openai_request *r = into;
+    struct api_request *r = into;
     r->messages = openai_messages_read(value, err);
     return r->messages == NULL ? (err ? err->code : ERR_INVALID) : 0;
 }
@@ -185,7 +107,7 @@ static int take_template_vars(const char *name, const json_t *value, void *into,
     for (size_t i = 0; i < ARRAY_LEN(ours); i++)
         if (json_object_get(value, ours[i]) != NULL)
             return err_set_param(err, ERR_INVALID, name, "'%s' may not set '%s'", name, ours[i]);
-    ((struct openai_request *)into)->template_vars = (json_t *)value;
+    ((struct api_request *)into)->template_vars = (json_t *)value;
     return 0;
 }
 
@@ -209,7 +131,7 @@ static int take_token_ids(const char *name, const json_t *ids, struct err *err)
 /* string | [string] | [int] | [[int]]: all become an array of prompts. */
 static int take_prompt(const char *name, const json_t *value, void *into, struct err *err)
 {
-    struct openai_request *r = into;
+    struct api_request *r = into;
     const char *shape = "a string, an array of strings, of token ids, or of arrays of token ids";
     if (!json_is_string(value) && !json_is_array(value))
         return api_wrong_type(name, shape, value, err);
@@ -218,9 +140,9 @@ static int take_prompt(const char *name, const json_t *value, void *into, struct
         return err_set_param(err, ERR_INVALID, name, "'%s' is an empty array", name);
     bool whole = json_is_string(value) || json_is_integer(first);
     size_t n = whole ? 1 : json_array_size(value);
-    if (n > OPENAI_PROMPTS_MAX)
+    if (n > API_PROMPTS_MAX)
         return err_set_param(err, ERR_INVALID, name, "'%s' may hold at most %d prompts, not %zu",
-                             name, OPENAI_PROMPTS_MAX, n);
+                             name, API_PROMPTS_MAX, n);
     r->prompts = json_array();
     for (size_t i = 0; i < n; i++) {
         json_t *item = whole ? (json_t *)value : json_array_get(value, i);
@@ -296,7 +218,7 @@ static int any_object(const char *name, const json_t *v, void *into, struct err 
 
 /* ---- the tables ---- */
 
-#define AT(member) .offset = offsetof(struct openai_request, member)
+#define AT(member) .offset = offsetof(struct api_request, member)
 #define REFUSED(name, why)                                                                         \
     {                                                                                              \
         name, API_ANY, API_REFUSED, .note = why                                                    \
@@ -307,39 +229,39 @@ static int any_object(const char *name, const json_t *v, void *into, struct err 
     }
 
 /* clang-format off: rows of a table */
-#define SHARED_FIELDS                                                                              \
-    {"model", API_STR, API_HONOURED, AT(model)}, {"stream", API_BOOL, API_HONOURED, AT(stream)},   \
-        {"stream_options", API_ANY, API_HONOURED, .take = take_stream_options},                    \
-        {"temperature", API_NUM, API_HONOURED, 0, 2, AT(gen.sampling.temperature)},                \
-        {"top_p", API_NUM, API_HONOURED, 0, 1, AT(gen.sampling.top_p)},                            \
-        {"top_k", API_INT, API_HONOURED, -1, TOKEN_MAX, AT(gen.sampling.top_k)},                   \
-        {"min_p", API_NUM, API_HONOURED, 0, 1, AT(gen.sampling.min_p)},                            \
-        {"typical_p", API_NUM, API_HONOURED, 0, 1, .above_min = true, AT(gen.sampling.typical_p)}, \
-        {"repeat_penalty",                                                                         \
-         API_NUM,                                                                                  \
-         API_HONOURED,                                                                             \
-         0,                                                                                        \
-         10,                                                                                       \
-         .above_min = true,                                                                        \
-         AT(gen.sampling.repeat_penalty)},                                                         \
-        {"repeat_last_n", API_INT, API_HONOURED, -1, TOKEN_MAX, AT(gen.sampling.repeat_last_n)},   \
-        {"presence_penalty", API_NUM, API_HONOURED, -2, 2, AT(gen.sampling.presence_penalty)},     \
-        {"frequency_penalty", API_NUM, API_HONOURED, -2, 2, AT(gen.sampling.frequency_penalty)},   \
-        {"seed", API_ANY, API_HONOURED, .take = take_seed},                                        \
-        {"stop", API_ANY, API_HONOURED, .take = take_stop},                                        \
-        {"logit_bias", API_ANY, API_HONOURED, .take = take_bias},                                  \
-        {"n", API_INT, API_HONOURED, 1, GEN_N_MAX, AT(gen.n)},                                     \
-        {"keep_alive", API_ANY, API_HONOURED, .take = take_keep_alive},                            \
-        {"ignore_eos", API_BOOL, API_HONOURED, AT(gen.ignore_eos)},                                \
-    {                                                                                              \
-        "user", API_STR, API_NO_EFFECT                                                             \
+#define SHARED_FIELDS                                                                                \
+    {"model", API_STR, API_HONOURED, AT(model)}, {"stream", API_BOOL, API_HONOURED, AT(stream)},     \
+        {"stream_options", API_ANY, API_HONOURED, .take = take_stream_options},                      \
+        {"temperature", API_NUM, API_HONOURED, 0, 2, AT(gen.sampling.temperature)},                  \
+        {"top_p", API_NUM, API_HONOURED, 0, 1, AT(gen.sampling.top_p)},                              \
+        {"top_k", API_INT, API_HONOURED, -1, API_TOKEN_MAX, AT(gen.sampling.top_k)},                 \
+        {"min_p", API_NUM, API_HONOURED, 0, 1, AT(gen.sampling.min_p)},                              \
+        {"typical_p", API_NUM, API_HONOURED, 0, 1, .above_min = true, AT(gen.sampling.typical_p)},   \
+        {"repeat_penalty",                                                                           \
+         API_NUM,                                                                                    \
+         API_HONOURED,                                                                               \
+         0,                                                                                          \
+         10,                                                                                         \
+         .above_min = true,                                                                          \
+         AT(gen.sampling.repeat_penalty)},                                                           \
+        {"repeat_last_n", API_INT, API_HONOURED, -1, API_TOKEN_MAX, AT(gen.sampling.repeat_last_n)}, \
+        {"presence_penalty", API_NUM, API_HONOURED, -2, 2, AT(gen.sampling.presence_penalty)},       \
+        {"frequency_penalty", API_NUM, API_HONOURED, -2, 2, AT(gen.sampling.frequency_penalty)},     \
+        {"seed", API_ANY, API_HONOURED, .take = api_take_seed},                                      \
+        {"stop", API_ANY, API_HONOURED, .take = api_take_stop},                                      \
+        {"logit_bias", API_ANY, API_HONOURED, .take = api_take_bias},                                \
+        {"n", API_INT, API_HONOURED, 1, GEN_N_MAX, AT(gen.n)},                                       \
+        {"keep_alive", API_ANY, API_HONOURED, .take = api_take_keep_alive},                          \
+        {"ignore_eos", API_BOOL, API_HONOURED, AT(gen.ignore_eos)},                                  \
+    {                                                                                                \
+        "user", API_STR, API_NO_EFFECT                                                               \
     }
 
 static const struct api_field chat_fields[] = {
     SHARED_FIELDS,
     {"messages", API_ANY, API_HONOURED, .take = take_messages},
-    {"max_tokens", API_INT, API_HONOURED, 1, TOKEN_MAX, AT(max_tokens)},
-    {"max_completion_tokens", API_INT, API_HONOURED, 1, TOKEN_MAX, AT(max_completion_tokens)},
+    {"max_tokens", API_INT, API_HONOURED, 1, API_TOKEN_MAX, AT(max_tokens)},
+    {"max_completion_tokens", API_INT, API_HONOURED, 1, API_TOKEN_MAX, AT(max_completion_tokens)},
     {"logprobs", API_BOOL, API_HONOURED, AT(gen.logprobs)},
     {"top_logprobs", API_INT, API_HONOURED, 0, GEN_TOP_LOGPROBS_MAX, AT(n_logprobs)},
     {"chat_template_kwargs", API_ANY, API_HONOURED, .take = take_template_vars},
@@ -367,7 +289,7 @@ static const struct api_field chat_fields[] = {
 static const struct api_field completion_fields[] = {
     SHARED_FIELDS,
     {"prompt", API_ANY, API_HONOURED, .take = take_prompt},
-    {"max_tokens", API_INT, API_HONOURED, 0, TOKEN_MAX, AT(max_tokens)},
+    {"max_tokens", API_INT, API_HONOURED, 0, API_TOKEN_MAX, AT(max_tokens)},
     {"logprobs", API_INT, API_HONOURED, 0, GEN_TOP_LOGPROBS_MAX, AT(n_logprobs)},
     {"echo", API_BOOL, API_HONOURED, AT(gen.echo)},
     {"best_of", API_INT, API_HONOURED, 1, GEN_N_MAX, AT(best_of)},
@@ -377,9 +299,9 @@ static const struct api_field completion_fields[] = {
 
 /* ---- what holds between parameters ---- */
 
-static int check_limits(struct openai_request *r, struct err *err)
+static int check_limits(struct api_request *r, struct err *err)
 {
-    bool chat = r->kind == OPENAI_CHAT;
+    bool chat = r->endpoint->is_chat;
     if (r->max_tokens >= 0 && r->max_completion_tokens >= 0 &&
         r->max_tokens != r->max_completion_tokens)
         return err_set_param(err, ERR_INVALID, "max_tokens",
@@ -403,9 +325,9 @@ static int check_limits(struct openai_request *r, struct err *err)
     return 0;
 }
 
-static int check_logprobs(struct openai_request *r, struct err *err)
+static int check_logprobs(struct api_request *r, struct err *err)
 {
-    if (r->kind == OPENAI_COMPLETION)
+    if (!r->endpoint->is_chat)
         r->gen.logprobs = r->n_logprobs >= 0;
     else if (r->n_logprobs >= 0 && !r->gen.logprobs)
         return err_set_param(err, ERR_INVALID, "top_logprobs",
@@ -414,36 +336,12 @@ static int check_logprobs(struct openai_request *r, struct err *err)
     return 0;
 }
 
-static int finish_chat(struct openai_request *r, struct err *err)
+static int finish(struct api_request *r, struct err *err)
 {
-    if (r->messages == NULL)
-        return err_set_param(err, ERR_INVALID, "messages", "'messages' is missing");
-    r->n_prompt = 1;
-    r->gen.kind = GEN_CHAT;
-    r->gen.chat = r->template_vars == NULL ? json_object() : json_copy(r->template_vars);
-    if (r->gen.chat == NULL || json_object_set(r->gen.chat, "messages", r->messages) != 0 ||
-        json_object_set_new(r->gen.chat, "add_generation_prompt", json_true()) != 0)
-        return err_set(err, ERR_NOMEM, "out of memory");
-    return 0;
-}
-
-static int finish(struct openai_request *r, struct err *err)
-{
-    struct gen_sampling *s = &r->gen.sampling;
-    int code = r->kind == OPENAI_CHAT ? finish_chat(r, err) : 0;
-    if (code == 0 && r->kind == OPENAI_COMPLETION && r->prompts == NULL)
-        code = err_set_param(err, ERR_INVALID, "prompt", "'prompt' is missing");
+    int code = api_request_finish(r, err);
     if (code == 0)
         code = check_limits(r, err);
-    if (code == 0)
-        code = check_logprobs(r, err);
-    if (s->top_p < TOP_P_LEAST)
-        s->top_p = TOP_P_LEAST; /* 0 means what is next to it: the likeliest token alone */
-    if (s->top_k < 0)
-        s->top_k = 0; /* -1 is how some clients write "off" */
-    if (!r->seed_given)
-        rng_system(&s->seed, sizeof s->seed);
-    return code;
+    return code == 0 ? check_logprobs(r, err) : code;
 }
 
 /*
@@ -451,80 +349,82 @@ static int finish(struct openai_request *r, struct err *err)
  * default, makes small models babble. A request that sets any of these is sampled exactly as it
  * says.
  */
-static void default_sampling(const json_t *body, struct gen_sampling *s)
+static bool tells_sampling(const json_t *obj)
 {
     static const char *const told[] = {"temperature", "top_p", "top_k", "min_p", "typical_p"};
     for (size_t i = 0; i < ARRAY_LEN(told); i++) {
-        const json_t *v = json_object_get(body, told[i]);
+        const json_t *v = json_object_get(obj, told[i]);
         if (v != NULL && !json_is_null(v))
-            return;
+            return true;
     }
-    s->temperature = DEFAULT_TEMPERATURE;
-    s->min_p = DEFAULT_MIN_P;
+    return false;
 }
 
-int openai_request_parse(enum openai_kind kind, const json_t *body, struct openai_request *ret,
-                         struct err *err)
+static int read_fields(const json_t *body, const json_t *defaults, struct api_request *r,
+                       struct err *err)
 {
-    struct openai_request r = {.kind = kind,
-                               .best_of = -1,
-                               .max_tokens = -1,
-                               .max_completion_tokens = -1,
-                               .n_logprobs = -1};
-    gen_request_init(&r.gen);
-    default_sampling(body, &r.gen.sampling);
-    int code = 0;
     if (!json_is_object(body))
-        code = err_set(err, ERR_INVALID, "the body must be a JSON object");
-    else if (kind == OPENAI_CHAT)
-        code = api_fields_read(chat_fields, ARRAY_LEN(chat_fields), body, "", &r, err);
-    else
-        code = api_fields_read(completion_fields, ARRAY_LEN(completion_fields), body, "", &r, err);
+        return err_set(err, ERR_INVALID, "the body must be a JSON object");
+    if (!tells_sampling(body) && !tells_sampling(defaults)) {
+        r->gen.sampling.temperature = DEFAULT_TEMPERATURE;
+        r->gen.sampling.min_p = DEFAULT_MIN_P;
+    }
+    int code = api_sampling_defaults(defaults, r, err);
+    if (code != 0)
+        return code;
+    return api_fields_read(r->endpoint->fields, (size_t)r->endpoint->n_fields, body, "", r, err);
+}
+
+static int parse(const struct api_endpoint *endpoint, const json_t *body, const json_t *defaults,
+                 struct api_request *ret, struct err *err)
+{
+    struct api_request r;
+    api_request_init(&r, endpoint);
+    int code = read_fields(body, defaults, &r, err);
     if (code == 0)
         code = finish(&r, err);
     if (code == 0)
         *ret = r;
     else
-        openai_request_release(&r);
+        api_request_release(&r);
     return code;
 }
 
-void openai_request_release(struct openai_request *r)
+static int parse_chat(const json_t *body, const json_t *defaults, struct api_request *ret,
+                      struct err *err)
 {
-    gen_request_release(&r->gen);
-    json_decref(r->messages);
-    json_decref(r->prompts);
-    r->messages = NULL;
-    r->prompts = NULL;
+    return parse(&openai_chat, body, defaults, ret, err);
 }
 
-bool openai_request_default_system(struct openai_request *r, const char *text)
+static int parse_completion(const json_t *body, const json_t *defaults, struct api_request *ret,
+                            struct err *err)
 {
-    const json_t *first = json_array_get(r->messages, 0);
-    if (r->kind != OPENAI_CHAT || text == NULL || text[0] == '\0' ||
-        str_eq_z(json_str(json_object_get(first, "role")), "system"))
-        return true;
-    json_t *message = json_pack("{s:s, s:s}", "role", "system", "content", text);
-    return message != NULL && json_array_insert_new(r->messages, 0, message) == 0;
+    return parse(&openai_completion, body, defaults, ret, err);
 }
 
-json_t *openai_request_frame(struct openai_request *r, int i_prompt, uint64_t id)
-{
-    struct gen_request g = r->gen; /* borrows everything; never released */
-    json_t *prompt = json_array_get(r->prompts, (size_t)i_prompt);
-    g.id = id;
-    if (r->kind == OPENAI_COMPLETION) {
-        g.kind = json_is_string(prompt) ? GEN_TEXT : GEN_TOKENS;
-        g.text = (char *)json_string_value(prompt);
-        g.text_len = json_string_length(prompt);
-        g.n_tokens = json_array_size(prompt);
-        g.tokens = g.n_tokens == 0 ? NULL : mem_try_array(g.n_tokens, sizeof *g.tokens);
-        if (g.n_tokens > 0 && g.tokens == NULL)
-            return NULL;
-        for (size_t i = 0; i < g.n_tokens; i++)
-            g.tokens[i] = (int32_t)json_integer_value(json_array_get(prompt, i));
-    }
-    json_t *frame = gen_request_to_json(&g);
-    free(g.tokens);
-    return frame;
-}
+/* ---- the endpoints ---- */
+
+#define OPENAI_ANSWERS                                                                             \
+    .dialect = API_OPENAI, .stream_type = "text/event-stream", .ping = ": still working\n\n",      \
+    .has_comments = true, .answer_new = openai_answer_new, .answer_free = openai_answer_free,      \
+    .begin = openai_answer_begin, .delta = openai_answer_delta, .end = openai_answer_end,          \
+    .finish = openai_answer_finish, .fail = openai_answer_fail, .whole = openai_answer_whole
+
+const struct api_endpoint openai_chat = {
+    .path = "/v1/chat/completions",
+    .is_chat = true,
+    .id_prefix = "chatcmpl-",
+    .fields = chat_fields,
+    .n_fields = ARRAY_LEN(chat_fields),
+    .parse = parse_chat,
+    OPENAI_ANSWERS,
+};
+
+const struct api_endpoint openai_completion = {
+    .path = "/v1/completions",
+    .id_prefix = "cmpl-",
+    .fields = completion_fields,
+    .n_fields = ARRAY_LEN(completion_fields),
+    .parse = parse_completion,
+    OPENAI_ANSWERS,
+};

@@ -18,9 +18,9 @@ struct batch_call {
     struct server *server;
     const struct slot *slot; /* stays while jobs of it run */
     json_t *top, *body;      /* top owned, until it was submitted */
-    struct openai_request request;
-    struct openai_answer answer;
-    bool answer_ready, accepted;
+    struct api_request request;
+    struct api_answer *answer; /* owned; NULL until the line was found good */
+    bool accepted;
     struct job **job; /* [n_job]; NULL when over */
     int n_job, n_done;
     batch_call_fn fn;
@@ -32,9 +32,8 @@ static void call_free(struct batch_call *c)
     for (int i = 0; i < c->n_job; i++)
         if (c->job[i] != NULL)
             job_cancel(c->job[i], false);
-    if (c->answer_ready)
-        openai_answer_release(&c->answer);
-    openai_request_release(&c->request);
+    api_answer_free(c->answer);
+    api_request_release(&c->request);
     json_decref(c->top);
     free(c->job);
     free(c);
@@ -78,13 +77,13 @@ static void finish(struct batch_call *c)
     struct buf body;
     struct model_metrics *m = metrics_model(&c->server->metrics, c->slot->name);
     struct batch_outcome o = {
-        .status = 200, .body = &body, .model = c->slot->name, .answer = &c->answer};
+        .status = 200, .body = &body, .model = c->slot->name, .answer = c->answer};
     m->outcome[OUTCOME_DONE]++;
-    m->prompt_tokens += (uint64_t)c->answer.n_prompt;
-    m->cached_tokens += (uint64_t)c->answer.n_cached;
-    m->completion_tokens += (uint64_t)c->answer.n_completion;
+    m->prompt_tokens += (uint64_t)c->answer->n_prompt;
+    m->cached_tokens += (uint64_t)c->answer->n_cached;
+    m->completion_tokens += (uint64_t)c->answer->n_completion;
     buf_init(&body, ANSWER_BYTES_MAX);
-    if (openai_answer_whole(&c->answer, &body))
+    if (c->answer->endpoint->whole(c->answer, &body))
         tell(c, &o);
     else
         fail_full(c);
@@ -96,7 +95,7 @@ static void finish(struct batch_call *c)
 static void on_error(struct batch_call *c, int tag, const struct gen_error *e)
 {
     struct api_counts counts;
-    struct err err = generation_error(e, c->request.kind, &counts);
+    struct err err = generation_error(e, c->request.endpoint, &counts);
     c->job[tag] = NULL;
     fail(c, &err, &counts);
 }
@@ -107,19 +106,19 @@ static void on_news(void *ctx, int tag, const struct job_news *news)
     bool ok = true;
     switch (news->event) {
     case JOB_ACCEPTED:
-        ok = c->accepted || openai_answer_fingerprint(&c->answer, c->slot->ready.fingerprint);
+        if (!c->accepted)
+            api_answer_fingerprint(c->answer, c->slot->ready.fingerprint);
         c->accepted = true;
         break;
     case JOB_DELTA:
-        ok = openai_answer_delta(&c->answer, tag, news->delta, NULL);
+        ok = c->answer->endpoint->delta(c->answer, tag, news->delta, NULL);
         break;
     case JOB_END:
-        ok = openai_answer_end(&c->answer, tag, news->end->index,
-                               generation_reason(news->end->reason), NULL);
+        ok = c->answer->endpoint->end(c->answer, tag, news->end, NULL);
         break;
     case JOB_DONE:
         c->job[tag] = NULL;
-        openai_answer_done(&c->answer, news->done);
+        api_answer_done(c->answer, news->done);
         if (++c->n_done == c->n_job) {
             finish(c);
             return;
@@ -177,7 +176,7 @@ static int find_slot(struct batch_call *c, struct slot **ret, struct err *err)
 
 static int prepare(struct batch_call *c, struct slot *slot, struct err *err)
 {
-    int code = generation_prepare(c->body, &c->request, slot, &c->answer, &c->answer_ready, err);
+    int code = generation_prepare(c->body, &c->request, slot, &c->answer, err);
     if (code == 0)
         c->job = mem_zero((size_t)c->request.n_prompt, sizeof *c->job);
     return code;
@@ -188,27 +187,28 @@ static int submit(struct batch_call *c, struct slot *slot, struct err *err)
     c->slot = slot;
     for (int i = 0; i < c->request.n_prompt; i++) {
         uint64_t id = models_next_id(&c->server->models);
-        json_t *frame = openai_request_frame(&c->request, i, id);
+        json_t *frame = api_request_frame(&c->request, i, id);
         if (frame == NULL)
             return err_set(err, ERR_NOMEM, "out of memory for the request");
         c->job[i] = slot_submit(slot, id, frame, c->request.gen.n, i, on_news, c);
         c->n_job++;
     }
-    enum openai_kind kind = c->request.kind;
-    openai_request_release(&c->request);
-    c->request = (struct openai_request){.kind = kind};
+    const struct api_endpoint *endpoint = c->request.endpoint;
+    api_request_release(&c->request);
+    api_request_init(&c->request, endpoint);
     json_decref(c->top);
     c->top = c->body = NULL;
     return 0;
 }
 
-static int parse(struct batch_call *c, enum openai_kind kind, struct str line, struct err *err)
+static int parse(struct batch_call *c, const struct api_endpoint *endpoint, struct str line,
+                 struct err *err)
 {
     c->top = json_parse(line, JSON_DEPTH_MAX, err);
     if (c->top == NULL)
         return err->code;
     c->body = json_object_get(c->top, "body");
-    return openai_request_parse(kind, c->body, &c->request, err);
+    return endpoint->parse(c->body, NULL, &c->request, err);
 }
 
 /* Lines go last, and share what is cached with their key's requests alone. */
@@ -224,9 +224,9 @@ static int find_owner(struct batch_call *c, const char *owner, struct err *err)
     return 0;
 }
 
-int batch_call_start(struct server *s, const char *owner, enum openai_kind kind, struct str line,
-                     struct batch_need *need, batch_call_fn fn, void *ctx, struct batch_call **ret,
-                     struct err *err)
+int batch_call_start(struct server *s, const char *owner, const struct api_endpoint *endpoint,
+                     struct str line, struct batch_need *need, batch_call_fn fn, void *ctx,
+                     struct batch_call **ret, struct err *err)
 {
     struct slot *slot;
     int code = check_need(s, need, err);
@@ -234,7 +234,7 @@ int batch_call_start(struct server *s, const char *owner, enum openai_kind kind,
         return code;
     struct batch_call *c = mem_zero(1, sizeof *c);
     *c = (struct batch_call){.server = s, .fn = fn, .ctx = ctx};
-    code = parse(c, kind, line, err);
+    code = parse(c, endpoint, line, err);
     if (code == 0)
         code = find_slot(c, &slot, err);
     if (code == 0)

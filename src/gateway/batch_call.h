@@ -11,11 +11,11 @@ struct batch_call;
 
 struct batch_outcome {
     bool again; /* not the line's fault (a worker died, the model is not to be had): run it again */
-    bool accepted;                      /* a worker had it */
-    int status;                         /* of the answer, as HTTP would have it */
-    struct buf *body;                   /* the answer or error object; the owner may steal it */
-    const char *model;                  /* that computed it; NULL with an error */
-    const struct openai_answer *answer; /* its counts; NULL with an error */
+    bool accepted;                   /* a worker had it */
+    int status;                      /* of the answer, as HTTP would have it */
+    struct buf *body;                /* the answer or error object; the owner may steal it */
+    const char *model;               /* that computed it; NULL with an error */
+    const struct api_answer *answer; /* its counts; NULL with an error */
     struct err err;
 };
 
@@ -33,9 +33,9 @@ struct batch_need {
  * needs is noted, and the next try does not read the line until there is that. ERR_UNAVAILABLE: the
  * model cannot be had now, with the reason. Anything else: what is wrong with the line.
  */
-int batch_call_start(struct server *s, const char *owner, enum openai_kind kind, struct str line,
-                     struct batch_need *need, batch_call_fn fn, void *ctx, struct batch_call **ret,
-                     struct err *err) __attribute__((warn_unused_result));
+int batch_call_start(struct server *s, const char *owner, const struct api_endpoint *endpoint,
+                     struct str line, struct batch_need *need, batch_call_fn fn, void *ctx,
+                     struct batch_call **ret, struct err *err) __attribute__((warn_unused_result));
 /* Stops it; fn does not run. */
 void batch_call_cancel(struct batch_call *c);
 

@@ -23,7 +23,7 @@
 struct scan {
     sqlite3 *db;
     const struct batch_head *head;
-    enum openai_kind kind;
+    const struct api_endpoint *endpoint;
     int64_t line_bytes_max;
     int64_t offset, line, total, n_errors; /* in the row, between steps */
     char model[256];
@@ -111,7 +111,7 @@ static int take_line(struct scan *s, struct str text, struct err *err)
 {
     struct openai_batch_line l;
     struct err why = {0};
-    if (openai_batch_line_parse(text, str_z(s->head->endpoint), s->kind, &l, &why) != 0) {
+    if (openai_batch_line_parse(text, s->endpoint, &l, &why) != 0) {
         add_error(s, s->line, code_of(&why), why.param, why.text);
         return 0;
     }
@@ -208,7 +208,8 @@ int batch_store_scan(struct state *state, struct batch_head *h, int64_t line_byt
                      struct err *err)
 {
     struct scan s = {.db = state_db(state), .head = h, .line_bytes_max = line_bytes_max};
-    if (!openai_batch_kind(str_z(h->endpoint), &s.kind))
+    s.endpoint = openai_batch_endpoint(str_z(h->endpoint));
+    if (s.endpoint == NULL)
         return err_set(err, ERR_INTERNAL, "a batch of an unknown endpoint, %s", h->endpoint);
     char *path = files_path(state, h->input_file);
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);

@@ -51,7 +51,7 @@ struct batch {
     struct batches *all;
     struct batch *next; /* younger */
     struct batch_head head;
-    enum openai_kind kind;
+    const struct api_endpoint *endpoint;
     bool busy;
     bool fetched;      /* there are no more lines to fetch */
     int64_t last_line; /* that was fetched */
@@ -209,7 +209,7 @@ static void settle_error(struct line *l, const struct err *err)
 
 static void count(struct line *l, const struct batch_outcome *o)
 {
-    const struct openai_answer *a = o->answer;
+    const struct api_answer *a = o->answer;
     if (a == NULL)
         return;
     l->result.model = str_dup(str_z(o->model));
@@ -275,8 +275,8 @@ static bool start_one(struct batch *b)
     if (!may_start(b->all, l))
         return false;
     int code =
-        batch_call_start(b->all->server, b->head.owner, b->kind, (struct str){l->text, l->n_text},
-                         &l->need, on_outcome, l, &l->call, &err);
+        batch_call_start(b->all->server, b->head.owner, b->endpoint,
+                         (struct str){l->text, l->n_text}, &l->need, on_outcome, l, &l->call, &err);
     if (code == ERR_BUSY)
         return false;
     if (code == ERR_UNAVAILABLE || code == ERR_NOMEM) {
@@ -532,7 +532,7 @@ static void add(struct batches *all, const struct batch_head *head)
     b->all = all;
     b->head = *head;
     b->n_done = head->n_done;
-    openai_batch_kind(str_z(head->endpoint), &b->kind);
+    b->endpoint = openai_batch_endpoint(str_z(head->endpoint));
     while (*at != NULL)
         at = &(*at)->next;
     *at = b;

@@ -8,6 +8,7 @@
  */
 #include "gateway/server.h"
 
+#include "api/openai.h"
 #include "base/clock.h"
 #include "base/mem.h"
 #include "gateway/generation.h"
@@ -33,13 +34,14 @@ struct call {
     struct model_metrics *model_metrics; /* NULL until the model was found */
     bool counted;                        /* callers_begin said yes */
     json_t *body;
-    struct openai_request request;
-    struct openai_answer answer;
+    struct api_request request;
+    struct api_answer *answer; /* owned; NULL until the request was found good */
     char model[GENERATION_MODEL_MAX];
     struct job **job; /* [request.n_prompt]; NULL when over */
     int n_accepted, n_done;
-    bool begun, started, answer_ready;
-    struct buf sse;
+    bool begun, started;
+    bool was_loading; /* the model was not in memory when the call came */
+    struct buf out;
     int64_t *last_ns; /* [n_choice] of the latest text, for the metric; 0 before the first */
     int64_t submit_ns;
     int64_t told_position; /* in the queue */
@@ -69,7 +71,7 @@ static void count_call(struct call *c, bool client_left)
                        .prompt_tokens = r->n_prompt,
                        .cached_tokens = r->n_cached,
                        .completion_tokens = r->n_completion,
-                       .engine_s = (c->answer.prefill_ms + c->answer.decode_ms) / 1000,
+                       .engine_s = (c->answer->prefill_ms + c->answer->decode_ms) / 1000,
                    });
     m->outcome[client_left        ? OUTCOME_CANCELLED
                : r->err_code != 0 ? OUTCOME_FAILED
@@ -90,10 +92,9 @@ static void call_free(struct call *c, bool client_left)
         uv_timer_stop(c->ping);
         uv_close((uv_handle_t *)c->ping, on_handle_closed);
     }
-    if (c->answer_ready)
-        openai_answer_release(&c->answer);
-    openai_request_release(&c->request);
-    buf_release(&c->sse);
+    api_answer_free(c->answer);
+    api_request_release(&c->request);
+    buf_release(&c->out);
     json_decref(c->body);
     free(c->job);
     free(c->last_ns);
@@ -109,13 +110,13 @@ static void on_gone(struct exchange *x, void *ctx)
 /* Sends what was gathered. False: the client was dropped and the call is freed. */
 static bool flush(struct call *c)
 {
-    if (!c->begun || c->sse.len == 0)
+    if (!c->begun || c->out.len == 0)
         return true;
-    if (!exchange_write(c->x, buf_str(&c->sse))) {
+    if (!exchange_write(c->x, buf_str(&c->out))) {
         call_free(c, true);
         return false;
     }
-    buf_clear(&c->sse);
+    buf_clear(&c->out);
     return true;
 }
 
@@ -123,7 +124,7 @@ static void fail(struct call *c, const struct err *err, const struct api_counts 
 {
     trace_failed(c->trace, err);
     if (c->begun) {
-        (void)!openai_answer_fail(err, &c->sse); /* sse was flushed: there is room */
+        (void)!c->request.endpoint->fail(c->answer, err, &c->out); /* flushed: there is room */
         if (!flush(c))
             return;
         exchange_end(c->x);
@@ -140,7 +141,7 @@ static void fail(struct call *c, const struct err *err, const struct api_counts 
 static void fail_full(struct call *c)
 {
     struct err err = generation_error_full();
-    buf_clear(&c->sse); /* it holds half an event */
+    buf_clear(&c->out); /* it holds half an event */
     fail(c, &err, NULL);
 }
 
@@ -161,36 +162,39 @@ static bool find_wait(const struct call *c, struct slot_wait *ret)
 static void tell_wait(struct call *c, const struct slot_wait *wait)
 {
     c->told_position = wait->position;
-    buf_printf(&c->sse, ": queued, position %" PRId64, wait->position);
+    buf_printf(&c->out, ": queued, position %" PRId64, wait->position);
     if (wait->seconds > 0)
-        buf_printf(&c->sse, ", about %.0f s", ceil(wait->seconds));
-    buf_add_z(&c->sse, "\n\n");
+        buf_printf(&c->out, ", about %.0f s", ceil(wait->seconds));
+    buf_add_z(&c->out, "\n\n");
 }
 
 static void on_ping(uv_timer_t *t)
 {
     struct call *c = t->data;
     struct slot_wait wait;
+    const struct api_endpoint *endpoint = c->request.endpoint;
     bool silent = exchange_idle_ms(c->x) >= PING_MS;
-    if (find_wait(c, &wait) && (silent || wait.position != c->told_position))
+    if (endpoint->has_comments && find_wait(c, &wait) &&
+        (silent || wait.position != c->told_position))
         tell_wait(c, &wait);
-    else if (silent)
-        buf_add_z(&c->sse, ": still working\n\n");
+    else if (silent && endpoint->ping != NULL)
+        buf_add_z(&c->out, endpoint->ping);
     (void)!flush(c);
 }
 
 static void begin_stream(struct call *c)
 {
-    struct buf text = c->sse; /* what came before all prompts were accepted */
-    buf_init(&c->sse, text.max);
+    struct buf text = c->out; /* what came before all prompts were accepted */
+    buf_init(&c->out, text.max);
     c->begun = true;
     exchange_add_header(c->x, "Cache-Control", "no-cache");
     exchange_add_header(c->x, "X-Accel-Buffering", "no");
-    exchange_begin(c->x, 200, "text/event-stream");
+    exchange_begin(c->x, 200, c->request.endpoint->stream_type);
     struct slot_wait wait;
-    if (find_wait(c, &wait))
+    if (c->request.endpoint->has_comments && find_wait(c, &wait))
         tell_wait(c, &wait);
-    bool ok = openai_answer_begin(&c->answer, &c->sse) && buf_add_str(&c->sse, buf_str(&text));
+    bool ok =
+        c->request.endpoint->begin(c->answer, &c->out) && buf_add_str(&c->out, buf_str(&text));
     buf_release(&text);
     c->ping = mem_zero(1, sizeof *c->ping);
     c->ping->data = c;
@@ -204,11 +208,11 @@ static void begin_stream(struct call *c)
 
 static void finish(struct call *c)
 {
-    c->trace->n_prompt = c->answer.n_prompt; /* the worker's own counts at the end */
-    c->trace->n_cached = c->answer.n_cached;
-    c->trace->n_completion = c->answer.n_completion;
+    c->trace->n_prompt = c->answer->n_prompt; /* the worker's own counts at the end */
+    c->trace->n_cached = c->answer->n_cached;
+    c->trace->n_completion = c->answer->n_completion;
     if (c->request.stream) {
-        if (!openai_answer_finish(&c->answer, &c->sse)) {
+        if (!c->request.endpoint->finish(c->answer, &c->out)) {
             fail_full(c);
             return;
         }
@@ -218,7 +222,7 @@ static void finish(struct call *c)
     } else {
         struct buf whole;
         buf_init(&whole, ANSWER_BYTES_MAX);
-        bool ok = openai_answer_whole(&c->answer, &whole);
+        bool ok = c->request.endpoint->whole(c->answer, &whole);
         if (ok)
             exchange_reply(c->x, 200, "application/json", buf_str(&whole));
         buf_release(&whole);
@@ -230,13 +234,18 @@ static void finish(struct call *c)
     call_free(c, false);
 }
 
+static struct buf *stream_out(struct call *c)
+{
+    return c->request.stream ? &c->out : NULL;
+}
+
 static void count_text(struct call *c, int i_prompt, const struct gen_delta *d)
 {
     struct model_metrics *m = c->model_metrics;
     trace_text(c->trace, (int64_t)d->n_tokens);
-    if (d->index < 0 || d->index >= c->answer.n_per_prompt || d->text_len == 0)
+    if (d->index < 0 || d->index >= c->answer->n_per_prompt || d->text_len == 0)
         return;
-    int64_t *last_ns = &c->last_ns[i_prompt * c->answer.n_per_prompt + (int)d->index];
+    int64_t *last_ns = &c->last_ns[i_prompt * c->answer->n_per_prompt + (int)d->index];
     int64_t now_ns = clock_ns();
     if (*last_ns != 0)
         histogram_add(&m->itl, (double)(now_ns - *last_ns) * 1e-9);
@@ -249,7 +258,7 @@ static void count_text(struct call *c, int i_prompt, const struct gen_delta *d)
 static void on_job_error(struct call *c, int tag, const struct gen_error *e)
 {
     struct api_counts counts;
-    struct err err = generation_error(e, c->request.kind, &counts);
+    struct err err = generation_error(e, c->request.endpoint, &counts);
     c->job[tag] = NULL;
     fail(c, &err, &counts);
 }
@@ -258,9 +267,10 @@ static void on_accepted(struct call *c)
 {
     struct slot_wait wait;
     char text[24];
-    if (c->n_accepted == 0 && !openai_answer_fingerprint(&c->answer, c->slot->ready.fingerprint)) {
-        fail_full(c);
-        return;
+    if (c->n_accepted == 0) {
+        api_answer_fingerprint(c->answer, c->slot->ready.fingerprint);
+        if (c->was_loading)
+            c->answer->load_ms = (double)(clock_ns() - c->submit_ns) * 1e-6;
     }
     if (++c->n_accepted < c->request.n_prompt)
         return;
@@ -290,16 +300,15 @@ static void on_news(void *ctx, int tag, const struct job_news *news)
         return;
     case JOB_DELTA:
         count_text(c, tag, news->delta);
-        ok = openai_answer_delta(&c->answer, tag, news->delta, &c->sse);
+        ok = c->answer->endpoint->delta(c->answer, tag, news->delta, stream_out(c));
         break;
     case JOB_END:
-        trace_end(c->trace, generation_reason(news->end->reason));
-        ok = openai_answer_end(&c->answer, tag, news->end->index,
-                               generation_reason(news->end->reason), &c->sse);
+        trace_end(c->trace, gen_reason_word(news->end->reason));
+        ok = c->answer->endpoint->end(c->answer, tag, news->end, stream_out(c));
         break;
     case JOB_DONE:
         c->job[tag] = NULL;
-        openai_answer_done(&c->answer, news->done);
+        api_answer_done(c->answer, news->done);
         trace_times(c->trace, news->done->queue_ms, news->done->prefill_ms, news->done->decode_ms);
         if (++c->n_done == c->request.n_prompt) {
             finish(c);
@@ -322,11 +331,11 @@ static void on_news(void *ctx, int tag, const struct job_news *news)
 
 static int prepare(struct call *c, const struct slot *slot, struct err *err)
 {
-    int code = generation_prepare(c->body, &c->request, slot, &c->answer, &c->answer_ready, err);
+    int code = generation_prepare(c->body, &c->request, slot, &c->answer, err);
     if (code != 0)
         return code;
     c->job = mem_zero((size_t)c->request.n_prompt, sizeof *c->job);
-    c->last_ns = mem_zero((size_t)c->answer.n_choice, sizeof *c->last_ns);
+    c->last_ns = mem_zero((size_t)c->answer->n_choice, sizeof *c->last_ns);
     return 0;
 }
 
@@ -360,10 +369,11 @@ static int check_room(struct call *c, const struct slot *slot, struct err *err)
 static int submit(struct call *c, struct slot *slot, struct err *err)
 {
     c->submit_ns = clock_ns();
+    c->was_loading = slot->state != SLOT_READY;
     c->slot = slot;
     for (int i = 0; i < c->request.n_prompt; i++) {
         uint64_t id = models_next_id(&c->server->models);
-        json_t *frame = openai_request_frame(&c->request, i, id);
+        json_t *frame = api_request_frame(&c->request, i, id);
         if (frame == NULL)
             return err_set(err, ERR_NOMEM, "out of memory for the request");
         if (i == 0)
@@ -373,7 +383,7 @@ static int submit(struct call *c, struct slot *slot, struct err *err)
         c->job[i] = slot_submit(slot, id, frame, c->request.gen.n, i, on_news, c);
     }
     /* The frames have it all; what the client sent is not held while it waits. */
-    openai_request_release(&c->request);
+    api_request_release(&c->request);
     json_decref(c->body);
     c->body = NULL;
     return 0;
@@ -424,14 +434,14 @@ static int find_slot(struct call *c, struct slot **ret, struct err *err)
     return 0;
 }
 
-static int start(struct call *c, enum openai_kind kind, struct err *err)
+static int start(struct call *c, const struct api_endpoint *endpoint, struct err *err)
 {
     struct slot *slot;
     c->body = json_parse(exchange_body(c->x), JSON_DEPTH_MAX, err);
     exchange_drop_body(c->x);
     if (c->body == NULL)
         return err->code;
-    int code = openai_request_parse(kind, c->body, &c->request, err);
+    int code = endpoint->parse(c->body, NULL, &c->request, err);
     if (code != 0)
         return code;
     code = generation_model(c->server, &c->request, c->model, err);
@@ -450,7 +460,7 @@ static int start(struct call *c, enum openai_kind kind, struct err *err)
     return code;
 }
 
-static void serve(struct server *s, struct exchange *x, enum openai_kind kind)
+void completions_serve(struct server *s, struct exchange *x, const struct api_endpoint *endpoint)
 {
     struct err err = {0};
     struct call *c = mem_zero(1, sizeof *c);
@@ -458,18 +468,19 @@ static void serve(struct server *s, struct exchange *x, enum openai_kind kind)
     c->x = x;
     c->caller = &routes_visit(x)->caller;
     c->trace = routes_visit(x)->trace;
-    buf_init(&c->sse, 64u << 20);
+    api_request_init(&c->request, endpoint);
+    buf_init(&c->out, 64u << 20);
     exchange_on_gone(x, on_gone, c);
-    if (start(c, kind, &err) != 0)
+    if (start(c, endpoint, &err) != 0)
         fail(c, &err, NULL);
 }
 
 void completions_chat(struct server *s, struct exchange *x)
 {
-    serve(s, x, OPENAI_CHAT);
+    completions_serve(s, x, &openai_chat);
 }
 
 void completions_text(struct server *s, struct exchange *x)
 {
-    serve(s, x, OPENAI_COMPLETION);
+    completions_serve(s, x, &openai_completion);
 }

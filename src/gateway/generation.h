@@ -6,28 +6,25 @@
 #ifndef HEARTH_GATEWAY_GENERATION_H
 #define HEARTH_GATEWAY_GENERATION_H
 
-#include "api/openai_answer.h"
+#include "api/request.h"
 #include "gateway/server.h"
 
 #define GENERATION_MODEL_MAX 512
 
 /* The model's name as models_find takes it: the request's, else the one named at start. */
-int generation_model(const struct server *s, const struct openai_request *r,
+int generation_model(const struct server *s, const struct api_request *r,
                      char ret[GENERATION_MODEL_MAX], struct err *err)
     __attribute__((warn_unused_result));
 /*
- * What the model's own layers add: its parameters, where the client gave none (body is completed
- * and read again into *r), and its system text. Then an empty answer with a new id, to be released
- * when *ret_answer_ready is set, also after an error.
+ * What the model's own layers add: its parameters, where the client gave none (body is read again
+ * into *r), and its system text. Then an empty answer with a new id; owned by the caller.
  */
-int generation_prepare(json_t *body, struct openai_request *r, const struct slot *slot,
-                       struct openai_answer *ret_answer, bool *ret_answer_ready, struct err *err)
+int generation_prepare(const json_t *body, struct api_request *r, const struct slot *slot,
+                       struct api_answer **ret_answer, struct err *err)
     __attribute__((warn_unused_result));
 
-/* finish_reason, as clients know it. */
-const char *generation_reason(enum gen_reason reason);
 /* The worker's error as the client is told it. */
-struct err generation_error(const struct gen_error *e, enum openai_kind kind,
+struct err generation_error(const struct gen_error *e, const struct api_endpoint *endpoint,
                             struct api_counts *ret_counts);
 /* The answer grew beyond its bound. */
 struct err generation_error_full(void);

@@ -63,6 +63,7 @@ int replay_delta(struct replay *r, const struct gen_delta *d, struct err *err)
     for (size_t i = 0; i < d->n_tokens; i++)
         c->token[c->n_token++] = d->tokens[i].id;
     c->text_len += (int64_t)d->text_len;
+    c->n_calls += d->name != NULL;
     return 0;
 }
 
@@ -89,8 +90,9 @@ static void write_choice(const struct replay_choice *c, struct buf *out)
 {
     buf_printf(out,
                "{\"ended\":%s,\"n_completion\":%" PRId64 ",\"n_foretold\":%" PRId64
-               ",\"text_len\":%" PRId64 ",\"tokens\":[",
-               c->ended ? "true" : "false", c->n_completion, c->n_foretold, c->text_len);
+               ",\"text_len\":%" PRId64 ",\"n_calls\":%" PRId64 ",\"tokens\":[",
+               c->ended ? "true" : "false", c->n_completion, c->n_foretold, c->text_len,
+               c->n_calls);
     for (size_t i = 0; i < c->n_token; i++)
         buf_printf(out, "%s%d", i > 0 ? "," : "", (int)c->token[i]);
     buf_add_z(out, "]}");

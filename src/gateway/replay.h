@@ -18,6 +18,7 @@ struct replay_choice {
     int32_t *token; /* [n_token]; owned; nothing once it has ended */
     size_t n_token, cap_token;
     int64_t text_len;
+    int64_t n_calls;
     bool ended;
     int64_t n_completion, n_foretold; /* of its end */
 };

@@ -72,6 +72,8 @@ int access_identify(struct server *s, const struct exchange *x, struct caller *r
                     struct err *err);
 
 /* completions.c */
+/* Serves one call of an endpoint, from its body to the end of its answer. */
+void completions_serve(struct server *s, struct exchange *x, const struct api_endpoint *endpoint);
 void completions_chat(struct server *s, struct exchange *x);
 void completions_text(struct server *s, struct exchange *x);
 

@@ -21,6 +21,9 @@ static const struct field accepted_fields[] = {
 static const struct field delta_fields[] = {
     FIELD_ID(gen_delta),
     FIELD_COUNT(gen_delta, index),
+    FIELD(gen_delta, channel, FIELD_I64, 0, GEN_N_CHANNELS - 1),
+    FIELD_COUNT(gen_delta, call),
+    FIELD_SKIP("name"),
     FIELD_SKIP("text"),
     FIELD_SKIP("tokens"),
 };
@@ -29,6 +32,7 @@ static const struct field end_fields[] = {
     FIELD_ID(gen_end),
     FIELD_COUNT(gen_end, index),
     FIELD_COUNT(gen_end, n_completion),
+    FIELD_COUNT(gen_end, n_reasoning),
     FIELD_COUNT(gen_end, n_foretold),
     FIELD_SKIP("reason"),
     FIELD_SKIP("stop"),
@@ -39,6 +43,7 @@ static const struct field done_fields[] = {
     FIELD_COUNT(gen_done, n_prompt),
     FIELD_COUNT(gen_done, n_cached),
     FIELD_COUNT(gen_done, n_completion),
+    FIELD_COUNT(gen_done, n_reasoning),
     FIELD_COUNT(gen_done, n_foretold),
     FIELD_COUNT(gen_done, n_not_met),
     FIELD(gen_done, queue_ms, FIELD_F64, 0, FIELD_INT_MAX),
@@ -100,7 +105,13 @@ static const struct field stats_fields[] = {
     FIELD_COUNT(worker_stats, disk_blocks),
 };
 
-static const char *const reason_names[] = {[GEN_STOP] = "stop", [GEN_LENGTH] = "length"};
+static const char *const reason_names[GEN_N_REASONS] = {
+    [GEN_STOP] = "stop", [GEN_LENGTH] = "length", [GEN_TOOL_CALLS] = "tool_calls"};
+
+const char *gen_reason_word(enum gen_reason reason)
+{
+    return reason_names[reason];
+}
 
 /* An object of the table's fields and its type. */
 static json_t *event_new(const char *type, const struct field *f, size_t n, const void *from)
@@ -289,6 +300,7 @@ void gen_delta_release(struct gen_delta *d)
     }
     free(d->tokens);
     free(d->text);
+    free(d->name);
     *d = (struct gen_delta){0};
 }
 
@@ -299,6 +311,8 @@ json_t *gen_delta_to_json(const struct gen_delta *d)
     for (size_t i = 0; i < d->n_tokens; i++)
         json_array_append_new(tokens, token_to_json(&d->tokens[i]));
     bool whole = json_array_size(tokens) == d->n_tokens;
+    if (d->name)
+        obj = with(obj, "name", json_string(d->name));
     obj = with(obj, "text", json_stringn(d->text ? d->text : "", d->text_len));
     obj = with(obj, "tokens", tokens);
     if (!whole) {
@@ -310,12 +324,16 @@ json_t *gen_delta_to_json(const struct gen_delta *d)
 
 static int delta_read(const json_t *frame, struct gen_delta *d, struct err *err)
 {
-    struct str text = {0};
+    struct str text = {0}, name = {0};
     int rc = fields_read(delta_fields, ARRAY_LEN(delta_fields), frame, d, err);
     if (rc == 0)
         rc = json_get_str(frame, "text", &text, err);
+    if (rc == 0)
+        rc = json_get_str(frame, "name", &name, err);
     if (rc != 0)
         return rc;
+    if (name.ptr && !(d->name = str_dup(name)))
+        return err_set(err, ERR_NOMEM, "no memory for a delta");
     d->text = str_dup(text);
     d->text_len = text.len;
     const json_t *tokens = json_object_get(frame, "tokens");
@@ -367,9 +385,9 @@ int gen_end_from_json(const json_t *frame, struct gen_end *ret, struct err *err)
         rc = json_get_str(frame, "stop", &stop, err);
     if (rc != 0)
         return rc;
-    if (str_eq_z(reason, "length"))
-        e.reason = GEN_LENGTH;
-    else if (!str_eq_z(reason, "stop"))
+    while (e.reason < GEN_N_REASONS && !str_eq_z(reason, reason_names[e.reason]))
+        e.reason++;
+    if (e.reason == GEN_N_REASONS)
         return err_set_param(err, ERR_INVALID, "reason", "unknown reason");
     if (stop.ptr && !(e.stop = str_dup(stop)))
         return err_set(err, ERR_NOMEM, "no memory for a stop string");

@@ -34,6 +34,11 @@ static const struct field request_fields[] = {
     FIELD(gen_request, top_logprobs, FIELD_I64, 0, GEN_TOP_LOGPROBS_MAX),
     FIELD(gen_request, echo, FIELD_BOOL, 0, 0),
     FIELD(gen_request, ignore_eos, FIELD_BOOL, 0, 0),
+    FIELD(gen_request, tool_choice, FIELD_I64, 0, GEN_TOOLS_N_CHOICES - 1),
+    FIELD(gen_request, one_tool_call, FIELD_BOOL, 0, 0),
+    FIELD(gen_request, parse, FIELD_BOOL, 0, 0),
+    FIELD(gen_request, think, FIELD_I64, 0, GEN_THINK_N - 1),
+    FIELD(gen_request, think_max, FIELD_I64, -1, INT32_MAX),
     FIELD(gen_request, priority, FIELD_I64, 0, GEN_N_PRIORITIES - 1),
     FIELD(gen_request, tenant, FIELD_I64, 0, GEN_TENANT_MAX),
     FIELD(gen_request, salt, FIELD_BITS, 0, 0),
@@ -42,6 +47,8 @@ static const struct field request_fields[] = {
     FIELD_SKIP("text"),
     FIELD_SKIP("tokens"),
     FIELD_SKIP("prediction"),
+    FIELD_SKIP("constraint"),
+    FIELD_SKIP("tool_name"),
     FIELD_SKIP("stop"),
     FIELD_SKIP("sampling"),
     FIELD_SKIP("resume"),
@@ -55,11 +62,9 @@ static const struct field resume_fields[] = {
 };
 
 static const struct field prior_fields[] = {
-    FIELD_COUNT(gen_prior, text_len),
-    FIELD(gen_prior, ended, FIELD_BOOL, 0, 0),
-    FIELD_COUNT(gen_prior, n_completion),
-    FIELD_COUNT(gen_prior, n_foretold),
-    FIELD_SKIP("tokens"),
+    FIELD_COUNT(gen_prior, text_len),          FIELD_COUNT(gen_prior, n_calls),
+    FIELD(gen_prior, ended, FIELD_BOOL, 0, 0), FIELD_COUNT(gen_prior, n_completion),
+    FIELD_COUNT(gen_prior, n_foretold),        FIELD_SKIP("tokens"),
 };
 
 static const struct field sampling_fields[] = {
@@ -113,6 +118,7 @@ void gen_request_init(struct gen_request *r)
 {
     *r = (struct gen_request){
         .max_tokens = -1,
+        .think_max = -1,
         .n = 1,
         .sampling = {.temperature = 1,
                      .top_p = 1,
@@ -128,6 +134,8 @@ void gen_request_release(struct gen_request *r)
     free(r->text);
     free(r->tokens);
     free(r->prediction);
+    json_decref(r->constraint);
+    free(r->tool_name);
     for (int i = 0; i < r->n_stop; i++)
         free(r->stop[i]);
     free(r->sampling.bias);
@@ -208,6 +216,10 @@ json_t *gen_request_to_json(const struct gen_request *r)
         ok = ok && put(obj, "tokens", ids_to_json(r->tokens, r->n_tokens));
     if (r->prediction)
         ok = ok && put(obj, "prediction", json_stringn(r->prediction, r->prediction_len));
+    if (r->constraint)
+        ok = ok && put(obj, "constraint", json_incref(r->constraint));
+    if (r->tool_name)
+        ok = ok && put(obj, "tool_name", json_string(r->tool_name));
     if (r->resume.prior)
         ok = ok && put(obj, "resume", resume_to_json(&r->resume, r->n));
     if (!ok) {
@@ -300,6 +312,20 @@ static int read_prediction(const json_t *frame, struct gen_request *r, struct er
     return r->prediction ? 0 : err_set(err, ERR_NOMEM, "no memory for the prediction");
 }
 
+static int read_form(const json_t *frame, struct gen_request *r, struct err *err)
+{
+    struct str name = {0};
+    json_t *constraint = json_object_get(frame, "constraint");
+    int rc = json_get_str(frame, "tool_name", &name, err);
+    if (rc == 0 && constraint && !json_is_object(constraint))
+        rc = err_set_param(err, ERR_INVALID, "constraint", "constraint must be an object");
+    if (rc != 0)
+        return rc;
+    r->constraint = json_incref(constraint);
+    r->tool_name = name.ptr ? str_dup(name) : NULL;
+    return name.ptr && !r->tool_name ? err_set(err, ERR_NOMEM, "no memory for a name") : 0;
+}
+
 static int read_bias(const json_t *sampling, struct gen_sampling *s, struct err *err)
 {
     const json_t *bias = json_object_get(sampling, "bias");
@@ -374,6 +400,8 @@ static int read_request(const json_t *frame, struct gen_request *r, struct err *
         rc = read_stops(frame, r, err);
     if (rc == 0)
         rc = read_prediction(frame, r, err);
+    if (rc == 0)
+        rc = read_form(frame, r, err);
     const json_t *sampling = json_object_get(frame, "sampling");
     if (rc != 0 || !sampling)
         return rc;

@@ -38,8 +38,7 @@
 #ifndef HEARTH_IPC_MESSAGE_H
 #define HEARTH_IPC_MESSAGE_H
 
-#include "base/err.h"
-#include "base/json.h"
+#include "ipc/gen_request.h"
 
 /* `generate` requests that a worker has at once. Another one is answered with `error` (busy), as
  * one is whose tokens find no room beside the others': the gateway keeps it until one is over. */
@@ -53,103 +52,6 @@ int message_id(const json_t *frame, uint64_t *ret, struct err *err)
 
 /* A heap array of token ids from a JSON array (owned by the caller). ERR_INVALID, ERR_NOMEM. */
 int message_tokens(const json_t *array, int32_t **ret, size_t *ret_n, struct err *err)
-    __attribute__((warn_unused_result));
-
-enum gen_kind {
-    GEN_CHAT,   /* `chat` holds the template's variables: messages, tools, ... */
-    GEN_TEXT,   /* `text` is the prompt; special tokens in it are parsed */
-    GEN_TOKENS, /* `tokens` is the prompt */
-};
-
-/* Sampling in the order it is applied: penalties, logit bias, top-k, typical, top-p, min-p,
- * temperature, draw. temperature 0 is greedy and ignores all truncation. */
-struct gen_sampling {
-    double temperature;      /* [0, 100], default 1 */
-    double top_p;            /* (0, 1], default 1 */
-    int64_t top_k;           /* 0 = off */
-    double min_p;            /* [0, 1], 0 = off */
-    double typical_p;        /* (0, 1], 1 = off */
-    double repeat_penalty;   /* (0, 100], 1 = off */
-    int64_t repeat_last_n;   /* window of repeat_penalty in tokens; 0 = off, -1 = the whole context,
-                                default 64 */
-    double presence_penalty; /* [-2, 2]; over generated tokens (OpenAI) */
-    double frequency_penalty; /* [-2, 2] */
-    uint64_t seed;            /* always set: the gateway draws one when the client gave none */
-    struct gen_bias {
-        int32_t token;
-        float bias; /* added to the logit; <= -100 forbids, >= 100 forces */
-    } * bias;
-    size_t n_bias;
-};
-
-#define GEN_STOPS_MAX        16
-#define GEN_STOP_BYTES_MAX   1024
-#define GEN_N_MAX            64
-#define GEN_TOP_LOGPROBS_MAX 20
-#define GEN_BIAS_MAX         8192
-
-enum gen_priority { /* who goes first; the least number */
-                    GEN_INTERACTIVE,
-                    GEN_AGENT,
-                    GEN_BACKGROUND,
-                    GEN_BATCH,
-                    GEN_N_PRIORITIES,
-};
-/* "interactive", ...; NULL when out of range. */
-const char *gen_priority_word(int64_t priority);
-bool gen_priority_of_word(struct str word, int64_t *ret);
-
-#define GEN_TENANT_MAX INT32_MAX /* as many as the file of keys numbers */
-
-/* What the client of a request that goes on has of one choice. */
-struct gen_prior {
-    int32_t *tokens; /* [n_tokens] of its deltas, an echo's included; owned */
-    size_t n_tokens;
-    int64_t text_len;                 /* bytes of its deltas' text */
-    bool ended;                       /* its `end` arrived; tokens and text_len say nothing then */
-    int64_t n_completion, n_foretold; /* of that end */
-};
-
-/* A request that goes on: what it was when it was accepted first, and what came of it. */
-struct gen_resume {
-    struct gen_prior *prior; /* [request.n]; owned; NULL: a new request */
-    int64_t n_ctx;           /* it ends where it would have ended */
-    int64_t n_prompt;        /* the prompt must read the same: its tokens and their hash */
-    uint64_t prompt_hash;
-};
-
-struct gen_request {
-    uint64_t id;
-    enum gen_kind kind;
-    json_t *chat; /* GEN_CHAT; owned reference */
-    char *text;   /* GEN_TEXT; owned; may hold NULs: text_len */
-    size_t text_len;
-    int32_t *tokens; /* GEN_TOKENS; owned */
-    size_t n_tokens;
-    char *prediction; /* what the answer may resemble: it comes faster then; NULL: none; owned */
-    size_t prediction_len;
-    int64_t max_tokens;        /* -1: until the model ends or the context is full (then "length") */
-    int64_t n;                 /* choices; choice i draws with seed + i */
-    char *stop[GEN_STOPS_MAX]; /* owned; never empty strings */
-    int n_stop;
-    bool logprobs; /* report the chosen token's log probability, before sampling changes it */
-    int64_t top_logprobs; /* [0, GEN_TOP_LOGPROBS_MAX] alternatives */
-    bool echo;            /* completions: prompt text (and its log probabilities) come first */
-    bool ignore_eos;
-    int64_t priority; /* enum gen_priority */
-    int64_t tenant;   /* [0, GEN_TENANT_MAX]: whose it is, for fair shares */
-    uint64_t salt;    /* of cached prefixes: only requests with the same salt share them */
-    struct gen_sampling sampling;
-    struct gen_resume resume;
-};
-
-void gen_request_init(struct gen_request *r); /* the defaults above, n = 1, max_tokens = -1 */
-void gen_request_release(struct gen_request *r);
-/* The `generate` frame; new reference; NULL when out of memory or text is not UTF-8. */
-json_t *gen_request_to_json(const struct gen_request *r);
-/* Checks every range again: the worker trusts nobody. ERR_INVALID with err->param. *ret is to be
- * released only after success. */
-int gen_request_from_json(const json_t *frame, struct gen_request *ret, struct err *err)
     __attribute__((warn_unused_result));
 
 struct gen_accepted {
@@ -177,10 +79,21 @@ struct gen_token {
     size_t n_top;
 };
 
+/* What a piece of an answer is; message.h's request says `parse`. */
+enum gen_channel {
+    GEN_CONTENT,
+    GEN_REASONING,
+    GEN_TOOL_CALL, /* `name` begins call number `call`; text is a fragment of its arguments: JSON */
+    GEN_N_CHANNELS,
+};
+
 struct gen_delta {
     uint64_t id;
-    int64_t index; /* choice */
-    char *text;    /* valid UTF-8, perhaps empty; owned */
+    int64_t index;   /* choice */
+    int64_t channel; /* enum gen_channel */
+    int64_t call;    /* GEN_TOOL_CALL: which one, from 0; they come one after the other */
+    char *name;      /* GEN_TOOL_CALL: it begins here, and this is the tool; else NULL; owned */
+    char *text;      /* valid UTF-8, perhaps empty; owned */
     size_t text_len;
     struct gen_token *tokens; /* [n_tokens]: what the text was made of; owned. bytes, logprob and
                                  top only if log probabilities were asked for */
@@ -191,14 +104,16 @@ json_t *gen_delta_to_json(const struct gen_delta *d);
 int gen_delta_from_json(const json_t *frame, struct gen_delta *ret, struct err *err)
     __attribute__((warn_unused_result));
 
-enum gen_reason { GEN_STOP, GEN_LENGTH }; /* "stop", "length" */
+enum gen_reason { GEN_STOP, GEN_LENGTH, GEN_TOOL_CALLS, GEN_N_REASONS };
+const char *gen_reason_word(enum gen_reason reason); /* "stop", "length", "tool_calls" */
 struct gen_end {
     uint64_t id;
     int64_t index;
     enum gen_reason reason;
     char *stop; /* the stop string that was met; NULL if none; owned */
     int64_t n_completion;
-    int64_t n_foretold; /* tokens of the prediction that were met in it */
+    int64_t n_reasoning; /* of those, in GEN_REASONING */
+    int64_t n_foretold;  /* tokens of the prediction that were met in it */
 };
 void gen_end_release(struct gen_end *e);
 json_t *gen_end_to_json(const struct gen_end *e);
@@ -207,7 +122,7 @@ int gen_end_from_json(const json_t *frame, struct gen_end *ret, struct err *err)
 
 struct gen_done {
     uint64_t id;
-    int64_t n_prompt, n_cached, n_completion;
+    int64_t n_prompt, n_cached, n_completion, n_reasoning;
     int64_t n_foretold, n_not_met; /* tokens of the prediction, for each choice: met in it or not */
     double queue_ms, prefill_ms, decode_ms;
 };

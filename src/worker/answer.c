@@ -221,6 +221,9 @@ static int prepare(struct answer *a, struct tokens *prompt, struct gen_error *e)
     const struct gen_request *r = &a->request;
     if (r->echo && r->kind == GEN_CHAT)
         return err_set_param(&e->err, ERR_INVALID, "echo", "echo is for completions, not chats");
+    if (r->constraint)
+        return err_set_param(&e->err, ERR_UNSUPPORTED, "response_format",
+                             "answers of a given form are not served yet");
     int rc = check_bias(a->model, &r->sampling, &e->err);
     rc = rc != 0 ? rc : prompt_tokens(a->model, r, prompt, &a->has_bos, &e->err);
     if (rc != 0)

@@ -370,7 +370,16 @@ static void test_delta_round_trip(void **state)
         {.id = 5},
     };
     char text[] = "h\xc3\xa9";
-    struct gen_delta a = {3, 1, text, 3, tokens, 2}, b;
+    struct gen_delta a = {.id = 3,
+                          .index = 1,
+                          .channel = GEN_TOOL_CALL,
+                          .call = 2,
+                          .name = text,
+                          .text = text,
+                          .text_len = 3,
+                          .tokens = tokens,
+                          .n_tokens = 2},
+                     b;
     json_t *m = wire(gen_delta_to_json(&a), 64);
     struct err err;
     assert_int_equal(gen_delta_from_json(m, &b, &err), 0);
@@ -418,11 +427,11 @@ static void test_events_round_trip(void **state)
 {
     (void)state;
     struct err err;
-    struct gen_end end = {4, 2, GEN_LENGTH, strdup("x"), 17, 8}, end2;
+    struct gen_end end = {4, 2, GEN_TOOL_CALLS, strdup("x"), 17, 5, 8}, end2;
     json_t *m = wire(gen_end_to_json(&end), 64);
     assert_int_equal(gen_end_from_json(m, &end2, &err), 0);
     json_decref(m);
-    assert_int_equal(end2.reason, GEN_LENGTH);
+    assert_int_equal(end2.reason, GEN_TOOL_CALLS);
     assert_string_equal(end2.stop, "x");
     assert_int_equal(end2.n_completion, 17);
     assert_int_equal(end2.n_foretold, 8);
@@ -436,7 +445,7 @@ static void test_events_round_trip(void **state)
     assert_int_equal(accepted2.n_prompt, 9);
     assert_true(accepted2.prompt_hash == UINT64_MAX);
 
-    struct gen_done done = {1, 2, 3, 4, 5, 6, 0.5, 1.5, 2.5}, done2;
+    struct gen_done done = {1, 2, 3, 4, 9, 5, 6, 0.5, 1.5, 2.5}, done2;
     m = wire(gen_done_to_json(&done), 64);
     assert_int_equal(gen_done_from_json(m, &done2, &err), 0);
     json_decref(m);

@@ -1,6 +1,7 @@
 /*
  * test_openai: answers and errors as bytes: what e2e tests cannot reach with a well-behaved worker.
  */
+#include "api/openai.h"
 #include "api/openai_answer.h"
 #include "base/mem.h"
 
@@ -22,13 +23,13 @@ static json_t *parsed(const struct buf *text)
     return value;
 }
 
-static struct openai_request request(const char *body, enum openai_kind kind)
+static struct api_request request(const char *body, const struct api_endpoint *endpoint)
 {
-    struct openai_request r;
+    struct api_request r;
     struct err err = {0};
     json_t *json = json_parse(str_z(body), JSON_DEPTH_MAX, &err);
     assert_non_null(json);
-    assert_int_equal(openai_request_parse(kind, json, &r, &err), 0);
+    assert_int_equal(endpoint->parse(json, NULL, &r, &err), 0);
     json_decref(json);
     return r;
 }
@@ -61,9 +62,9 @@ static void test_every_error_has_a_status(void **state)
 static void test_odd_log_probabilities(void **state)
 {
     (void)state;
-    struct openai_request r = request(
-        "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"logprobs\":true}", OPENAI_CHAT);
-    struct openai_answer a;
+    struct api_request r = request(
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"logprobs\":true}", &openai_chat);
+    struct api_answer *a;
     struct buf out;
     char half[] = "\xe2\x82", quote[] = "\"\\\n";
     struct gen_token tokens[] = {
@@ -72,11 +73,12 @@ static void test_odd_log_probabilities(void **state)
     };
     struct gen_delta d = {.text = quote, .text_len = 3, .tokens = tokens, .n_tokens = 2};
     buf_init(&out, 1 << 16);
-    assert_true(openai_answer_init(&a, &r, "id", 1, "a \"model\""));
-    assert_true(openai_answer_fingerprint(&a, "fp"));
-    assert_true(openai_answer_delta(&a, 0, &d, &out));
-    assert_true(openai_answer_end(&a, 0, 0, "stop", &out));
-    assert_true(openai_answer_whole(&a, &out));
+    a = api_answer_new(&r, "id", 1000, "a \"model\"");
+    assert_non_null(a);
+    api_answer_fingerprint(a, "fp");
+    assert_true(openai_answer_delta(a, 0, &d, &out));
+    assert_true(openai_answer_end(a, 0, &(struct gen_end){.index = 0, .reason = GEN_STOP}, &out));
+    assert_true(openai_answer_whole(a, &out));
     json_t *whole = parsed(&out);
     json_t *choice = json_array_get(json_object_get(whole, "choices"), 0);
     json_t *content = json_object_get(json_object_get(choice, "logprobs"), "content");
@@ -86,8 +88,8 @@ static void test_odd_log_probabilities(void **state)
                 json_integer_value(json_object_get(first, "logprob")) == -9999);
     assert_int_equal(json_integer_value(json_array_get(json_object_get(first, "bytes"), 0)), 0xe2);
     json_decref(whole);
-    openai_answer_release(&a);
-    openai_request_release(&r);
+    api_answer_free(a);
+    api_request_release(&r);
     buf_release(&out);
 }
 
@@ -96,30 +98,31 @@ static void test_odd_log_probabilities(void **state)
 static void test_prediction(void **state)
 {
     (void)state;
-    struct openai_request r = request(
+    struct api_request r = request(
         CHAT_WITH("\"prediction\":{\"type\":\"content\",\"content\":[{\"type\":\"text\",\"text\":"
                   "\"one \"},{\"type\":\"text\",\"text\":\"two\"}]}"),
-        OPENAI_CHAT);
+        &openai_chat);
     assert_string_equal(r.gen.prediction, "one two");
     assert_int_equal(r.gen.prediction_len, 7);
-    json_t *frame = openai_request_frame(&r, 0, 5);
+    json_t *frame = api_request_frame(&r, 0, 5);
     assert_true(str_eq_z(json_str(json_object_get(frame, "prediction")), "one two"));
     json_decref(frame);
-    struct openai_answer a;
+    struct api_answer *a;
     struct buf out;
     struct gen_done done = {.n_completion = 9, .n_foretold = 3, .n_not_met = 2};
     buf_init(&out, 1 << 16);
-    assert_true(openai_answer_init(&a, &r, "id", 1, "m"));
-    assert_true(openai_answer_fingerprint(&a, "fp"));
-    openai_answer_done(&a, &done);
-    assert_true(openai_answer_whole(&a, &out));
+    a = api_answer_new(&r, "id", 1000, "m");
+    assert_non_null(a);
+    api_answer_fingerprint(a, "fp");
+    api_answer_done(a, &done);
+    assert_true(openai_answer_whole(a, &out));
     json_t *whole = parsed(&out), *usage = json_object_get(whole, "usage");
     const json_t *details = json_object_get(usage, "completion_tokens_details");
     assert_int_equal(json_integer_value(json_object_get(details, "accepted_prediction_tokens")), 3);
     assert_int_equal(json_integer_value(json_object_get(details, "rejected_prediction_tokens")), 2);
     json_decref(whole);
-    openai_answer_release(&a);
-    openai_request_release(&r);
+    api_answer_free(a);
+    api_request_release(&r);
     buf_release(&out);
 }
 
@@ -145,11 +148,11 @@ static void test_bad_predictions(void **state)
          "prediction.b"},
     };
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
-        struct openai_request r;
+        struct api_request r;
         struct err err = {0};
         json_t *json = json_parse(str_z(bad[i].body), JSON_DEPTH_MAX, &err);
         assert_non_null(json);
-        assert_int_equal(openai_request_parse(OPENAI_CHAT, json, &r, &err), ERR_INVALID);
+        assert_int_equal(openai_chat.parse(json, NULL, &r, &err), ERR_INVALID);
         assert_string_equal(err.param, bad[i].param);
         json_decref(json);
     }
@@ -159,40 +162,42 @@ static void test_bad_predictions(void **state)
 static void test_impossible_news(void **state)
 {
     (void)state;
-    struct openai_request r = request("{\"prompt\":[\"a\",\"b\"],\"n\":2}", OPENAI_COMPLETION);
-    struct openai_answer a;
+    struct api_request r = request("{\"prompt\":[\"a\",\"b\"],\"n\":2}", &openai_completion);
+    struct api_answer *a;
     struct buf out;
     struct gen_delta d = {.index = 2};
     buf_init(&out, 1 << 16);
-    assert_true(openai_answer_init(&a, &r, "id", 1, "m"));
-    assert_true(openai_answer_fingerprint(&a, "fp"));
-    assert_false(openai_answer_delta(&a, 0, &d, &out));
+    a = api_answer_new(&r, "id", 1000, "m");
+    assert_non_null(a);
+    api_answer_fingerprint(a, "fp");
+    assert_false(openai_answer_delta(a, 0, &d, &out));
     d.index = -1;
-    assert_false(openai_answer_delta(&a, 1, &d, &out));
-    assert_false(openai_answer_end(&a, 1, 2, "stop", &out));
-    assert_true(openai_answer_end(&a, 1, 1, "length", &out));
-    assert_false(openai_answer_end(&a, 1, 1, "stop", &out));
-    openai_answer_release(&a);
-    openai_request_release(&r);
+    assert_false(openai_answer_delta(a, 1, &d, &out));
+    assert_false(openai_answer_end(a, 1, &(struct gen_end){.index = 2, .reason = GEN_STOP}, &out));
+    assert_true(openai_answer_end(a, 1, &(struct gen_end){.index = 1, .reason = GEN_LENGTH}, &out));
+    assert_false(openai_answer_end(a, 1, &(struct gen_end){.index = 1, .reason = GEN_STOP}, &out));
+    api_answer_free(a);
+    api_request_release(&r);
     buf_release(&out);
 }
 
 static void test_a_stream_that_outgrows_its_buffer(void **state)
 {
     (void)state;
-    struct openai_request r = request("{\"prompt\":\"a\",\"stream\":true}", OPENAI_COMPLETION);
-    struct openai_answer a;
+    struct api_request r = request("{\"prompt\":\"a\",\"stream\":true}", &openai_completion);
+    struct api_answer *a;
     struct buf out;
     char text[2000];
     memset(text, 'x', sizeof text);
     struct gen_delta d = {.text = text, .text_len = sizeof text};
     buf_init(&out, 1024);
-    assert_true(openai_answer_init(&a, &r, "id", 1, "m"));
-    assert_true(openai_answer_fingerprint(&a, "fp"));
-    assert_false(openai_answer_delta(&a, 0, &d, &out));
+    a = api_answer_new(&r, "id", 1000, "m");
+    assert_non_null(a);
+    api_answer_fingerprint(a, "fp");
+    assert_false(openai_answer_delta(a, 0, &d, &out));
     assert_true(out.len <= 1024);
-    openai_answer_release(&a);
-    openai_request_release(&r);
+    api_answer_free(a);
+    api_request_release(&r);
     buf_release(&out);
 }
 

@@ -50,7 +50,12 @@ static int delta(struct replay *r, int64_t index, const char *text, int32_t firs
     struct gen_token token[8] = {0};
     for (size_t i = 0; i < n; i++)
         token[i].id = first + (int32_t)i;
-    const struct gen_delta d = {12, index, (char *)text, strlen(text), token, n};
+    const struct gen_delta d = {.id = 12,
+                                .index = index,
+                                .text = (char *)text,
+                                .text_len = strlen(text),
+                                .tokens = token,
+                                .n_tokens = n};
     return replay_delta(r, &d, NULL);
 }
 
