@@ -229,32 +229,16 @@ static int any_object(const char *name, const json_t *v, void *into, struct err 
     }
 
 /* clang-format off: rows of a table */
-#define SHARED_FIELDS                                                                                \
-    {"model", API_STR, API_HONOURED, AT(model)}, {"stream", API_BOOL, API_HONOURED, AT(stream)},     \
-        {"stream_options", API_ANY, API_HONOURED, .take = take_stream_options},                      \
-        {"temperature", API_NUM, API_HONOURED, 0, 2, AT(gen.sampling.temperature)},                  \
-        {"top_p", API_NUM, API_HONOURED, 0, 1, AT(gen.sampling.top_p)},                              \
-        {"top_k", API_INT, API_HONOURED, -1, API_TOKEN_MAX, AT(gen.sampling.top_k)},                 \
-        {"min_p", API_NUM, API_HONOURED, 0, 1, AT(gen.sampling.min_p)},                              \
-        {"typical_p", API_NUM, API_HONOURED, 0, 1, .above_min = true, AT(gen.sampling.typical_p)},   \
-        {"repeat_penalty",                                                                           \
-         API_NUM,                                                                                    \
-         API_HONOURED,                                                                               \
-         0,                                                                                          \
-         10,                                                                                         \
-         .above_min = true,                                                                          \
-         AT(gen.sampling.repeat_penalty)},                                                           \
-        {"repeat_last_n", API_INT, API_HONOURED, -1, API_TOKEN_MAX, AT(gen.sampling.repeat_last_n)}, \
-        {"presence_penalty", API_NUM, API_HONOURED, -2, 2, AT(gen.sampling.presence_penalty)},       \
-        {"frequency_penalty", API_NUM, API_HONOURED, -2, 2, AT(gen.sampling.frequency_penalty)},     \
-        {"seed", API_ANY, API_HONOURED, .take = api_take_seed},                                      \
-        {"stop", API_ANY, API_HONOURED, .take = api_take_stop},                                      \
-        {"logit_bias", API_ANY, API_HONOURED, .take = api_take_bias},                                \
-        {"n", API_INT, API_HONOURED, 1, GEN_N_MAX, AT(gen.n)},                                       \
-        {"keep_alive", API_ANY, API_HONOURED, .take = api_take_keep_alive},                          \
-        {"ignore_eos", API_BOOL, API_HONOURED, AT(gen.ignore_eos)},                                  \
-    {                                                                                                \
-        "user", API_STR, API_NO_EFFECT                                                               \
+#define SHARED_FIELDS                                                                              \
+    {"model", API_STR, API_HONOURED, AT(model)}, {"stream", API_BOOL, API_HONOURED, AT(stream)},   \
+        {"stream_options", API_ANY, API_HONOURED, .take = take_stream_options},                    \
+        {"temperature", API_NUM, API_HONOURED, 0, 2, AT(gen.sampling.temperature)},                \
+        {"top_p", API_NUM, API_HONOURED, 0, 1, AT(gen.sampling.top_p)}, API_SAMPLING_FIELDS,       \
+        {"stop", API_ANY, API_HONOURED, .take = api_take_stop},                                    \
+        {"n", API_INT, API_HONOURED, 1, GEN_N_MAX, AT(gen.n)},                                     \
+        {"keep_alive", API_ANY, API_HONOURED, .take = api_take_keep_alive},                        \
+    {                                                                                              \
+        "user", API_STR, API_NO_EFFECT                                                             \
     }
 
 static const struct api_field chat_fields[] = {
@@ -344,28 +328,16 @@ static int finish(struct api_request *r, struct err *err)
     return code == 0 ? check_logprobs(r, err) : code;
 }
 
-/*
- * A request that says nothing of sampling leaves it to the server: full-width sampling, OpenAI's
- * default, makes small models babble. A request that sets any of these is sampled exactly as it
- * says.
- */
-static bool tells_sampling(const json_t *obj)
-{
-    static const char *const told[] = {"temperature", "top_p", "top_k", "min_p", "typical_p"};
-    for (size_t i = 0; i < ARRAY_LEN(told); i++) {
-        const json_t *v = json_object_get(obj, told[i]);
-        if (v != NULL && !json_is_null(v))
-            return true;
-    }
-    return false;
-}
-
 static int read_fields(const json_t *body, const json_t *defaults, struct api_request *r,
                        struct err *err)
 {
     if (!json_is_object(body))
         return err_set(err, ERR_INVALID, "the body must be a JSON object");
-    if (!tells_sampling(body) && !tells_sampling(defaults)) {
+    /*
+     * A request that says nothing of sampling leaves it to the server: full-width sampling,
+     * OpenAI's default, makes small models babble. One that says anything is sampled as it says.
+     */
+    if (!api_sampling_is_told(body) && !api_sampling_is_told(defaults)) {
         r->gen.sampling.temperature = DEFAULT_TEMPERATURE;
         r->gen.sampling.min_p = DEFAULT_MIN_P;
     }
