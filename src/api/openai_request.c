@@ -4,7 +4,10 @@
  */
 #include "api/fields.h"
 #include "api/openai_answer.h"
+#include "api/openai_tools.h"
+#include "api/response_format.h"
 #include "api/sampling.h"
+#include "api/think.h"
 #include "base/mem.h"
 
 #include <stddef.h>
@@ -111,6 +114,28 @@ static int take_template_vars(const char *name, const json_t *value, void *into,
     return 0;
 }
 
+/* Switches of templates that say the same as `think` does, where nothing else says it. */
+static void think_as_template(struct api_request *r)
+{
+    static const char *const names[] = {"enable_thinking", "thinking"};
+    for (size_t i = 0; i < ARRAY_LEN(names) && r->gen.think == GEN_THINK_DEFAULT; i++) {
+        const json_t *v = json_object_get(r->template_vars, names[i]);
+        if (json_is_boolean(v))
+            r->gen.think = json_is_true(v) ? GEN_THINK_ON : GEN_THINK_OFF;
+    }
+}
+
+/* What llama-server calls it: "none" leaves thinking in the text, as the model wrote it. */
+static int take_reasoning_format(const char *name, const json_t *value, void *into, struct err *err)
+{
+    struct str word = json_str(value);
+    if (str_eq_z(word, "none"))
+        ((struct api_request *)into)->gen.parse = false;
+    else if (!str_eq_z(word, "auto") && !str_eq_z(word, "deepseek"))
+        return err_set_param(err, ERR_INVALID, name, "'%s' must be auto, deepseek or none", name);
+    return 0;
+}
+
 static int take_token_ids(const char *name, const json_t *ids, struct err *err)
 {
     size_t n = json_array_size(ids);
@@ -174,28 +199,10 @@ static int only_false(const char *name, const json_t *v, void *into, struct err 
     return neutral(json_is_false(v));
 }
 
-static int only_empty(const char *name, const json_t *v, void *into, struct err *err)
-{
-    (void)name, (void)into, (void)err;
-    return neutral(json_is_array(v) && json_array_size(v) == 0);
-}
-
-static int only_text_format(const char *name, const json_t *v, void *into, struct err *err)
-{
-    (void)name, (void)into, (void)err;
-    return neutral(str_eq_z(json_str(json_object_get(v, "type")), "text"));
-}
-
 static int only_text_modality(const char *name, const json_t *v, void *into, struct err *err)
 {
     (void)name, (void)into, (void)err;
     return neutral(json_array_size(v) == 1 && str_eq_z(json_str(json_array_get(v, 0)), "text"));
-}
-
-static int only_no_tool(const char *name, const json_t *v, void *into, struct err *err)
-{
-    (void)name, (void)into, (void)err;
-    return neutral(str_eq_z(json_str(v), "none") || str_eq_z(json_str(v), "auto"));
 }
 
 static int only_default_tier(const char *name, const json_t *v, void *into, struct err *err)
@@ -252,6 +259,13 @@ static int any_object(const char *name, const json_t *v, void *into, struct err 
         {"logit_bias", API_ANY, API_HONOURED, .take = api_take_bias},                                \
         {"n", API_INT, API_HONOURED, 1, GEN_N_MAX, AT(gen.n)},                                       \
         {"keep_alive", API_ANY, API_HONOURED, .take = api_take_keep_alive},                          \
+        {"grammar", API_ANY, API_HONOURED, .take = api_take_gbnf},                                   \
+        {"json_schema", API_ANY, API_HONOURED, .take = api_take_schema},                             \
+        {"structured_outputs", API_ANY, API_HONOURED, .take = api_take_structured},                  \
+        {"guided_json", API_ANY, API_HONOURED, .take = api_take_schema},                             \
+        {"guided_regex", API_ANY, API_HONOURED, .take = api_take_regex},                             \
+        {"guided_choice", API_ANY, API_HONOURED, .take = api_take_choice},                           \
+        {"guided_grammar", API_ANY, API_HONOURED, .take = api_take_gbnf},                            \
         {"ignore_eos", API_BOOL, API_HONOURED, AT(gen.ignore_eos)},                                  \
     {                                                                                                \
         "user", API_STR, API_NO_EFFECT                                                               \
@@ -269,19 +283,27 @@ static const struct api_field chat_fields[] = {
     {"safety_identifier", API_STR, API_NO_EFFECT},
     {"prompt_cache_key", API_STR, API_NO_EFFECT},
     {"prompt_cache_retention", API_STR, API_NO_EFFECT},
-    {"parallel_tool_calls", API_BOOL, API_NO_EFFECT},
     {"prediction", API_ANY, API_HONOURED, .take = take_prediction},
-    REFUSED_BUT("tools", only_empty, "tool calls are not served yet; describe them in the prompt"),
-    REFUSED_BUT("tool_choice", only_no_tool, "tool calls are not served yet"),
-    REFUSED_BUT("functions", only_empty, "tool calls are not served yet"),
-    REFUSED_BUT("function_call", only_no_tool, "tool calls are not served yet"),
-    REFUSED_BUT("response_format", only_text_format, "only {\"type\": \"text\"} is served yet"),
+    {"tools", API_ANY, API_HONOURED, .take = openai_take_tools},
+    {"tool_choice", API_ANY, API_HONOURED, .take = openai_take_tool_choice},
+    {"parallel_tool_calls", API_ANY, API_HONOURED, .take = openai_take_parallel},
+    {"functions", API_ANY, API_HONOURED, .take = openai_take_functions},
+    {"function_call", API_ANY, API_HONOURED, .take = openai_take_function_call},
+    {"reasoning_effort", API_ANY, API_HONOURED, .take = api_take_effort},
+    {"reasoning", API_ANY, API_HONOURED, .take = api_take_reasoning},
+    {"thinking", API_ANY, API_HONOURED, .take = api_take_thinking},
+    {"think", API_ANY, API_HONOURED, .take = api_take_think},
+    {"enable_thinking", API_ANY, API_HONOURED, .take = api_take_think},
+    {"thinking_budget", API_ANY, API_HONOURED, .take = api_take_think_max},
+    {"thinking_token_budget", API_ANY, API_HONOURED, .take = api_take_think_max},
+    {"reasoning_budget", API_ANY, API_HONOURED, .take = api_take_think_max},
+    {"reasoning_format", API_ANY, API_HONOURED, .take = take_reasoning_format},
+    {"response_format", API_ANY, API_HONOURED, .take = api_take_response_format},
     REFUSED_BUT("modalities", only_text_modality, "only [\"text\"] is served"),
     REFUSED_BUT("store", only_false, "answers are not stored; leave it out"),
     REFUSED_BUT("service_tier", only_default_tier, "there is one tier; leave it out"),
     REFUSED("audio", "there is no speech output"),
     REFUSED("web_search_options", "there is no web search"),
-    REFUSED("reasoning_effort", "use chat_template_kwargs for what the model's template knows"),
     REFUSED("verbosity", "no local model takes it; ask for it in the prompt"),
     REFUSED("moderation", "there is no moderation"),
 };
@@ -338,6 +360,11 @@ static int check_logprobs(struct api_request *r, struct err *err)
 
 static int finish(struct api_request *r, struct err *err)
 {
+    think_as_template(r);
+    if (r->endpoint->is_chat && !r->gen.parse && json_array_size(r->tools) > 0)
+        return err_set_param(err, ERR_INVALID, "reasoning_format",
+                             "'reasoning_format': 'none' leaves the answer as it is, tool calls "
+                             "too; leave it out where there are tools");
     int code = api_request_finish(r, err);
     if (code == 0)
         code = check_limits(r, err);
@@ -369,6 +396,7 @@ static int read_fields(const json_t *body, const json_t *defaults, struct api_re
         r->gen.sampling.temperature = DEFAULT_TEMPERATURE;
         r->gen.sampling.min_p = DEFAULT_MIN_P;
     }
+    r->gen.parse = r->endpoint->is_chat;
     int code = api_sampling_defaults(defaults, r, err);
     if (code != 0)
         return code;
