@@ -21,17 +21,20 @@
 
 /* ---- values that need more than a type and a range ---- */
 
+static const struct api_field stream_options_fields[] = {
+    {"include_usage", API_BOOL, API_HONOURED,
+     .offset = offsetof(struct api_request, include_usage)},
+    {"include_obfuscation", API_BOOL, API_NO_EFFECT,
+     .note = "it pads events against listeners that the transport keeps out"},
+};
+
 static int take_stream_options(const char *name, const json_t *value, void *into, struct err *err)
 {
-    static const struct api_field table[] = {
-        {"include_usage", API_BOOL, API_HONOURED,
-         .offset = offsetof(struct api_request, include_usage)},
-        {"include_obfuscation", API_BOOL, API_NO_EFFECT},
-    };
     if (!json_is_object(value))
         return api_wrong_type(name, "an object", value, err);
     ((struct api_request *)into)->stream_options_given = true;
-    return api_fields_read(table, ARRAY_LEN(table), value, "stream_options.", into, err);
+    return api_fields_read(stream_options_fields, ARRAY_LEN(stream_options_fields), value,
+                           "stream_options.", into, err);
 }
 
 /* {"type": "content", "content": string | [{"type": "text", "text": string}]}; parts are joined. */
@@ -238,7 +241,12 @@ static int any_object(const char *name, const json_t *v, void *into, struct err 
 /* clang-format off: rows of a table */
 #define SHARED_FIELDS                                                                                \
     {"model", API_STR, API_HONOURED, AT(model)}, {"stream", API_BOOL, API_HONOURED, AT(stream)},     \
-        {"stream_options", API_ANY, API_HONOURED, .take = take_stream_options},                      \
+        {"stream_options",                                                                           \
+         API_ANY,                                                                                    \
+         API_HONOURED,                                                                               \
+         .take = take_stream_options,                                                                \
+         .sub = stream_options_fields,                                                               \
+         .n_sub = ARRAY_LEN(stream_options_fields)},                                                 \
         {"temperature", API_NUM, API_HONOURED, 0, 2, AT(gen.sampling.temperature)},                  \
         {"top_p", API_NUM, API_HONOURED, 0, 1, AT(gen.sampling.top_p)},                              \
         {"top_k", API_INT, API_HONOURED, -1, API_TOKEN_MAX, AT(gen.sampling.top_k)},                 \
@@ -268,7 +276,7 @@ static int any_object(const char *name, const json_t *v, void *into, struct err 
         {"guided_grammar", API_ANY, API_HONOURED, .take = api_take_gbnf},                            \
         {"ignore_eos", API_BOOL, API_HONOURED, AT(gen.ignore_eos)},                                  \
     {                                                                                                \
-        "user", API_STR, API_NO_EFFECT                                                               \
+        "user", API_STR, API_NO_EFFECT, .note = "a label; keys say who asks"                         \
     }
 
 static const struct api_field chat_fields[] = {
@@ -279,10 +287,11 @@ static const struct api_field chat_fields[] = {
     {"logprobs", API_BOOL, API_HONOURED, AT(gen.logprobs)},
     {"top_logprobs", API_INT, API_HONOURED, 0, GEN_TOP_LOGPROBS_MAX, AT(n_logprobs)},
     {"chat_template_kwargs", API_ANY, API_HONOURED, .take = take_template_vars},
-    {"metadata", API_ANY, API_NO_EFFECT, .take = any_object},
-    {"safety_identifier", API_STR, API_NO_EFFECT},
-    {"prompt_cache_key", API_STR, API_NO_EFFECT},
-    {"prompt_cache_retention", API_STR, API_NO_EFFECT},
+    {"metadata", API_ANY, API_NO_EFFECT, .take = any_object, .note = "a label for the client"},
+    {"safety_identifier", API_STR, API_NO_EFFECT, .note = "a label for the provider's own use"},
+    {"prompt_cache_key", API_STR, API_NO_EFFECT, .note = "what is cached is found by its text"},
+    {"prompt_cache_retention", API_STR, API_NO_EFFECT,
+     .note = "what is cached stays while there is room"},
     {"prediction", API_ANY, API_HONOURED, .take = take_prediction},
     {"tools", API_ANY, API_HONOURED, .take = openai_take_tools},
     {"tool_choice", API_ANY, API_HONOURED, .take = openai_take_tool_choice},
