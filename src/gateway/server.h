@@ -106,6 +106,11 @@ typedef void (*ask_fn)(struct server *s, struct exchange *x, void *ctx, struct s
 /* frame: a new reference; its "id" is filled in here. free_ctx may be NULL. */
 void ask_worker(struct server *s, struct exchange *x, struct slot *slot, json_t *frame, ask_fn fn,
                 void *ctx, void (*free_ctx)(void *ctx));
+/* The same for answers that are more than a text: fn gets the frame, or NULL and why. */
+typedef void (*ask_frame_fn)(struct server *s, struct exchange *x, void *ctx, const json_t *frame,
+                             const struct err *err);
+void ask_worker_frame(struct server *s, struct exchange *x, struct slot *slot, json_t *frame,
+                      ask_frame_fn fn, void *ctx, void (*free_ctx)(void *ctx));
 
 /* banner.c: what a person at the terminal sees. */
 void banner_progress(struct server *s, const struct slot *slot);
