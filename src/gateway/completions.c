@@ -334,6 +334,7 @@ static int prepare(struct call *c, const struct slot *slot, struct err *err)
     int code = generation_prepare(c->body, &c->request, slot, &c->answer, err);
     if (code != 0)
         return code;
+    c->trace->n_volatile = c->request.removed.n_billing + c->request.removed.n_budget;
     c->job = mem_zero((size_t)c->request.n_prompt, sizeof *c->job);
     c->last_ns = mem_zero((size_t)c->answer->n_choice, sizeof *c->last_ns);
     return 0;
