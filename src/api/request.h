@@ -80,6 +80,7 @@ struct api_request {
     /* as given, -1 when not: they only make sense together, once all are read */
     int64_t max_tokens, max_completion_tokens, best_of, n_logprobs;
     bool stream_options_given;
+    bool generation_prompt_given, generation_prompt; /* chat: as a template's variable */
     struct api_volatile removed; /* of what clients put into prompts: volatile.h */
 };
 

@@ -87,6 +87,9 @@ int api_take_keep_alive(const char *name, const json_t *value, void *into, struc
     return keep_alive_json(name, value, &r->keep_alive_ms, err);
 }
 
+#define DEFAULT_TEMPERATURE 0.7
+#define DEFAULT_MIN_P       0.05 /* Nguyen et al., "Turning up the heat" (2024): 0.05 to 0.1 */
+
 #define AT(member) .offset = offsetof(struct api_request, member)
 
 /* Wide: a model's file may say what no client may. */
@@ -119,4 +122,30 @@ int api_sampling_defaults(const json_t *params, struct api_request *r, struct er
     if (code != 0)
         err_wrap(err, "with the model's own default parameters");
     return code;
+}
+
+/*
+ * A request that says nothing of sampling leaves it to the server: full-width sampling, OpenAI's
+ * default, makes small models babble. A request that sets any of these is sampled exactly as it
+ * says.
+ */
+static bool tells_sampling(const json_t *obj)
+{
+    static const char *const told[] = {"temperature", "top_p", "top_k", "min_p", "typical_p"};
+    for (size_t i = 0; i < ARRAY_LEN(told); i++) {
+        const json_t *v = json_object_get(obj, told[i]);
+        if (v != NULL && !json_is_null(v))
+            return true;
+    }
+    return false;
+}
+
+int api_sampling_begin(const json_t *body, const json_t *defaults, struct api_request *r,
+                       struct err *err)
+{
+    if (!tells_sampling(body) && !tells_sampling(defaults)) {
+        r->gen.sampling.temperature = DEFAULT_TEMPERATURE;
+        r->gen.sampling.min_p = DEFAULT_MIN_P;
+    }
+    return api_sampling_defaults(defaults, r, err);
 }

@@ -20,5 +20,8 @@ int api_take_keep_alive(const char *name, const json_t *value, void *into, struc
  * still to be read, so that what the client says comes over them. NULL: none. */
 int api_sampling_defaults(const json_t *params, struct api_request *r, struct err *err)
     __attribute__((warn_unused_result));
+/* The same, and what a server samples with when neither says anything of it. Before the body. */
+int api_sampling_begin(const json_t *body, const json_t *defaults, struct api_request *r,
+                       struct err *err) __attribute__((warn_unused_result));
 
 #endif
