@@ -258,22 +258,8 @@ static int any_object(const char *name, const json_t *v, void *into, struct err 
          .n_sub = ARRAY_LEN(stream_options_fields)},                                                 \
         {"temperature", API_NUM, API_HONOURED, 0, 2, AT(gen.sampling.temperature)},                  \
         {"top_p", API_NUM, API_HONOURED, 0, 1, AT(gen.sampling.top_p)},                              \
-        {"top_k", API_INT, API_HONOURED, -1, API_TOKEN_MAX, AT(gen.sampling.top_k)},                 \
-        {"min_p", API_NUM, API_HONOURED, 0, 1, AT(gen.sampling.min_p)},                              \
-        {"typical_p", API_NUM, API_HONOURED, 0, 1, .above_min = true, AT(gen.sampling.typical_p)},   \
-        {"repeat_penalty",                                                                           \
-         API_NUM,                                                                                    \
-         API_HONOURED,                                                                               \
-         0,                                                                                          \
-         10,                                                                                         \
-         .above_min = true,                                                                          \
-         AT(gen.sampling.repeat_penalty)},                                                           \
-        {"repeat_last_n", API_INT, API_HONOURED, -1, API_TOKEN_MAX, AT(gen.sampling.repeat_last_n)}, \
-        {"presence_penalty", API_NUM, API_HONOURED, -2, 2, AT(gen.sampling.presence_penalty)},       \
-        {"frequency_penalty", API_NUM, API_HONOURED, -2, 2, AT(gen.sampling.frequency_penalty)},     \
-        {"seed", API_ANY, API_HONOURED, .take = api_take_seed},                                      \
+        API_SAMPLING_FIELDS,                                                                         \
         {"stop", API_ANY, API_HONOURED, .take = api_take_stop},                                      \
-        {"logit_bias", API_ANY, API_HONOURED, .take = api_take_bias},                                \
         {"n", API_INT, API_HONOURED, 1, GEN_N_MAX, AT(gen.n)},                                       \
         {"keep_alive", API_ANY, API_HONOURED, .take = api_take_keep_alive},                          \
         {"grammar", API_ANY, API_HONOURED, .take = api_take_gbnf},                                   \
@@ -283,7 +269,6 @@ static int any_object(const char *name, const json_t *v, void *into, struct err 
         {"guided_regex", API_ANY, API_HONOURED, .take = api_take_regex},                             \
         {"guided_choice", API_ANY, API_HONOURED, .take = api_take_choice},                           \
         {"guided_grammar", API_ANY, API_HONOURED, .take = api_take_gbnf},                            \
-        {"ignore_eos", API_BOOL, API_HONOURED, AT(gen.ignore_eos)},                                  \
     {                                                                                                \
         "user", API_STR, API_NO_EFFECT, .note = "a label; keys say who asks"                         \
     }

@@ -3,6 +3,7 @@
  */
 #include "api/request.h"
 
+#include "api/sampling.h"
 #include "api/tools.h"
 #include "base/mem.h"
 #include "base/rng.h"
@@ -87,7 +88,7 @@ int api_request_finish(struct api_request *r, struct err *err)
         s->top_k = 0; /* -1 is how some clients write "off" */
     if (!r->seed_given)
         rng_system(&s->seed, sizeof s->seed);
-    return code;
+    return code == 0 ? api_sampling_finish(r, err) : code;
 }
 
 bool api_request_default_system(struct api_request *r, const char *text)

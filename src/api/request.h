@@ -64,6 +64,7 @@ struct api_request {
     bool stream, include_usage;
     bool seed_given;
     bool continue_final;    /* the answer goes on with the last message, the assistant's */
+    bool use_beam_search;   /* with gen.sampling.beam_width, or n, beams */
     struct gen_request gen; /* what all prompts share; gen.chat is set for chat */
     json_t *prompts;        /* not for chat: array of strings or of arrays of ids; owned */
     int n_prompt;           /* 1 for chat */

@@ -80,6 +80,8 @@ struct gen_token {
     size_t n_bytes;
     struct gen_top *top; /* [n_top], descending; owned */
     size_t n_top;
+    bool has_mu; /* mirostat's state after it, so that another worker can go on */
+    double mu;
 };
 
 /* What a piece of an answer is; message.h's request says `parse`. */
