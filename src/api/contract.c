@@ -4,12 +4,14 @@
  */
 #include "api/contract.h"
 
+#include "api/anthropic.h"
 #include "api/openai_batch.h"
 #include "base/mem.h"
 
-#define OPENAI "OpenAI"
-#define OLLAMA "Ollama"
-#define OURS   "Hearth"
+#define OPENAI    "OpenAI"
+#define OLLAMA    "Ollama"
+#define ANTHROPIC "Anthropic"
+#define OURS      "Hearth"
 
 /* clang-format off: rows of a table */
 static const struct api_operation operations[] = {
@@ -32,6 +34,10 @@ static const struct api_operation operations[] = {
     {"get", "/api/tags", OLLAMA, "The models of the library"},
     {"get", "/api/ps", OLLAMA, "The models in memory"},
     {"get", "/api/version", OLLAMA, "The server's version", .open = true},
+    {"post", "/v1/messages", ANTHROPIC, "The next message of a conversation, whole or streamed",
+     &anthropic_messages},
+    {"post", "/v1/messages/count_tokens", ANTHROPIC, "How many tokens the prompt of one has",
+     &anthropic_count},
     {"get", "/v1/requests", OURS, "Requests in progress and the last ones"},
     {"get", "/v1/requests/{id}", OURS, "One of them: times, counts, its prompt on demand"},
     {"get", "/health", OURS, "Is the server there?", .open = true},
