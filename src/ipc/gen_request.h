@@ -74,10 +74,10 @@ enum gen_think {
 struct gen_prior {
     int32_t *tokens; /* [n_tokens] of its deltas, an echo's included; owned */
     size_t n_tokens;
-    int64_t text_len;                 /* bytes of its deltas' text */
-    int64_t n_calls;                  /* tool calls that its deltas began */
-    bool ended;                       /* its `end` arrived; tokens and text_len say nothing then */
-    int64_t n_completion, n_foretold; /* of that end */
+    int64_t text_len; /* bytes of its deltas' text */
+    int64_t n_calls;  /* tool calls that its deltas began */
+    bool ended;       /* its `end` arrived; tokens and text_len say nothing then */
+    int64_t n_completion, n_reasoning, n_foretold; /* of that end */
 };
 
 /* A request that goes on: what it was when it was accepted first, and what came of it. */

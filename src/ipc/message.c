@@ -65,6 +65,7 @@ static const struct field prior_fields[] = {
     FIELD_COUNT(gen_prior, text_len),          FIELD_COUNT(gen_prior, n_calls),
     FIELD(gen_prior, ended, FIELD_BOOL, 0, 0), FIELD_COUNT(gen_prior, n_completion),
     FIELD_COUNT(gen_prior, n_foretold),        FIELD_SKIP("tokens"),
+    FIELD_COUNT(gen_prior, n_reasoning),
 };
 
 static const struct field sampling_fields[] = {
