@@ -300,7 +300,8 @@ static bool add_call(struct openai_answer *a, int i_choice, const struct gen_del
 {
     struct openai_calls *c = &a->choice[i_choice].calls;
     buf_clear(&a->scratch);
-    return openai_calls_add(c, &a->base, a->own, i_choice, d, a->base.stream ? &a->scratch : NULL) &&
+    return openai_calls_add(c, &a->base, a->own, i_choice, d,
+                            a->base.stream ? &a->scratch : NULL) &&
            (!a->base.stream || write_member(a, i_choice, sse));
 }
 
@@ -348,8 +349,8 @@ bool openai_answer_end(struct api_answer *base, int i_prompt, const struct gen_e
     if (c == NULL || c->finish[0] != '\0')
         return false;
     bool old = json_object_get(a->own, "functions") != NULL;
-    strcpy(c->finish, e->reason == GEN_TOOL_CALLS && old ? "function_call"
-                                                         : gen_reason_word(e->reason));
+    strcpy(c->finish,
+           e->reason == GEN_TOOL_CALLS && old ? "function_call" : gen_reason_word(e->reason));
     buf_clear(&a->scratch);
     if (!openai_calls_close(&c->calls, a->base.stream ? &a->scratch : NULL))
         return false;

@@ -248,29 +248,28 @@ static int any_object(const char *name, const json_t *v, void *into, struct err 
     }
 
 /* clang-format off: rows of a table */
-#define SHARED_FIELDS                                                                                \
-    {"model", API_STR, API_HONOURED, AT(model)}, {"stream", API_BOOL, API_HONOURED, AT(stream)},     \
-        {"stream_options",                                                                           \
-         API_ANY,                                                                                    \
-         API_HONOURED,                                                                               \
-         .take = take_stream_options,                                                                \
-         .sub = stream_options_fields,                                                               \
-         .n_sub = ARRAY_LEN(stream_options_fields)},                                                 \
-        {"temperature", API_NUM, API_HONOURED, 0, 2, AT(gen.sampling.temperature)},                  \
-        {"top_p", API_NUM, API_HONOURED, 0, 1, AT(gen.sampling.top_p)},                              \
-        API_SAMPLING_FIELDS,                                                                         \
-        {"stop", API_ANY, API_HONOURED, .take = api_take_stop},                                      \
-        {"n", API_INT, API_HONOURED, 1, GEN_N_MAX, AT(gen.n)},                                       \
-        {"keep_alive", API_ANY, API_HONOURED, .take = api_take_keep_alive},                          \
-        {"grammar", API_ANY, API_HONOURED, .take = api_take_gbnf},                                   \
-        {"json_schema", API_ANY, API_HONOURED, .take = api_take_schema},                             \
-        {"structured_outputs", API_ANY, API_HONOURED, .take = api_take_structured},                  \
-        {"guided_json", API_ANY, API_HONOURED, .take = api_take_schema},                             \
-        {"guided_regex", API_ANY, API_HONOURED, .take = api_take_regex},                             \
-        {"guided_choice", API_ANY, API_HONOURED, .take = api_take_choice},                           \
-        {"guided_grammar", API_ANY, API_HONOURED, .take = api_take_gbnf},                            \
-    {                                                                                                \
-        "user", API_STR, API_NO_EFFECT, .note = "a label; keys say who asks"                         \
+#define SHARED_FIELDS                                                                              \
+    {"model", API_STR, API_HONOURED, AT(model)}, {"stream", API_BOOL, API_HONOURED, AT(stream)},   \
+        {"stream_options",                                                                         \
+         API_ANY,                                                                                  \
+         API_HONOURED,                                                                             \
+         .take = take_stream_options,                                                              \
+         .sub = stream_options_fields,                                                             \
+         .n_sub = ARRAY_LEN(stream_options_fields)},                                               \
+        {"temperature", API_NUM, API_HONOURED, 0, 2, AT(gen.sampling.temperature)},                \
+        {"top_p", API_NUM, API_HONOURED, 0, 1, AT(gen.sampling.top_p)}, API_SAMPLING_FIELDS,       \
+        {"stop", API_ANY, API_HONOURED, .take = api_take_stop},                                    \
+        {"n", API_INT, API_HONOURED, 1, GEN_N_MAX, AT(gen.n)},                                     \
+        {"keep_alive", API_ANY, API_HONOURED, .take = api_take_keep_alive},                        \
+        {"grammar", API_ANY, API_HONOURED, .take = api_take_gbnf},                                 \
+        {"json_schema", API_ANY, API_HONOURED, .take = api_take_schema},                           \
+        {"structured_outputs", API_ANY, API_HONOURED, .take = api_take_structured},                \
+        {"guided_json", API_ANY, API_HONOURED, .take = api_take_schema},                           \
+        {"guided_regex", API_ANY, API_HONOURED, .take = api_take_regex},                           \
+        {"guided_choice", API_ANY, API_HONOURED, .take = api_take_choice},                         \
+        {"guided_grammar", API_ANY, API_HONOURED, .take = api_take_gbnf},                          \
+    {                                                                                              \
+        "user", API_STR, API_NO_EFFECT, .note = "a label; keys say who asks"                       \
     }
 
 static const struct api_field chat_fields[] = {

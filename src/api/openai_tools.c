@@ -60,7 +60,7 @@ static int take_custom(struct api_request *r, const char *where, const json_t *t
         {"format", API_ANY, API_NO_EFFECT},
     };
     struct api_tool t = {0};
-    char name[96];
+    char name[192];
     const json_t *custom = json_object_get(tool, "custom");
     snprintf(name, sizeof name, "%s.custom", where);
     if (!json_is_object(custom))
@@ -79,8 +79,8 @@ static int take_custom(struct api_request *r, const char *where, const json_t *t
     snprintf(name, sizeof name, "%s.custom", where);
     if (code == 0)
         code = api_tool_add(r, name, &t, err);
-    if (code == 0 && json_object_setn_new(own_object(r, "custom"), t.name.ptr, t.name.len,
-                                          json_true()) != 0)
+    if (code == 0 &&
+        json_object_setn_new(own_object(r, "custom"), t.name.ptr, t.name.len, json_true()) != 0)
         code = no_memory(err);
     json_decref(schema);
     json_decref(input);
@@ -95,7 +95,7 @@ static int take_tool(struct api_request *r, const char *where, const json_t *too
         {"custom", API_ANY, API_NO_EFFECT},
         {"cache_control", API_ANY, API_NO_EFFECT},
     };
-    char name[96];
+    char name[192];
     if (!json_is_object(tool))
         return api_wrong_type(where, "an object", tool, err);
     snprintf(name, sizeof name, "%s.", where);
@@ -140,7 +140,7 @@ int openai_take_functions(const char *name, const json_t *value, void *into, str
     if (!json_is_array(value))
         return api_wrong_type(name, "an array", value, err);
     for (size_t i = 0; i < json_array_size(value) && code == 0; i++) {
-        char where[64];
+        char where[96];
         json_t *tool = json_pack("{s:O}", "function", json_array_get(value, i));
         snprintf(where, sizeof where, "%s[%zu]", name, i);
         code = tool == NULL ? no_memory(err) : api_tool_take(r, where, tool, err);
@@ -218,8 +218,8 @@ int openai_take_function_call(const char *name, const json_t *value, void *into,
         return choose_word(name, json_str(value), into, err);
     struct str called = json_str(json_object_get(value, "name"));
     if (called.len == 0)
-        return err_set_param(err, ERR_INVALID, name,
-                             "'%s' must be none, auto or {\"name\": ...}", name);
+        return err_set_param(err, ERR_INVALID, name, "'%s' must be none, auto or {\"name\": ...}",
+                             name);
     return api_tools_choose(into, name, GEN_TOOLS_REQUIRED, called, err);
 }
 
@@ -231,7 +231,7 @@ static int read_function(const char *where, const json_t *function, struct err *
         {"name", API_STR, API_NO_EFFECT},
         {"arguments", API_STR, API_NO_EFFECT},
     };
-    char name[96];
+    char name[256];
     if (!json_is_object(function) || !json_is_string(json_object_get(function, "name")) ||
         !json_is_string(json_object_get(function, "arguments")))
         return err_set_param(err, ERR_INVALID, where,
@@ -272,7 +272,7 @@ static json_t *read_call(const char *where, const json_t *call, struct err *err)
         {"function", API_ANY, API_NO_EFFECT},
         {"custom", API_ANY, API_NO_EFFECT},
     };
-    char name[96];
+    char name[192];
     if (!json_is_object(call)) {
         (void)api_wrong_type(where, "an object", call, err);
         return NULL;
