@@ -17,7 +17,10 @@ descriptor 4; its members, all optional, say how to behave:
     say           frames that a prompt with "ROGUE" is answered with, and nothing else; their id is filled in
     answers_max   requests it has at once; one more is refused as busy (default: as the real one, 1024)
     say_asked     the same for questions (render, tokenize, detokenize)
+    n_cached      of each prompt, what was computed before
     repeat        the answer: this text over and over, a word a token (default: the prompt's words)
+A prompt that asks for channels ("parse") and ends with SCRIPT and JSON is answered with that: a list of
+{"reasoning": text}, {"content": text} and {"call": name, "arguments": text}, a word a token.
 A prompt of N words has N tokens; N beyond n_ctx is a context_length error. "SILENT" never answers.
 """
 import heapq
@@ -44,6 +47,24 @@ def words(text):
             pieces.append(text[start:i])
             start = i
     return pieces + ([text[start:]] if text else [])
+
+
+def script_of(request):
+    """[(piece, fields of its delta)] of a prompt with a script, or None."""
+    if not request.get("parse") or "SCRIPT" not in request["prompt"]:
+        return None
+    steps, n_calls = [], 0
+    for part in json.loads(request["prompt"].split("SCRIPT", 1)[1]):
+        if "call" in part:
+            call = {"channel": 2, "call": n_calls}
+            n_calls += 1
+            steps.append(("", {**call, "name": part["call"]}))
+            steps += [(p, call) for p in words(part["arguments"])]
+        elif "reasoning" in part:
+            steps += [(p, {"channel": 1}) for p in words(part["reasoning"])]
+        else:
+            steps += [(p, {}) for p in words(part["content"])]
+    return steps
 
 
 class Choice:
@@ -155,12 +176,24 @@ class Worker:
         self.queue.append(r)
         self.admit()
 
+    def tokenize(self, frame):
+        text = self.prompt_of(frame["request"]) if "request" in frame else frame["text"]
+        if "request" in frame:
+            assert set(frame["request"]) <= KNOWN, set(frame["request"]) - KNOWN
+        pieces = words(text)
+        answer = {"n": len(pieces)}
+        if not frame.get("count"):
+            answer["tokens"] = [sum(p.encode()) % 1000 for p in pieces]
+        if frame.get("pieces"):
+            answer["pieces"] = [p.encode().decode("latin-1") for p in pieces]
+        self.send("tokens", id=frame["id"], **answer)
+
     def admit(self):
         while self.queue and self.running < self.cfg.get("n_seq_max", 4):
             r = self.queue.pop(0)
             self.running += 1
             r["running"] = True
-            self.send("started", id=r["id"], n_cached=0, queue_ms=0.0)
+            self.send("started", id=r["id"], n_cached=self.cfg.get("n_cached", 0), queue_ms=0.0)
             if "SILENT" not in r["prompt"]:
                 self.at(self.cfg.get("prefill_s", 0), self.first, r)
         self.stats()
@@ -170,7 +203,9 @@ class Worker:
             return
         self.n_prompt += r["n_prompt"]
         text = self.cfg.get("repeat") or r["prompt"]
-        r["answer"] = words(text) or ["ok"]
+        script = script_of(r)
+        r["answer"] = [p for p, _ in script] if script else words(text) or ["ok"]
+        r["more"] = [more for _, more in script] if script else None
         choices = [Choice(r, i) for i in range(r.get("n", 1))]
         r["left"] = sum(not c.ended for c in choices)
         r["n_completion"] = sum(c.n for c in choices if c.ended)
@@ -190,22 +225,23 @@ class Worker:
         top = [[1, -0.25, "a"], [2, -1.5, "\xe2\x82"], [3, None, "b"]][: r.get("top_logprobs", 0)]
         return [sum(data) % 1000, None if none else -0.5, data.decode("latin-1"), top]
 
-    def delta(self, choice, text, pieces, first=False):
+    def delta(self, choice, text, pieces, first=False, **more):
         r = choice.request
-        self.send("delta", id=r["id"], index=choice.index, text=text,
+        self.send("delta", id=r["id"], index=choice.index, text=text, **more,
                   tokens=[self.token(p, r, first and i == 0) for i, p in enumerate(pieces)])
 
     def end(self, choice, reason, stop=None):
         r = choice.request
         self.send("end", id=r["id"], index=choice.index, reason=reason, stop=stop,
-                  n_completion=choice.n)
+                  n_completion=choice.n,
+                  n_reasoning=sum(m.get("channel") == 1 for m in (r["more"] or [])[:choice.n]))
         r["left"] -= 1
         r["n_completion"] += choice.n
         if r["left"] == 0:
             self.done(r)
 
     def done(self, r):
-        self.send("done", id=r["id"], n_prompt=r["n_prompt"], n_cached=0,
+        self.send("done", id=r["id"], n_prompt=r["n_prompt"], n_cached=self.cfg.get("n_cached", 0),
                   n_completion=r["n_completion"], queue_ms=0.0, prefill_ms=1.0, decode_ms=2.0)
         self.over(r)
 
@@ -217,11 +253,15 @@ class Worker:
         limit = r.get("max_tokens", -1)
         if limit < 0:
             limit = 10**9 if self.cfg.get("repeat") else len(r["answer"])
+        if r["more"]:
+            limit = min(limit, len(r["answer"]))
         if choice.n >= limit:
+            called = any("call" in more for more in r["more"] or [])
             self.end(choice, "length" if r.get("max_tokens", -1) >= 0 and
-                     choice.n < len(r["answer"]) else "stop")
+                     choice.n < len(r["answer"]) else "tool_calls" if called else "stop")
             return
         piece = r["answer"][choice.n % len(r["answer"])]
+        more = r["more"][choice.n] if r["more"] else {}
         for stop in r.get("stop", []):
             if stop in piece:
                 choice.n += 1
@@ -229,7 +269,7 @@ class Worker:
                 return
         choice.n += 1
         self.n_output += 1
-        self.delta(choice, piece, [piece])
+        self.delta(choice, piece, [piece], **more)
         if self.cfg.get("die") and self.cfg["die"] in r["prompt"] and choice.n >= self.cfg.get("die_at", 0):
             self.die()
         if "STALL" in r["prompt"] and choice.n >= self.cfg.get("stall_at", 1):
@@ -283,7 +323,7 @@ class Worker:
             elif frame["t"] == "cancel":
                 self.cancel(frame)
             elif frame["t"] == "tokenize":
-                self.send("tokens", id=frame["id"], tokens=[1] * len(words(frame["text"])))
+                self.tokenize(frame)
             elif frame["t"] == "detokenize":
                 self.send("text", id=frame["id"], text=self.prompt_of({"kind": "tokens", **frame}))
             elif frame["t"] == "render":
