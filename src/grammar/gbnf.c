@@ -192,7 +192,7 @@ static bool grow_slots(struct parser *p)
 }
 
 /* The rule of a name, made if it is new; NULL: too many. */
-static struct rule *find_rule(struct parser *p, struct str name)
+static struct rule *find_rule(struct parser *p, struct str name, size_t met_at)
 {
     if (p->n_slot < (p->n_rule + 1) * 2 && !grow_slots(p))
         return NULL;
@@ -203,7 +203,7 @@ static struct rule *find_rule(struct parser *p, struct str name)
     if (!mem_grow((void **)&p->rule, &p->cap_rule, p->n_rule + 1, RULES_MAX, sizeof(*p->rule)))
         return NULL;
     struct rule *r = &p->rule[p->n_rule++];
-    *r = (struct rule){.name = name, .expr = grammar_rule(p->b), .at = p->at};
+    *r = (struct rule){.name = name, .expr = grammar_rule(p->b), .at = met_at};
     p->slot[at] = (uint32_t)p->n_rule;
     return r;
 }
@@ -316,7 +316,8 @@ static gexpr read_token(struct parser *p)
 
 static gexpr read_reference(struct parser *p)
 {
-    struct rule *r = find_rule(p, read_name(p));
+    size_t at = p->at;
+    struct rule *r = find_rule(p, read_name(p), at);
     return r ? r->expr : too_large(p);
 }
 
@@ -471,7 +472,7 @@ static bool read_rule(struct parser *p)
         fail(p, "the name of a rule is missing");
         return false;
     }
-    struct rule *r = find_rule(p, name);
+    struct rule *r = find_rule(p, name, at);
     if (!r || r->is_defined) {
         if (r)
             fail_at(p, at, ERR_INVALID, "this rule is defined already");
@@ -510,9 +511,9 @@ static gexpr read_all(struct parser *p)
     for (size_t i = 0; i < p->n_rule; i++)
         if (!p->rule[i].is_defined)
             return fail_at(p, p->rule[i].at, ERR_INVALID,
-                           "a rule is used before this that is defined nowhere");
+                           "this rule is defined nowhere");
     size_t n_before = p->n_rule;
-    struct rule *root = find_rule(p, STR("root"));
+    struct rule *root = find_rule(p, STR("root"), 0);
     if (!root)
         return too_large(p);
     return n_before == p->n_rule ? root->expr
