@@ -204,6 +204,8 @@ static const struct api_field create_fields[] = {
     {"output_expires_after", API_ANY, API_HONOURED, .take = take_ttl},
 };
 
+const struct api_form openai_batch_form = {create_fields, ARRAY_LEN(create_fields)};
+
 int openai_batch_create_parse(const json_t *body, struct openai_batch_create *ret, struct err *err)
 {
     struct openai_batch_create c = {0};

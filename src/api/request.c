@@ -3,6 +3,7 @@
  */
 #include "api/request.h"
 
+#include "api/tools.h"
 #include "base/mem.h"
 #include "base/rng.h"
 
@@ -28,7 +29,11 @@ void api_request_release(struct api_request *r)
     json_decref(r->messages);
     json_decref(r->prompts);
     json_decref(r->own);
-    r->messages = r->prompts = r->own = NULL;
+    json_decref(r->tools);
+    json_decref(r->tools_allowed);
+    free(r->effort);
+    r->messages = r->prompts = r->own = r->tools = r->tools_allowed = NULL;
+    r->effort = NULL;
 }
 
 static int finish_chat(struct api_request *r, struct err *err)
@@ -41,7 +46,10 @@ static int finish_chat(struct api_request *r, struct err *err)
     if (r->gen.chat == NULL || json_object_set(r->gen.chat, "messages", r->messages) != 0 ||
         json_object_set_new(r->gen.chat, "add_generation_prompt", json_true()) != 0)
         return err_set(err, ERR_NOMEM, "out of memory");
-    return 0;
+    if (r->effort != NULL &&
+        json_object_set_new(r->gen.chat, "reasoning_effort", json_string(r->effort)) != 0)
+        return err_set(err, ERR_NOMEM, "out of memory");
+    return api_tools_finish(r, err);
 }
 
 int api_request_finish(struct api_request *r, struct err *err)

@@ -64,7 +64,12 @@ struct api_request {
     int n_prompt;           /* 1 for chat */
     json_t *messages;       /* owned: checked, as templates take them */
     json_t *template_vars;  /* borrowed; more variables of the template, or NULL */
-    json_t *own;            /* owned; what the dialect's answer needs to know of it; or NULL */
+    /* By tools.h: */
+    json_t *tools;         /* owned: checked, in OpenAI's shape; or NULL */
+    json_t *tools_allowed; /* owned: names; NULL: all */
+    char tools_param[64];  /* what the client calls the choice among them */
+    char *effort;          /* owned: the template's variable reasoning_effort; or NULL */
+    json_t *own;           /* owned; what the dialect's answer needs to know of it; or NULL */
     bool keep_alive_given;
     int64_t keep_alive_ms; /* or KEEP_ALIVE_FOREVER */
     /* as given, -1 when not: they only make sense together, once all are read */

@@ -32,8 +32,12 @@ json_t *responses_items_normal(const json_t *input, const char *response_id, str
 bool responses_id_of_item(struct str item_id, char *ret, size_t size);
 /* True of an item that stands for another one; *ret_id borrows. */
 bool responses_item_is_reference(const json_t *item, struct str *ret_id);
-/* The messages of instructions (may be NULL) and input: a new reference. ERR_*. */
-json_t *responses_items_messages(const json_t *instructions, const json_t *input, struct err *err)
+/* The messages of instructions (may be NULL) and input: a new reference. goes_on: results of calls
+ * may be of earlier turns, which are not here. */
+json_t *responses_items_messages(const json_t *instructions, const json_t *input, bool goes_on,
+                                 struct err *err) __attribute__((warn_unused_result));
+/* Every result after the first n_before items is of a call before it. Places count from there. */
+int responses_items_check_calls(const json_t *items, size_t n_before, struct err *err)
     __attribute__((warn_unused_result));
 
 /* Text that stands for reasoning where a client asked for `encrypted_content`: it is not encrypted,

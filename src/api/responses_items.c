@@ -20,6 +20,7 @@ struct making {
     json_t *messages; /* owned by who asked for them */
     json_t *turn;     /* the assistant's last message, when nothing came after it; borrowed */
     json_t *names;    /* of calls: {call_id: name}; owned */
+    bool goes_on;     /* earlier turns are not here: a result may be of their calls */
     const char *where;
     struct err *err;
 };
@@ -327,6 +328,15 @@ static int take_custom_call(struct making *m, const json_t *item)
     return arguments == NULL ? no_memory(m->err) : add_call(m, call_id, name, arguments);
 }
 
+static int no_call(const char *where, const json_t *call_id, struct err *err)
+{
+    char param[96];
+    snprintf(param, sizeof param, "%s.call_id", where);
+    return err_set_param(err, ERR_INVALID, param,
+                         "'%s': no tool call found for the result with call_id '%.64s'", param,
+                         json_string_value(call_id));
+}
+
 static int take_output(struct making *m, const json_t *item)
 {
     static const struct api_field fields[] = {
@@ -342,16 +352,11 @@ static int take_output(struct making *m, const json_t *item)
     if (code != 0)
         return code;
     json_t *name = json_object_get(m->names, json_string_value(call_id));
-    if (name == NULL) {
-        char param[96];
-        snprintf(param, sizeof param, "%s.call_id", m->where);
-        return err_set_param(m->err, ERR_INVALID, param,
-                             "'%s': no tool call found for the result with call_id '%.64s'", param,
-                             json_string_value(call_id));
-    }
+    if (name == NULL && !m->goes_on)
+        return no_call(m->where, call_id, m->err);
     code = read_content(m, "output", json_object_get(item, "output"), input_types, &content);
     if (code == 0)
-        code = add_message(m, json_pack("{s:s, s:O, s:O, s:O}", "role", "tool", "tool_call_id",
+        code = add_message(m, json_pack("{s:s, s:O, s:O*, s:O}", "role", "tool", "tool_call_id",
                                         call_id, "name", name, "content", content));
     json_decref(content);
     return code;
@@ -493,11 +498,14 @@ static int complete_turns(struct making *m)
     return 0;
 }
 
-json_t *responses_items_messages(const json_t *instructions, const json_t *input, struct err *err)
+json_t *responses_items_messages(const json_t *instructions, const json_t *input, bool goes_on,
+                                 struct err *err)
 {
     struct err unused = {0};
-    struct making m = {
-        .messages = json_array(), .names = json_object(), .err = err == NULL ? &unused : err};
+    struct making m = {.messages = json_array(),
+                       .names = json_object(),
+                       .goes_on = goes_on,
+                       .err = err == NULL ? &unused : err};
     int code = m.messages == NULL || m.names == NULL ? no_memory(m.err) : 0;
     if (code == 0 && json_is_string(instructions) && json_string_length(instructions) > 0)
         code = add_message(&m, json_pack("{s:s, s:O}", "role", "system", "content", instructions));
@@ -512,6 +520,31 @@ json_t *responses_items_messages(const json_t *instructions, const json_t *input
         return m.messages;
     json_decref(m.messages);
     return NULL;
+}
+
+int responses_items_check_calls(const json_t *items, size_t n_before, struct err *err)
+{
+    json_t *calls = json_object();
+    size_t i;
+    json_t *item;
+    int code = calls == NULL ? no_memory(err) : 0;
+    json_array_foreach(items, i, item)
+    {
+        const json_t *call_id = json_object_get(item, "call_id");
+        int type = type_of(item);
+        char where[32];
+        if (code != 0 || type < 0 || !json_is_string(call_id))
+            continue;
+        snprintf(where, sizeof where, "input[%zu]", i - n_before);
+        if (types[type].take != take_output)
+            code = json_object_set_new(calls, json_string_value(call_id), json_true()) == 0
+                       ? 0
+                       : no_memory(err);
+        else if (i >= n_before && json_object_get(calls, json_string_value(call_id)) == NULL)
+            code = no_call(where, call_id, err);
+    }
+    json_decref(calls);
+    return code;
 }
 
 /* ---- as they are stored ---- */

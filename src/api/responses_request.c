@@ -8,12 +8,17 @@
  */
 #include "api/openai.h"
 #include "api/openai_batch.h"
+#include "api/openai_tools.h"
+#include "api/response_format.h"
 #include "api/responses.h"
 #include "api/responses_answer.h"
 #include "api/sampling.h"
+#include "api/think.h"
+#include "api/tools.h"
 #include "base/mem.h"
 
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 #define METADATA_VALUE_MAX 2048 /* bytes of 512 characters */
@@ -58,15 +63,6 @@ static int take_flag(const char *name, const json_t *v, void *into, struct err *
 {
     return json_is_boolean(v) ? keep(into, name, json_incref((json_t *)v), err)
                               : api_wrong_type(name, "a boolean", v, err);
-}
-
-static int take_parallel(const char *name, const json_t *v, void *into, struct err *err)
-{
-    struct api_request *r = into;
-    if (!json_is_boolean(v))
-        return api_wrong_type(name, "a boolean", v, err);
-    r->gen.one_tool_call = json_is_false(v);
-    return echo_same(r, name, v, err);
 }
 
 static int take_input(const char *name, const json_t *v, void *into, struct err *err)
@@ -151,33 +147,27 @@ static int take_schema(const json_t *v, struct api_request *r, struct err *err)
     int code = api_fields_read(table, ARRAY_LEN(table), v, "text.format.", r, err);
     if (code == 0 && json_str(json_object_get(v, "name")).len == 0)
         code = err_set_param(err, ERR_INVALID, "text.format.name", "'text.format.name' is missing");
-    if (code == 0 && !json_is_object(schema))
+    if (code == 0 && schema == NULL)
         code = err_set_param(err, ERR_INVALID, "text.format.schema",
-                             "'text.format.schema' must be an object: a JSON schema");
-    if (code != 0)
-        return code;
-    r->gen.constraint = json_pack("{s:s, s:O, s:b}", "type", "schema", "schema", schema, "strict",
-                                  json_is_true(json_object_get(v, "strict")));
-    return r->gen.constraint == NULL ? no_memory(err) : 0;
+                             "'text.format.schema' is missing");
+    return code != 0 ? code
+                     : api_form_schema(r, "text.format.schema", schema,
+                                       json_is_true(json_object_get(v, "strict")), err);
 }
 
 static int take_format(const char *name, const json_t *v, void *into, struct err *err)
 {
     static const struct api_field only_type[] = {{"type", API_STR, API_NO_EFFECT}};
-    struct api_request *r = into;
     if (!json_is_object(v))
         return api_wrong_type(name, "an object", v, err);
     struct str type = json_str(json_object_get(v, "type"));
     if (str_eq_z(type, "json_schema"))
-        return take_schema(v, r, err);
+        return take_schema(v, into, err);
     if (!str_eq_z(type, "text") && !str_eq_z(type, "json_object"))
         return err_set_param(err, ERR_INVALID, "text.format.type",
                              "'text.format.type' must be text, json_schema or json_object");
     int code = api_fields_read(only_type, ARRAY_LEN(only_type), v, "text.format.", into, err);
-    if (code != 0 || str_eq_z(type, "text"))
-        return code;
-    r->gen.constraint = json_pack("{s:s}", "type", "json");
-    return r->gen.constraint == NULL ? no_memory(err) : 0;
+    return code != 0 || str_eq_z(type, "text") ? code : api_form_json(into, "text.format", err);
 }
 
 static int one_of(const char *name, const json_t *v, const char *const *words, const char *list,
@@ -209,18 +199,95 @@ static int take_text(const char *name, const json_t *v, void *into, struct err *
     return code == 0 ? echo_same(into, name, v, err) : code;
 }
 
-/* ---- reasoning ---- */
+/* ---- tools ---- */
 
-static int take_effort(const char *name, const json_t *v, void *into, struct err *err)
+static int take_function(struct api_request *r, const char *where, const json_t *tool,
+                         struct err *err)
 {
-    static const char *const words[] = {"none", "minimal", "low", "medium",
-                                        "high", "xhigh",   "max", NULL};
-    struct api_request *r = into;
-    int code = one_of(name, v, words, "none, minimal, low, medium, high, xhigh or max", err);
-    if (code == 0)
-        r->gen.think = str_eq_z(json_str(v), "none") ? GEN_THINK_OFF : GEN_THINK_ON;
+    static const struct api_field table[] = {
+        {"type", API_STR, API_NO_EFFECT},
+        {"name", API_STR, API_HONOURED, .offset = offsetof(struct api_tool, name)},
+        {"description", API_STR, API_HONOURED, .offset = offsetof(struct api_tool, description)},
+        {"parameters", API_ANY, API_NO_EFFECT},
+        {"strict", API_BOOL, API_HONOURED, .offset = offsetof(struct api_tool, strict)},
+    };
+    struct api_tool t = {0};
+    char name[64];
+    snprintf(name, sizeof name, "%s.", where);
+    int code = api_fields_read(table, ARRAY_LEN(table), tool, name, &t, err);
+    t.parameters = json_object_get(tool, "parameters");
+    if (json_is_null(t.parameters))
+        t.parameters = NULL;
+    return code == 0 ? api_tool_add(r, where, &t, err) : code;
+}
+
+static int take_tools(const char *name, const json_t *v, void *into, struct err *err)
+{
+    int code = 0;
+    char where[32], param[48];
+    if (!json_is_array(v))
+        return api_wrong_type(name, "an array", v, err);
+    for (size_t i = 0; i < json_array_size(v) && code == 0; i++) {
+        const json_t *tool = json_array_get(v, i);
+        struct str type = json_str(json_object_get(tool, "type"));
+        snprintf(where, sizeof where, "%s[%zu]", name, i);
+        snprintf(param, sizeof param, "%s.type", where);
+        if (str_eq_z(type, "function"))
+            code = take_function(into, where, tool, err);
+        else if (str_eq_z(type, "custom"))
+            code = openai_custom_take(into, where, tool, err);
+        else if (!json_is_object(tool))
+            code = api_wrong_type(where, "an object", tool, err);
+        else
+            code = err_set_param(err, ERR_UNSUPPORTED, param,
+                                 "'%s' is '%.40s': it must be function or custom, for no tools run "
+                                 "on the server",
+                                 param, type.len == 0 ? "missing" : type.ptr);
+    }
+    return code == 0 ? echo_same(into, name, v, err) : code;
+}
+
+static int take_allowed(const char *name, const json_t *v, struct api_request *r, struct err *err)
+{
+    const json_t *tools = json_object_get(v, "tools"), *mode = json_object_get(v, "mode");
+    if (!str_eq_z(json_str(mode), "auto") && !str_eq_z(json_str(mode), "required"))
+        return err_set_param(err, ERR_INVALID, name, "'%s': 'mode' must be auto or required", name);
+    if (json_array_size(tools) == 0)
+        return err_set_param(err, ERR_INVALID, name, "'%s': 'tools' must be an array, not empty",
+                             name);
+    int code = openai_take_tool_choice(name, mode, r, err);
+    for (size_t i = 0; i < json_array_size(tools) && code == 0; i++)
+        code = api_tools_allow(r, name, json_str(json_object_get(json_array_get(tools, i), "name")),
+                               err);
     return code;
 }
+
+static int take_tool_choice(const char *name, const json_t *v, void *into, struct err *err)
+{
+    struct str type = json_str(json_object_get(v, "type"));
+    struct str called = json_str(json_object_get(v, "name"));
+    int code;
+    if (!json_is_object(v))
+        code = openai_take_tool_choice(name, v, into, err);
+    else if (str_eq_z(type, "allowed_tools"))
+        code = take_allowed(name, v, into, err);
+    else if ((str_eq_z(type, "function") || str_eq_z(type, "custom")) && called.len > 0)
+        code = api_tools_choose(into, name, GEN_TOOLS_REQUIRED, called, err);
+    else
+        code = err_set_param(err, ERR_INVALID, name,
+                             "'%s' must be none, auto, required, {\"type\": \"function\" or "
+                             "\"custom\", \"name\": ...} or allowed_tools",
+                             name);
+    return code == 0 ? echo_same(into, name, v, err) : code;
+}
+
+static int take_parallel(const char *name, const json_t *v, void *into, struct err *err)
+{
+    int code = openai_take_parallel(name, v, into, err);
+    return code == 0 ? echo_same(into, name, v, err) : code;
+}
+
+/* ---- reasoning ---- */
 
 /* Reasoning is given whole, so there is no summary of it to be had, in whatever length. */
 static int take_summary(const char *name, const json_t *v, void *into, struct err *err)
@@ -233,7 +300,7 @@ static int take_summary(const char *name, const json_t *v, void *into, struct er
 static int take_reasoning(const char *name, const json_t *v, void *into, struct err *err)
 {
     static const struct api_field table[] = {
-        {"effort", API_ANY, API_HONOURED, .take = take_effort},
+        {"effort", API_ANY, API_HONOURED, .take = api_take_effort},
         {"summary", API_ANY, API_NO_EFFECT, .take = take_summary},
         {"generate_summary", API_ANY, API_NO_EFFECT, .take = take_summary},
     };
@@ -268,12 +335,6 @@ static int only_empty(const char *name, const json_t *v, void *into, struct err 
     return neutral(json_is_array(v) && json_array_size(v) == 0);
 }
 
-static int only_no_tool(const char *name, const json_t *v, void *into, struct err *err)
-{
-    (void)name, (void)into, (void)err;
-    return neutral(str_eq_z(json_str(v), "none") || str_eq_z(json_str(v), "auto"));
-}
-
 static int any_object(const char *name, const json_t *v, void *into, struct err *err)
 {
     (void)into;
@@ -301,6 +362,8 @@ static const struct api_field fields[] = {
     {"top_logprobs", API_INT, API_HONOURED, 0, GEN_TOP_LOGPROBS_MAX, AT(n_logprobs)},
     {"text", API_ANY, API_HONOURED, .take = take_text},
     {"reasoning", API_ANY, API_HONOURED, .take = take_reasoning},
+    {"tools", API_ANY, API_HONOURED, .take = take_tools},
+    {"tool_choice", API_ANY, API_HONOURED, .take = take_tool_choice},
     {"parallel_tool_calls", API_ANY, API_HONOURED, .take = take_parallel},
     {"metadata", API_ANY, API_HONOURED, .take = take_metadata},
     {"top_k", API_INT, API_HONOURED, -1, API_TOKEN_MAX, AT(gen.sampling.top_k)},
@@ -316,16 +379,18 @@ static const struct api_field fields[] = {
     {"logit_bias", API_ANY, API_HONOURED, .take = api_take_bias},
     {"ignore_eos", API_BOOL, API_HONOURED, AT(gen.ignore_eos)},
     {"keep_alive", API_ANY, API_HONOURED, .take = api_take_keep_alive},
-    {"user", API_ANY, API_NO_EFFECT, .take = take_echo_text},
-    {"safety_identifier", API_ANY, API_NO_EFFECT, .take = take_echo_text},
-    {"prompt_cache_key", API_ANY, API_NO_EFFECT, .take = take_echo_text},
-    {"prompt_cache_retention", API_ANY, API_NO_EFFECT, .take = take_echo_text},
-    {"prompt_cache_options", API_ANY, API_NO_EFFECT, .take = any_object},
+    {"user", API_ANY, API_NO_EFFECT, .take = take_echo_text,
+     .note = "a label for the provider's own use"},
+    {"safety_identifier", API_ANY, API_NO_EFFECT, .take = take_echo_text,
+     .note = "a label for the provider's own use"},
+    {"prompt_cache_key", API_ANY, API_NO_EFFECT, .take = take_echo_text,
+     .note = "what is cached is found by its text"},
+    {"prompt_cache_retention", API_ANY, API_NO_EFFECT, .take = take_echo_text,
+     .note = "what is cached stays while there is room"},
+    {"prompt_cache_options", API_ANY, API_NO_EFFECT, .take = any_object,
+     .note = "what is cached is found by its text and stays while there is room"},
     {"max_tool_calls", API_INT, API_NO_EFFECT, 1, API_TOKEN_MAX,
      .note = "it bounds hosted tools, and there are none"},
-    {"tools", API_ANY, API_REFUSED, .take = only_empty, .note = "tool calls are not served yet"},
-    {"tool_choice", API_ANY, API_REFUSED, .take = only_no_tool,
-     .note = "tool calls are not served yet"},
     {"truncation", API_ANY, API_REFUSED, .take = only_disabled,
      .note = "nothing is dropped from a conversation; send what fits"},
     {"service_tier", API_ANY, API_REFUSED, .take = only_default_tier,
@@ -375,7 +440,6 @@ static int read_all(const json_t *body, const json_t *defaults, struct api_reque
                     struct err *err)
 {
     r->own = json_pack("{s:{}}", "echo");
-    r->gen.parse = true;
     if (r->own == NULL)
         return no_memory(err);
     int code = openai_fields_read(body, defaults, r, err);
@@ -384,7 +448,9 @@ static int read_all(const json_t *body, const json_t *defaults, struct api_reque
     const json_t *input = json_object_get(body, "input");
     if (input == NULL || json_is_null(input))
         return err_set_param(err, ERR_INVALID, "input", "'input' is missing");
-    r->messages = responses_items_messages(json_object_get(body, "instructions"), input, err);
+    bool goes_on = json_is_string(json_object_get(body, "previous_response_id"));
+    r->messages =
+        responses_items_messages(json_object_get(body, "instructions"), input, goes_on, err);
     if (r->messages == NULL)
         return err != NULL ? err->code : ERR_INVALID;
     code = api_request_finish(r, err);

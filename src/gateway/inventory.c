@@ -6,6 +6,7 @@
 #include "gateway/response_runs.h"
 #include "gateway/server.h"
 
+#include "api/contract.h"
 #include "api/ollama.h"
 #include "base/clock.h"
 #include "base/mem.h"
@@ -245,6 +246,21 @@ void inventory_version(struct server *s, struct exchange *x)
 {
     (void)s;
     exchange_reply(x, 200, "application/json", STR("{\"version\":\"" HEARTH_VERSION "\"}"));
+}
+
+void inventory_openapi(struct server *s, struct exchange *x)
+{
+    (void)s;
+    struct buf body;
+    struct err err = {0};
+    buf_init(&body, 4u << 20);
+    if (api_openapi_write(HEARTH_VERSION, &body)) {
+        exchange_reply(x, 200, "application/json", buf_str(&body));
+    } else {
+        err_set(&err, ERR_NOMEM, "out of memory for the document");
+        reply_error(x, &err, NULL);
+    }
+    buf_release(&body);
 }
 
 /* ---- health and metrics ---- */

@@ -117,7 +117,7 @@ static void refuse(struct creation *c, struct exchange *x, const struct err *err
 }
 
 /* The items of this turn as they are stored, and all of them as they are computed. */
-static int set_input(struct creation *c, json_t *own, json_t *all, struct err *err)
+static int set_input(struct creation *c, const json_t *own, json_t *all, struct err *err)
 {
     if (!json_write(own, &c->row.input))
         return err_set(err, ERR_LIMIT, "the input is too large to be stored");
@@ -134,9 +134,14 @@ static void after_history(struct inquiry *q)
         creation_free(c);
         return;
     }
-    if (q->err.code == 0)
-        (void)!set_input(c, json_object_get(q->body, "new"), json_object_get(q->body, "all"),
-                         &q->err);
+    const json_t *own = json_object_get(q->body, "new");
+    json_t *all = json_object_get(q->body, "all");
+    int code = q->err.code;
+    if (code == 0)
+        code =
+            responses_items_check_calls(all, json_array_size(all) - json_array_size(own), &q->err);
+    if (code == 0)
+        (void)!set_input(c, own, all, &q->err);
     q->x = NULL;
     if (q->err.code != 0)
         refuse(c, x, &q->err);

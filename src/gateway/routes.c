@@ -35,6 +35,7 @@ static const struct route table[] = {
     {"/", GET, true, false, API_OPENAI, serve_page},
     {"/assets/", GET, true, false, API_OPENAI, serve_page},
     {"/health", GET, true, false, API_OPENAI, inventory_health},
+    {"/openapi.json", GET, true, false, API_OPENAI, inventory_openapi},
     {"/metrics", GET, false, false, API_OPENAI, inventory_metrics},
     {"/v1/chat/completions", POST, false, true, API_OPENAI, completions_chat},
     {"/v1/completions", POST, false, true, API_OPENAI, completions_text},

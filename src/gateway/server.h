@@ -114,6 +114,7 @@ void inventory_load(struct server *s, struct exchange *x);
 void inventory_health(struct server *s, struct exchange *x);
 void inventory_metrics(struct server *s, struct exchange *x);
 void inventory_version(struct server *s, struct exchange *x);
+void inventory_openapi(struct server *s, struct exchange *x);
 
 /* requests.c: GET /v1/requests and /v1/requests/{id}. */
 void requests_list(struct server *s, struct exchange *x);

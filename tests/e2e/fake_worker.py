@@ -19,7 +19,7 @@ descriptor 4; its members, all optional, say how to behave:
     say_asked     the same for questions (render, tokenize, detokenize)
     repeat        the answer: this text over and over, a word a token (default: the prompt's words)
 A prompt that holds "SCRIPT [...]" is answered with those pieces: ["reasoning", text], ["content", text] or
-["call", name, arguments]; without `parse` with their texts alone. The JSON ends the prompt.
+["call", name, arguments]; without `parse` with their texts alone. The JSON ends the last message.
 A prompt of N words has N tokens; N beyond n_ctx is a context_length error. "SILENT" never answers.
 """
 import heapq
@@ -190,7 +190,8 @@ class Worker:
             return
         self.n_prompt += r["n_prompt"]
         text = self.cfg.get("repeat") or r["prompt"]
-        script = script_of(r["prompt"])
+        last = {"chat": {"messages": r["chat"]["messages"][-1:]}} if r.get("chat") else r
+        script = script_of(self.prompt_of(last))
         r["answer"] = [text for text, _ in script] if script is not None else words(text) or ["ok"]
         r["more"] = [more for _, more in script] if script is not None and r.get("parse") else None
         choices = [Choice(r, i) for i in range(r.get("n", 1))]

@@ -115,6 +115,77 @@ def test_log_probabilities(client):
     assert client.responses.create(model="", input=TEXT).output[0].content[0].logprobs == []
 
 
+TOOL = {"type": "function", "name": "weather", "description": "d", "strict": True, "parameters": {
+    "type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"], "additionalProperties": False}}
+CALLS = script(["content", "let me look"], ["call", "weather", '{"city": "Rome"}'], ["call", "weather", '{"city": "Oslo"}'])
+
+
+def test_calls_of_tools(client):
+    r = client.responses.create(model="", input=CALLS, tools=[TOOL])
+    assert [o.type for o in r.output] == ["message", "function_call", "function_call"] and r.status == "completed"
+    calls = r.output[1:]
+    assert [(c.name, c.arguments, c.status) for c in calls] == [("weather", '{"city": "Rome"}', "completed"), ("weather", '{"city": "Oslo"}', "completed")]
+    assert all(c.id.startswith("fc_") and c.call_id.startswith("call_") for c in calls) and calls[0].call_id != calls[1].call_id
+    assert r.tools[0].name == "weather" and r.parallel_tool_calls is True
+    said = [{"type": "function_call_output", "call_id": c.call_id, "output": f"sun {i}"} for i, c in enumerate(calls)]
+    next_one = client.responses.create(model="", input=[*said, {"role": "user", "content": "well?"}], previous_response_id=r.id, store=False,
+                                       tools=[TOOL])
+    assert next_one.output_text.endswith("let me look sun 0 sun 1 well?")
+
+
+def test_streamed_calls(client):
+    events = list(client.responses.create(model="", input=CALLS, tools=[TOOL], stream=True))
+    call = ["output_item.added", "function_call_arguments.delta", "function_call_arguments.done", "output_item.done"]
+    assert kinds(events)[8:] == [*call, *call, "completed"]
+    for index in (1, 2):
+        own = [e for e in events if getattr(e, "output_index", None) == index]
+        args = "".join(e.delta for e in own if e.type == "response.function_call_arguments.delta")
+        assert args == own[-2].arguments == own[-1].item.arguments and own[0].item.arguments == ""
+        assert {e.item_id for e in own if hasattr(e, "item_id")} == {own[0].item.id}
+    with client.responses.stream(model="", input=CALLS, tools=[TOOL]) as stream:
+        final = stream.get_final_response()
+    assert final.output[1].arguments == '{"city": "Rome"}' and final.output[1].parsed_arguments == {"city": "Rome"}
+
+
+def test_custom_tools(client):
+    tool = {"type": "custom", "name": "shell", "description": "runs"}
+    said = script(["call", "shell", '{"input": "ls -l \\"a b\\""}'])
+    r = client.responses.create(model="", input=said, tools=[tool])
+    call = r.output[0]
+    assert (call.type, call.name, call.input) == ("custom_tool_call", "shell", 'ls -l "a b"') and call.id.startswith("ctc_")
+    events = list(client.responses.create(model="", input=said, tools=[tool], stream=True))
+    assert kinds(events) == ["created", "in_progress", "output_item.added", "custom_tool_call_input.delta", "custom_tool_call_input.done",
+                             "output_item.done", "completed"]
+    assert next(e for e in events if e.type.endswith("input.delta")).delta == 'ls -l "a b"'
+    # back as it came, without a store
+    back = [{"role": "user", "content": "go"}, call.to_dict(), {"type": "custom_tool_call_output", "call_id": call.call_id, "output": "listed"}]
+    assert client.responses.create(model="", input=back, tools=[tool], store=False).output_text == "go  listed"
+
+
+@pytest.mark.parametrize("body, param, code", [
+    ({"tools": [{"type": "web_search"}]}, "tools[0].type", "unsupported_parameter"),
+    ({"tools": [{"type": "mcp", "server_label": "x"}]}, "tools[0].type", "unsupported_parameter"),
+    ({"tools": [{"type": "function"}]}, "tools[0].name", "invalid_value"),
+    ({"tools": [TOOL | {"colour": 1}]}, "tools[0].colour", "invalid_value"),
+    ({"tools": [TOOL], "tool_choice": {"type": "function", "name": "none such"}}, "tool_choice", "invalid_value"),
+    ({"tools": [TOOL], "tool_choice": {"type": "file_search"}}, "tool_choice", "invalid_value"),
+    ({"tools": [TOOL], "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "no"}]}}, "tool_choice", "invalid_value"),
+    ({"tool_choice": "required"}, "tool_choice", "invalid_value"),
+    ({"tools": "all"}, "tools", "invalid_value"),
+])
+def test_tools_that_are_refused(fake_server, body, param, code):
+    status, _, got = fake_server.post("/v1/responses", {"input": "x", **body})
+    assert status == 400 and (got["error"]["param"], got["error"]["code"]) == (param, code), got
+
+
+def test_choices_of_tools(client):
+    for choice in ("none", "auto", "required", {"type": "function", "name": "weather"},
+                   {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "weather"}]}):
+        r = client.responses.create(model="", input="x", tools=[TOOL], tool_choice=choice, parallel_tool_calls=False)
+        got = r.tool_choice if isinstance(r.tool_choice, str) else r.tool_choice.to_dict()
+        assert got == choice and r.parallel_tool_calls is False
+
+
 class Answer(pydantic.BaseModel):
     n: int
 
