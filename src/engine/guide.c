@@ -24,7 +24,7 @@ struct guides {
     pthread_mutex_t lock; /* all below */
     pthread_cond_t work, done;
     bool stop, is_busy;
-    const struct plan *plan; /* masks are wanted, or ... */
+    const struct plan *plan;     /* masks are wanted, or ... */
     struct sequence *const *seq; /* ... [n_seq] what must come next */
     int n_seq;
 };
@@ -105,7 +105,8 @@ static void catch_up(const struct guides *g, struct sequence *seq)
     struct guide *guide = seq->guide;
     for (; guide->n_matched < seq->n_token && !guide->is_broken; guide->n_matched++) {
         int32_t token = seq->token[guide->n_matched];
-        guide->is_broken = token < 0 || token >= g->n_vocab || !matcher_accept(guide->matcher, token);
+        guide->is_broken =
+            token < 0 || token >= g->n_vocab || !matcher_accept(guide->matcher, token);
     }
 }
 

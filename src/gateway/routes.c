@@ -5,6 +5,7 @@
  */
 #include "gateway/files.h"
 #include "gateway/page.h"
+#include "gateway/responses.h"
 #include "gateway/server.h"
 
 #include "base/clock.h"
@@ -38,6 +39,8 @@ static const struct route table[] = {
     {"/metrics", GET, false, false, API_OPENAI, inventory_metrics},
     {"/v1/chat/completions", POST, false, true, API_OPENAI, completions_chat},
     {"/v1/completions", POST, false, true, API_OPENAI, completions_text},
+    {"/v1/responses", POST, false, true, API_OPENAI, responses_create},
+    {"/v1/responses/", GET | POST | DELETE, false, false, API_OPENAI, responses_one},
     {"/v1/files", GET | POST, false, false, API_OPENAI, files_collection},
     {"/v1/files/", GET | DELETE, false, false, API_OPENAI, files_one},
     {"/v1/batches", GET | POST, false, false, API_OPENAI, batches_collection},
