@@ -9,6 +9,7 @@
 #ifndef HEARTH_WORKER_ANSWER_H
 #define HEARTH_WORKER_ANSWER_H
 
+#include "worker/embedding.h"
 #include "worker/load.h"
 #include "worker/outbox.h"
 #include "worker/stream.h"
@@ -27,13 +28,14 @@ struct choice {
 struct answer {
     struct answer *next; /* the loop's list */
     const struct loaded *model;
-    struct gen_request request; /* owned */
-    struct job *job;            /* owned; NULL when nothing is to be computed */
-    struct sampling_bias *bias; /* owned; the job borrows it */
-    uint64_t bytes;             /* what the job takes, for admission */
-    struct choice *choice;      /* [request.n] */
-    struct stream echo;         /* the prompt with log probabilities */
-    int n_echoed;               /* tokens of the prompt given to echo */
+    struct gen_request request;  /* owned */
+    struct embedding *embedding; /* owned; embed and rerank: it takes the place of the job */
+    struct job *job;             /* owned; NULL when nothing is to be computed */
+    struct sampling_bias *bias;  /* owned; the job borrows it */
+    uint64_t bytes;              /* what the job takes, for admission */
+    struct choice *choice;       /* [request.n] */
+    struct stream echo;          /* the prompt with log probabilities */
+    int n_echoed;                /* tokens of the prompt given to echo */
     int n_prompt;
     uint64_t prompt_hash; /* of its tokens */
     bool has_bos;         /* the prompt's first token was added here */
@@ -53,6 +55,8 @@ void answer_free(struct answer *a);
 /* Sends `accepted` and what can be said at once; submits the job if there is one. */
 void answer_begin(struct answer *a, struct outbox *out);
 void answer_event(struct answer *a, const struct engine_event *e, struct outbox *out);
+/* Of an embedding: sends what is new. False: the outbox is full, and there is more. */
+bool answer_look(struct answer *a, struct outbox *out);
 void answer_cancel(struct answer *a);
 /* All was computed: sends `done` or `error`. The answer may be freed then. */
 bool answer_is_over(const struct answer *a);
