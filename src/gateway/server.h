@@ -77,6 +77,13 @@ void completions_serve(struct server *s, struct exchange *x, const struct api_en
 void completions_chat(struct server *s, struct exchange *x);
 void completions_text(struct server *s, struct exchange *x);
 
+/* embedding_routes.c */
+void embeddings_openai(struct server *s, struct exchange *x);
+void embeddings_ollama(struct server *s, struct exchange *x);
+void embeddings_ollama_one(struct server *s, struct exchange *x);
+void embeddings_llama(struct server *s, struct exchange *x);
+void embeddings_rerank(struct server *s, struct exchange *x);
+
 /* files.c, batches.c: the routes of /v1/files and /v1/batches. */
 void files_collection(struct server *s, struct exchange *x);
 void files_one(struct server *s, struct exchange *x);
