@@ -99,6 +99,13 @@ int completions_priority(const struct exchange *x, const struct caller *who, int
 void completions_chat(struct server *s, struct exchange *x);
 void completions_text(struct server *s, struct exchange *x);
 
+/* embedding_routes.c */
+void embeddings_openai(struct server *s, struct exchange *x);
+void embeddings_ollama(struct server *s, struct exchange *x);
+void embeddings_ollama_one(struct server *s, struct exchange *x);
+void embeddings_llama(struct server *s, struct exchange *x);
+void embeddings_rerank(struct server *s, struct exchange *x);
+
 /* files.c, batches.c: the routes of /v1/files and /v1/batches. */
 void files_collection(struct server *s, struct exchange *x);
 void files_one(struct server *s, struct exchange *x);
