@@ -164,6 +164,7 @@ static int open_models(struct bench *b, char *const *path, int n_path, int n_ctx
     for (int i = 0; i < b->o.threads.n; i++) {
         struct model_opts o = opts_of(b, i, n_ctx, batch);
         int rc = open_model(b, key, &o, &b->model[i], err);
+        rc = rc != 0 ? rc : model_check_generates(model_info(b->model[i]), err);
         if (rc != 0)
             return rc;
     }
