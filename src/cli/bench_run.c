@@ -164,7 +164,6 @@ static int open_models(struct bench *b, char *const *path, int n_path, int n_ctx
     for (int i = 0; i < b->o.threads.n; i++) {
         struct model_opts o = opts_of(b, i, n_ctx, batch);
         int rc = open_model(b, key, &o, &b->model[i], err);
-        rc = rc != 0 ? rc : model_check_generates(model_info(b->model[i]), err);
         if (rc != 0)
             return rc;
     }
@@ -202,6 +201,7 @@ int bench_open(struct bench *b, struct gguf *g, char *const *path, int n_path,
     *b = (struct bench){.o = *o, .gguf = g, .stop = stop};
     int rc = cpu_level_choose(&b->level, err);
     if (rc != 0 || (rc = model_describe(g, o->kv_type, &b->info, err)) != 0 ||
+        (rc = model_check_generates(&b->info, err)) != 0 ||
         (rc = bench_work_of(g, &b->info, &b->work, err)) != 0)
         return rc;
     for (int i = 0; i < o->threads.n; i++)
