@@ -58,7 +58,7 @@ static int take_inputs(const char *name, const json_t *value, bool ids, bool may
         return err_set_param(err, ERR_INVALID, name, "'%s' says again what is embedded", name);
     if (!json_is_string(value) && !json_is_array(value))
         return api_wrong_type(name, shape, value, err);
-    if (json_is_array(value) && first == NULL)
+    if (json_is_array(value) && first == NULL && !may_be_empty)
         return err_set_param(err, ERR_INVALID, name, "'%s' is an empty array", name);
     bool whole = json_is_string(value) || (ids && json_is_integer(first));
     size_t n = whole ? 1 : json_array_size(value);
@@ -95,6 +95,8 @@ static int take_text(const char *name, const json_t *value, void *into, struct e
 {
     if (!json_is_string(value))
         return api_wrong_type(name, "a string", value, err);
+    if (json_string_length(value) == 0) /* of nothing there is nothing, and the model is loaded */
+        return 0;
     return take_inputs(name, value, false, true, into, err);
 }
 
@@ -216,6 +218,8 @@ static int parse(const struct api_endpoint *endpoint, const char *input, bool tr
     api_request_init(&r, endpoint);
     r.gen.truncate = truncate;
     int code = api_fields_read(endpoint->fields, (size_t)endpoint->n_fields, body, "", &r, err);
+    if (code == 0 && r.gen.inputs == NULL && endpoint->dialect == API_OLLAMA)
+        r.gen.inputs = json_array();
     if (code == 0 && r.gen.inputs == NULL)
         code = err_set_param(err, ERR_INVALID, input, "'%s' is missing", input);
     r.gen.kind = GEN_EMBED;
@@ -399,7 +403,9 @@ static bool whole_ollama(struct api_answer *base, struct buf *out)
 static bool whole_ollama_one(struct api_answer *base, struct buf *out)
 {
     buf_add_z(out, "{\"embedding\":");
-    bool ok = write_vectors(embed_answer(base), AROUND_NOTHING, out);
+    bool ok = embed_answer(base)->n_input == 0
+                  ? buf_add_z(out, "[]")
+                  : write_vectors(embed_answer(base), AROUND_NOTHING, out);
     buf_add_char(out, '}');
     return ok && !out->overflow;
 }

@@ -234,8 +234,8 @@ int message_tokens(const json_t *array, int32_t **ret, size_t *ret_n, struct err
 static int read_inputs(json_t *inputs, bool only_text, struct gen_request *r, struct err *err)
 {
     size_t n = json_array_size(inputs);
-    if (n == 0 || n > GEN_INPUTS_MAX)
-        return err_set_param(err, ERR_INVALID, "inputs", "inputs must be an array of 1 to %d",
+    if (!json_is_array(inputs) || n > GEN_INPUTS_MAX)
+        return err_set_param(err, ERR_INVALID, "inputs", "inputs must be an array of up to %d",
                              GEN_INPUTS_MAX);
     for (size_t i = 0; i < n; i++) {
         const json_t *one = json_array_get(inputs, i);

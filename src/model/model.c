@@ -145,6 +145,17 @@ int model_describe(const struct gguf *g, enum kv_type kv_type, struct model_info
     return rc != 0 ? rc : describe(g, &h, kv_type, ret, err);
 }
 
+int model_check_generates(const struct model_info *info, struct err *err)
+{
+    if (info->pooling == POOLING_NONE)
+        return 0;
+    return err_set_param(err, ERR_UNSUPPORTED, "model",
+                         "the model %s gives %s (pooling: %s); it does not generate text",
+                         info->name[0] != '\0' ? info->name : info->arch,
+                         info->pooling == POOLING_RANK ? "scores for documents" : "embeddings",
+                         pooling_name(info->pooling));
+}
+
 /* Carves arrays out of one slab. With base NULL it only counts. */
 struct carver {
     uint8_t *base;

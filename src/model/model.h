@@ -84,6 +84,9 @@ struct model_opts {
 /* Reads hyperparameters only; needs no tensors' data and no pool. ERR_CORRUPT, ERR_UNSUPPORTED. */
 int model_describe(const struct gguf *g, enum kv_type kv_type, struct model_info *ret,
                    struct err *err) __attribute__((warn_unused_result));
+/* ERR_UNSUPPORTED when it gives vectors or scores instead of text. */
+int model_check_generates(const struct model_info *info, struct err *err)
+    __attribute__((warn_unused_result));
 /* Bytes of scratch that model_new would allocate with these options. */
 int model_scratch_bytes(const struct gguf *g, const struct model_opts *opts, uint64_t *ret,
                         struct err *err) __attribute__((warn_unused_result));

@@ -565,6 +565,8 @@ void answer_begin(struct answer *a, struct outbox *out)
     outbox_put(out, gen_accepted_to_json(&accepted));
     if (a->embedding) {
         embedding_begin(a->embedding, a->model->embedder);
+        if (a->embedding->job.n_text == 0)
+            answer_look(a, out);
         return;
     }
     if (!begin(a, out)) {

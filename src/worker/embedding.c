@@ -223,8 +223,8 @@ static int make(const struct loaded *l, const struct gen_request *r, struct embe
     e->job.i_class = (int)r->priority;
     e->job.tenant = (uint32_t)r->tenant;
     e->job.owner = e;
-    e->text = mem_try_array((size_t)n, sizeof(*e->text));
-    e->out = mem_try_array((size_t)n, (size_t)e->job.n_dim * sizeof(float));
+    e->text = mem_try_array((size_t)n + 1, sizeof(*e->text)); /* of none there is one, too */
+    e->out = mem_try_array((size_t)n + 1, (size_t)e->job.n_dim * sizeof(float));
     if (!e->text || !e->out)
         return err_set(&ge->err, ERR_NOMEM, "no memory for %d vectors", n);
     e->job.text = e->text;
@@ -276,7 +276,10 @@ uint64_t embedding_bytes(const struct embedding *e)
 void embedding_begin(struct embedding *e, struct embedder *to)
 {
     e->submit_ns = clock_ns();
-    embedder_submit(to, &e->job); /* with all done already it is over at once */
+    if (e->job.n_text > 0)
+        embedder_submit(to, &e->job); /* with all done already it is over at once */
+    else
+        atomic_store(&e->job.is_over, true);
 }
 
 static bool is_finite(const struct embedding *e, int i)

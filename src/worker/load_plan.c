@@ -95,6 +95,7 @@ static int describe_draft(const struct load_opts *o, const struct tokenizer *t, 
                           struct err *err)
 {
     int rc = model_describe(o->draft, o->kv_type, &p->draft_info, err);
+    rc = rc != 0 ? rc : model_check_generates(&p->draft_info, err);
     if (rc != 0)
         return err_wrap(err, "the draft model");
     int n_seq = p->engine.limits.n_seq_max;

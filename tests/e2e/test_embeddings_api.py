@@ -82,6 +82,9 @@ def test_ollama_client(small):
     with pytest.raises(ollama.ResponseError) as e:
         client.embed(model="tiny", input="cat " * 100, truncate=False)
     assert e.value.status_code == 400 and "64" in e.value.error
+    nothing = client.embed(model="tiny", input=[])  # loads the model
+    assert list(nothing.embeddings) == [] and not nothing.prompt_eval_count
+    assert list(client.embeddings(model="tiny", prompt="").embedding) == []
     old = client.embeddings(model="tiny", prompt="the cat")
     assert unit(old.embedding) == pytest.approx(one.embeddings[0], abs=1e-6)
 
@@ -148,8 +151,7 @@ def test_a_model_that_generates_does_not_embed(server):
 
 def test_what_it_says_of_itself(small):
     shown = json.loads(small.get("/v1/models")[2])["data"]
-    assert [m["id"] for m in shown if m["id"].startswith("tiny")]
-    assert small.metric("hearth_prompt_tokens_total") > 0 or small.metrics()
+    assert [m["capabilities"] for m in shown if m["id"].startswith("tiny")] == [["embedding"]]
 
 
 def test_many_texts_do_not_stall_one(small):
@@ -239,6 +241,12 @@ def test_batches(small):
     assert batch.status == "completed" and batch.request_counts.completed == 3
     out = [json.loads(x) for x in client.files.content(batch.output_file_id).text.splitlines()]
     assert len(out) == 3 and all(len(o["response"]["body"]["data"][0]["embedding"]) == 64 for o in out)
+
+
+def test_tools_for_text_say_no(hearth_bin, minilm_path, tmp_path):
+    for args in (["eval", "logits", minilm_path, "--tokens", "1"], ["bench", minilm_path]):
+        run = subprocess.run([str(hearth_bin), *map(str, args)], capture_output=True, text=True, timeout=120)
+        assert run.returncode == 1 and "embeddings" in run.stderr, (args, run.stderr)
 
 
 def test_convert_and_plan(hearth_bin, minilm_path, minilm_wheel, tmp_path):
