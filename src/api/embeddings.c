@@ -181,7 +181,7 @@ static const struct api_field openai_fields[] = {
     {"dimensions", API_INT, API_HONOURED, 1, INT32_MAX, AT(gen.dimensions)},
     {"truncate", API_BOOL, API_HONOURED, AT(gen.truncate)},
     {"keep_alive", API_ANY, API_HONOURED, .take = api_take_keep_alive},
-    {"user", API_STR, API_NO_EFFECT},
+    {"user", API_STR, API_NO_EFFECT, .note = "a label; keys say who asks"},
 };
 
 static const struct api_field ollama_fields[] = {
@@ -189,14 +189,16 @@ static const struct api_field ollama_fields[] = {
     {"input", API_ANY, API_HONOURED, .take = take_texts},
     {"truncate", API_BOOL, API_HONOURED, AT(gen.truncate)},
     {"dimensions", API_INT, API_HONOURED, 0, INT32_MAX, AT(gen.dimensions)},
-    {"options", API_ANY, API_NO_EFFECT, .take = take_options},
+    {"options", API_ANY, API_NO_EFFECT, .take = take_options,
+     .note = "they are of drawing tokens and of loading; no vector depends on them"},
     {"keep_alive", API_ANY, API_HONOURED, .take = api_take_keep_alive},
 };
 
 static const struct api_field ollama_one_fields[] = {
     {"model", API_STR, API_HONOURED, AT(model)},
     {"prompt", API_ANY, API_HONOURED, .take = take_text},
-    {"options", API_ANY, API_NO_EFFECT, .take = take_options},
+    {"options", API_ANY, API_NO_EFFECT, .take = take_options,
+     .note = "they are of drawing tokens and of loading; no vector depends on them"},
     {"keep_alive", API_ANY, API_HONOURED, .take = api_take_keep_alive},
 };
 

@@ -83,7 +83,7 @@ static const struct api_field fields[] = {
     {"raw_scores", API_ANY, API_HONOURED, .take = take_flag},
     {"truncate", API_BOOL, API_HONOURED, .offset = offsetof(struct api_request, gen.truncate)},
     {"keep_alive", API_ANY, API_HONOURED, .take = api_take_keep_alive},
-    {"user", API_STR, API_NO_EFFECT},
+    {"user", API_STR, API_NO_EFFECT, .note = "a label; keys say who asks"},
 };
 /* clang-format on */
 
