@@ -95,7 +95,7 @@ struct gen_request {
      *   {"type": "regex", "pattern": "..."}    text that matches as a whole
      *   {"type": "gbnf", "grammar": "..."}     text of the rule `root`
      *   {"type": "choice", "choices": ["..."]} one of them
-     * `strict`: true with a schema refuses what cannot be enforced; else it is left out. With
+     * `param` is the client's name for it, for errors. `strict`: true with a schema refuses what cannot be enforced; else it is left out. With
      * reasoning it holds for what comes after it; with tools, for an answer that calls none.
      */
     json_t *constraint;

@@ -61,6 +61,20 @@ static int make_job(struct answer *a, const struct tokens *prompt, struct err *e
     return job_sampling_init(&a->sampling, a->model->texts, &r->sampling, &job->sampling, err);
 }
 
+/* The grammar that the answer keeps to. */
+static int add_guides(struct answer *a, struct err *err)
+{
+    struct grammar *grammar;
+    const struct vocabulary *v;
+    int rc = forms_get(a->model->forms, &a->request, &grammar, &v, err);
+    if (rc != 0)
+        return rc;
+    rc = job_guide(a->job, grammar, v, err);
+    a->bytes += (uint64_t)a->job->n_seq * matcher_bytes(v);
+    grammar_unref(grammar);
+    return rc;
+}
+
 /* Guesses of what comes next; what the client foretold is counted in any case. */
 static int add_drafts(struct answer *a, struct err *err)
 {
@@ -238,9 +252,6 @@ static int prepare(struct answer *a, struct tokens *prompt, struct gen_error *e)
                                                                  : "gives embeddings");
     if (r->echo && r->kind == GEN_CHAT)
         return err_set_param(&e->err, ERR_INVALID, "echo", "echo is for completions, not chats");
-    if (r->constraint)
-        return err_set_param(&e->err, ERR_UNSUPPORTED, "response_format",
-                             "answers of a given form are not served yet");
     int rc = check_together(r, &e->err);
     struct prompt_end end = {0};
     rc = rc != 0 ? rc : prompt_tokens(a->model, r, prompt, &end, &e->err);
@@ -256,6 +267,8 @@ static int prepare(struct answer *a, struct tokens *prompt, struct gen_error *e)
     rc = rc != 0 ? rc : check_same_prompt(a, &e->err);
     rc = rc != 0 ? rc : make_job(a, prompt, &e->err);
     rc = rc != 0 ? rc : add_drafts(a, &e->err);
+    if (rc == 0 && form_is_wanted(r))
+        rc = add_guides(a, &e->err);
     return rc != 0 ? rc : answer_resume(a, &e->err);
 }
 
@@ -264,7 +277,7 @@ static void init_streams(struct answer *a)
     struct gen_request *r = &a->request;
     for (int64_t i = 0; i < r->n; i++)
         stream_init(&a->choice[i].stream, a->model->tokenizer, r->stop, r->n_stop,
-                    r->kind == GEN_CHAT);
+                    r->kind == GEN_CHAT && !form_is_wanted(r)); /* each byte of it counts */
     stream_init(&a->echo, a->model->tokenizer, NULL, 0, true);
 }
 
@@ -623,6 +636,14 @@ static void on_end(struct answer *a, const struct engine_event *e, struct outbox
     a->n_engine_ended++;
     if (c->has_ended || is_silent(a) || a->request.max_tokens == 0)
         return;
+    if (e->end == ENGINE_END_STUCK) {
+        struct err err;
+        err_set(&err, ERR_LIMIT,
+                "the answer could not go on as its grammar wants it: the grammar is too ambiguous, "
+                "or too deeply nested, or the model has no token for what must come");
+        fail(a, &err, out);
+        return;
+    }
     c->n_completion += e->end == ENGINE_END_EOG; /* the end token was computed too */
     finish_choice(a, index, e->end == ENGINE_END_LENGTH ? GEN_LENGTH : GEN_STOP, out);
 }
