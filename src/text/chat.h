@@ -40,6 +40,8 @@ const struct dialect *chat_dialect(const struct chat *c);
  * - a missing or null content becomes "" where the template cannot do without;
  * - tool_calls[].function.arguments becomes an object, or a JSON string, as the template wants it;
  * - where the template knows no system messages, their text goes before the first user message;
+ * - with continue_final_message the last message, an assistant's, is left open: what comes out ends
+ *   with its content, for the model to go on with (add_generation_prompt says nothing then);
  * - where the template has no place for tools, they are described in the system message, calls are
  *   written as text, and results are the user's;
  * - results get the name of the tool they are of; ids get the form that the template insists on;
