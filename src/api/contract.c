@@ -4,13 +4,15 @@
  */
 #include "api/contract.h"
 
+#include "api/anthropic.h"
 #include "api/openai_batch.h"
 #include "api/responses.h"
 #include "base/mem.h"
 
-#define OPENAI "OpenAI"
-#define OLLAMA "Ollama"
-#define OURS   "Hearth"
+#define OPENAI    "OpenAI"
+#define OLLAMA    "Ollama"
+#define ANTHROPIC "Anthropic"
+#define OURS      "Hearth"
 
 /* clang-format off: rows of a table */
 static const struct api_operation operations[] = {
@@ -23,6 +25,8 @@ static const struct api_operation operations[] = {
     {"get", "/v1/responses/{id}", OPENAI, "A stored response, or its stream from an event on"},
     {"delete", "/v1/responses/{id}", OPENAI, "Forgets it"},
     {"post", "/v1/responses/{id}/cancel", OPENAI, "Stops one that runs in the background"},
+    {"post", "/v1/responses/input_tokens", OPENAI,
+     "How many tokens the prompt of such a request has", &openai_responses},
     {"get", "/v1/responses/{id}/input_items", OPENAI, "What it was computed from"},
     {"get", "/v1/models", OPENAI, "The models that can be asked for"},
     {"get", "/v1/models/{id}", OPENAI, "One of them"},
@@ -40,6 +44,10 @@ static const struct api_operation operations[] = {
     {"get", "/api/tags", OLLAMA, "The models of the library"},
     {"get", "/api/ps", OLLAMA, "The models in memory"},
     {"get", "/api/version", OLLAMA, "The server's version", .open = true},
+    {"post", "/v1/messages", ANTHROPIC, "The next message of a conversation, whole or streamed",
+     &anthropic_messages},
+    {"post", "/v1/messages/count_tokens", ANTHROPIC, "How many tokens the prompt of one has",
+     &anthropic_count},
     {"get", "/v1/requests", OURS, "Requests in progress and the last ones"},
     {"get", "/v1/requests/{id}", OURS, "One of them: times, counts, its prompt on demand"},
     {"get", "/health", OURS, "Is the server there?", .open = true},

@@ -16,9 +16,6 @@
 
 #define PREDICTION_BYTES_MAX (64u << 20)
 
-#define DEFAULT_TEMPERATURE 0.7
-#define DEFAULT_MIN_P       0.05 /* Nguyen et al., "Turning up the heat" (2024): 0.05 to 0.1 */
-
 /* ---- values that need more than a type and a range ---- */
 
 static const struct api_field stream_options_fields[] = {
@@ -107,7 +104,8 @@ static int take_messages(const char *name, const json_t *value, void *into, stru
 /* More variables for the model's chat template, as vLLM and llama-server name them. */
 static int take_template_vars(const char *name, const json_t *value, void *into, struct err *err)
 {
-    static const char *const ours[] = {"messages", "tools", "add_generation_prompt"};
+    static const char *const ours[] = {"messages", "tools", "add_generation_prompt",
+                                       "continue_final_message"};
     if (!json_is_object(value))
         return api_wrong_type(name, "an object", value, err);
     for (size_t i = 0; i < ARRAY_LEN(ours); i++)
@@ -136,6 +134,17 @@ static int take_reasoning_format(const char *name, const json_t *value, void *in
         ((struct api_request *)into)->gen.parse = false;
     else if (!str_eq_z(word, "auto") && !str_eq_z(word, "deepseek"))
         return err_set_param(err, ERR_INVALID, name, "'%s' must be auto, deepseek or none", name);
+    return 0;
+}
+
+static int take_generation_prompt(const char *name, const json_t *value, void *into,
+                                  struct err *err)
+{
+    struct api_request *r = into;
+    if (!json_is_boolean(value))
+        return api_wrong_type(name, "a boolean", value, err);
+    r->generation_prompt_given = true;
+    r->generation_prompt = json_is_true(value);
     return 0;
 }
 
@@ -239,44 +248,28 @@ static int any_object(const char *name, const json_t *v, void *into, struct err 
     }
 
 /* clang-format off: rows of a table */
-#define SHARED_FIELDS                                                                                \
-    {"model", API_STR, API_HONOURED, AT(model)}, {"stream", API_BOOL, API_HONOURED, AT(stream)},     \
-        {"stream_options",                                                                           \
-         API_ANY,                                                                                    \
-         API_HONOURED,                                                                               \
-         .take = take_stream_options,                                                                \
-         .sub = stream_options_fields,                                                               \
-         .n_sub = ARRAY_LEN(stream_options_fields)},                                                 \
-        {"temperature", API_NUM, API_HONOURED, 0, 2, AT(gen.sampling.temperature)},                  \
-        {"top_p", API_NUM, API_HONOURED, 0, 1, AT(gen.sampling.top_p)},                              \
-        {"top_k", API_INT, API_HONOURED, -1, API_TOKEN_MAX, AT(gen.sampling.top_k)},                 \
-        {"min_p", API_NUM, API_HONOURED, 0, 1, AT(gen.sampling.min_p)},                              \
-        {"typical_p", API_NUM, API_HONOURED, 0, 1, .above_min = true, AT(gen.sampling.typical_p)},   \
-        {"repeat_penalty",                                                                           \
-         API_NUM,                                                                                    \
-         API_HONOURED,                                                                               \
-         0,                                                                                          \
-         10,                                                                                         \
-         .above_min = true,                                                                          \
-         AT(gen.sampling.repeat_penalty)},                                                           \
-        {"repeat_last_n", API_INT, API_HONOURED, -1, API_TOKEN_MAX, AT(gen.sampling.repeat_last_n)}, \
-        {"presence_penalty", API_NUM, API_HONOURED, -2, 2, AT(gen.sampling.presence_penalty)},       \
-        {"frequency_penalty", API_NUM, API_HONOURED, -2, 2, AT(gen.sampling.frequency_penalty)},     \
-        {"seed", API_ANY, API_HONOURED, .take = api_take_seed},                                      \
-        {"stop", API_ANY, API_HONOURED, .take = api_take_stop},                                      \
-        {"logit_bias", API_ANY, API_HONOURED, .take = api_take_bias},                                \
-        {"n", API_INT, API_HONOURED, 1, GEN_N_MAX, AT(gen.n)},                                       \
-        {"keep_alive", API_ANY, API_HONOURED, .take = api_take_keep_alive},                          \
-        {"grammar", API_ANY, API_HONOURED, .take = api_take_gbnf},                                   \
-        {"json_schema", API_ANY, API_HONOURED, .take = api_take_schema},                             \
-        {"structured_outputs", API_ANY, API_HONOURED, .take = api_take_structured},                  \
-        {"guided_json", API_ANY, API_HONOURED, .take = api_take_schema},                             \
-        {"guided_regex", API_ANY, API_HONOURED, .take = api_take_regex},                             \
-        {"guided_choice", API_ANY, API_HONOURED, .take = api_take_choice},                           \
-        {"guided_grammar", API_ANY, API_HONOURED, .take = api_take_gbnf},                            \
-        {"ignore_eos", API_BOOL, API_HONOURED, AT(gen.ignore_eos)},                                  \
-    {                                                                                                \
-        "user", API_STR, API_NO_EFFECT, .note = "a label; keys say who asks"                         \
+#define SHARED_FIELDS                                                                              \
+    {"model", API_STR, API_HONOURED, AT(model)}, {"stream", API_BOOL, API_HONOURED, AT(stream)},   \
+        {"stream_options",                                                                         \
+         API_ANY,                                                                                  \
+         API_HONOURED,                                                                             \
+         .take = take_stream_options,                                                              \
+         .sub = stream_options_fields,                                                             \
+         .n_sub = ARRAY_LEN(stream_options_fields)},                                               \
+        {"temperature", API_NUM, API_HONOURED, 0, 2, AT(gen.sampling.temperature)},                \
+        {"top_p", API_NUM, API_HONOURED, 0, 1, AT(gen.sampling.top_p)}, API_SAMPLING_FIELDS,       \
+        {"stop", API_ANY, API_HONOURED, .take = api_take_stop},                                    \
+        {"n", API_INT, API_HONOURED, 1, GEN_N_MAX, AT(gen.n)},                                     \
+        {"keep_alive", API_ANY, API_HONOURED, .take = api_take_keep_alive},                        \
+        {"grammar", API_ANY, API_HONOURED, .take = api_take_gbnf},                                 \
+        {"json_schema", API_ANY, API_HONOURED, .take = api_take_schema},                           \
+        {"structured_outputs", API_ANY, API_HONOURED, .take = api_take_structured},                \
+        {"guided_json", API_ANY, API_HONOURED, .take = api_take_schema},                           \
+        {"guided_regex", API_ANY, API_HONOURED, .take = api_take_regex},                           \
+        {"guided_choice", API_ANY, API_HONOURED, .take = api_take_choice},                         \
+        {"guided_grammar", API_ANY, API_HONOURED, .take = api_take_gbnf},                          \
+    {                                                                                              \
+        "user", API_STR, API_NO_EFFECT, .note = "a label; keys say who asks"                       \
     }
 
 static const struct api_field chat_fields[] = {
@@ -286,6 +279,9 @@ static const struct api_field chat_fields[] = {
     {"max_completion_tokens", API_INT, API_HONOURED, 1, API_TOKEN_MAX, AT(max_completion_tokens)},
     {"logprobs", API_BOOL, API_HONOURED, AT(gen.logprobs)},
     {"top_logprobs", API_INT, API_HONOURED, 0, GEN_TOP_LOGPROBS_MAX, AT(n_logprobs)},
+    {"continue_final_message", API_BOOL, API_HONOURED, AT(continue_final)},
+    {"add_generation_prompt", API_ANY, API_HONOURED, .take = take_generation_prompt,
+     .shape = "{\"type\":\"boolean\"}"},
     {"chat_template_kwargs", API_ANY, API_HONOURED, .take = take_template_vars},
     {"metadata", API_ANY, API_NO_EFFECT, .take = any_object, .note = "a label for the client"},
     {"safety_identifier", API_STR, API_NO_EFFECT, .note = "a label for the provider's own use"},
@@ -380,33 +376,13 @@ static int finish(struct api_request *r, struct err *err)
     return code == 0 ? check_logprobs(r, err) : code;
 }
 
-/*
- * A request that says nothing of sampling leaves it to the server: full-width sampling, OpenAI's
- * default, makes small models babble. A request that sets any of these is sampled exactly as it
- * says.
- */
-static bool tells_sampling(const json_t *obj)
-{
-    static const char *const told[] = {"temperature", "top_p", "top_k", "min_p", "typical_p"};
-    for (size_t i = 0; i < ARRAY_LEN(told); i++) {
-        const json_t *v = json_object_get(obj, told[i]);
-        if (v != NULL && !json_is_null(v))
-            return true;
-    }
-    return false;
-}
-
 int openai_fields_read(const json_t *body, const json_t *defaults, struct api_request *r,
                        struct err *err)
 {
     if (!json_is_object(body))
         return err_set(err, ERR_INVALID, "the body must be a JSON object");
-    if (!tells_sampling(body) && !tells_sampling(defaults)) {
-        r->gen.sampling.temperature = DEFAULT_TEMPERATURE;
-        r->gen.sampling.min_p = DEFAULT_MIN_P;
-    }
     r->gen.parse = r->endpoint->is_chat;
-    int code = api_sampling_defaults(defaults, r, err);
+    int code = api_sampling_begin(body, defaults, r, err);
     if (code != 0)
         return code;
     return api_fields_read(r->endpoint->fields, (size_t)r->endpoint->n_fields, body, "", r, err);

@@ -330,6 +330,36 @@ static void announce(struct engine *e, const struct plan *p)
     }
 }
 
+static void pick_row(struct engine *e, int i, double mu, int i_thread)
+{
+    const struct plan_row *row = &e->scheduler.plan.row[i];
+    const struct sequence *seq = row->seq;
+    const struct job *job = seq->job;
+    int next = row->position + 1;
+    float *logits = e->logits + (size_t)i * (size_t)e->config.n_vocab;
+    struct sampling sampling = job->sampling;
+    sampling.seed += (uint64_t)seq->index;
+    struct sampler_history history = {seq->token, next, job->n_prompt, mu};
+    bool goes_on = job->ignore_eos || next - job->n_prompt < job->min_tokens;
+    struct sampler_ban ban = {.token = e->config.eog, .n = goes_on ? e->config.n_eog : 0};
+    sampler_pick(&e->scratch[i_thread], logits, &sampling, &history, &ban, job->n_top,
+                 &e->result[i]);
+}
+
+/* What mirostat draws depends on what it drew before: rows after guesses are sampled behind their
+ * ROW_NEXT, by the same thread, as long as the guesses hold. */
+static void pick_chain(struct engine *e, int i, int i_thread)
+{
+    const struct sequence *seq = e->scheduler.plan.row[i].seq;
+    double mu = seq->has_mu ? seq->mu : sampler_mu_init(&seq->job->sampling);
+    pick_row(e, i, mu, i_thread);
+    for (int k = 0; k < seq->n_draft; k++) {
+        if (e->result[i + k].id != seq->token[seq->n_token + k])
+            return;
+        pick_row(e, i + k + 1, e->result[i + k].mu, i_thread);
+    }
+}
+
 /* Row i of the logits becomes result i; rows are independent. One after a guess is sampled as if
  * the guess was right: if not, it is dropped. */
 static void sample_row(void *ctx, int i, int i_thread)
@@ -337,19 +367,14 @@ static void sample_row(void *ctx, int i, int i_thread)
     struct engine *e = ctx;
     const struct plan_row *row = &e->scheduler.plan.row[i];
     const struct sequence *seq = row->seq;
-    const struct job *job = seq->job;
-    int n_vocab = e->config.n_vocab, next = row->position + 1;
-    float *logits = e->logits + (size_t)i * (size_t)n_vocab;
-    if (row->kind == ROW_SCORE) {
-        sampler_score(logits, n_vocab, seq->token[next], job->n_top, &e->result[i]);
-        return;
-    }
-    struct sampling sampling = job->sampling;
-    sampling.seed += (uint64_t)seq->index;
-    struct sampler_history history = {seq->token, next, job->n_prompt};
-    struct sampler_ban ban = {e->config.eog, job->ignore_eos ? e->config.n_eog : 0};
-    sampler_pick(&e->scratch[i_thread], logits, &sampling, &history, &ban, job->n_top,
-                 &e->result[i]);
+    int n_vocab = e->config.n_vocab;
+    if (row->kind == ROW_SCORE)
+        sampler_score(e->logits + (size_t)i * (size_t)n_vocab, n_vocab,
+                      seq->token[row->position + 1], seq->job->n_top, &e->result[i]);
+    else if (!seq->job->sampling.mirostat)
+        pick_row(e, i, 0, i_thread);
+    else if (row->kind == ROW_NEXT)
+        pick_chain(e, i, i_thread);
 }
 
 static void sample(struct engine *e, const struct plan *p)
@@ -403,10 +428,16 @@ static void deliver_next(struct engine *e, struct sequence *seq, int i_row, int6
         deliver_token(e, seq, n_before + k + 1, &event);
     }
     event.result = e->result[i_row + n];
-    if (is_eog(e, event.result.id)) {
+    if (event.result.id == SAMPLER_NONE) { /* all was forbidden: nothing can follow */
+        end_sequence(e, seq, ENGINE_END_LENGTH);
+        return;
+    }
+    if (is_eog(e, event.result.id) && !seq->job->peek) {
         end_sequence(e, seq, ENGINE_END_EOG);
         return;
     }
+    seq->has_mu = true;
+    seq->mu = event.result.mu;
     seq->token[seq->n_token++] = event.result.id;
     deliver_token(e, seq, seq->n_token, &event);
     if (seq->n_token == seq->job->n_token_max)

@@ -302,13 +302,17 @@ static void on_news(void *ctx, int tag, const struct job_news *news)
     bool ok = true;
     switch (news->event) {
     case JOB_ACCEPTED:
+        c->answer->n_prompt_taken += news->n_prompt;
         trace_accepted(c->trace, news->n_prompt);
         on_accepted(c);
         return;
     case JOB_STARTED:
         trace_started(c->trace, news->n_cached);
         histogram_add(&c->model_metrics->queue, (double)(clock_ns() - c->submit_ns) * 1e-9);
-        return;
+        c->answer->n_cached_taken += news->n_cached;
+        if (c->begun && c->answer->endpoint->started != NULL)
+            ok = c->answer->endpoint->started(c->answer, &c->out);
+        break;
     case JOB_RESUMED:
         trace_restarted(c->trace);
         return;
@@ -348,6 +352,7 @@ static int prepare(struct call *c, const struct slot *slot, struct err *err)
     int code = generation_prepare(c->body, &c->request, slot, &c->answer, err);
     if (code != 0)
         return code;
+    c->trace->n_volatile = c->request.removed.n_billing + c->request.removed.n_budget;
     c->job = mem_zero((size_t)c->request.n_prompt, sizeof *c->job);
     c->last_ns = mem_zero((size_t)c->answer->n_choice, sizeof *c->last_ns);
     if (c->keeper.id != NULL)

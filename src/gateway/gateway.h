@@ -67,6 +67,7 @@ struct gateway_opts {
     const char *request_log;         /* a file; NULL: none */
     int64_t request_log_bytes_max;   /* of each of its files */
     bool keep_prompts;               /* for /v1/requests/{id}?prompt=1 */
+    bool keep_volatile;              /* prompts of coding agents stay as they are: api/volatile.h */
     bool quiet;                      /* no banner */
 };
 

@@ -60,8 +60,11 @@ int replay_delta(struct replay *r, const struct gen_delta *d, struct err *err)
                   sizeof *c->token))
         return err_set(err, ERR_INVALID, "more tokens than any context holds");
     c->token = array;
-    for (size_t i = 0; i < d->n_tokens; i++)
+    for (size_t i = 0; i < d->n_tokens; i++) {
         c->token[c->n_token++] = d->tokens[i].id;
+        c->has_mu = d->tokens[i].has_mu;
+        c->mu = d->tokens[i].mu;
+    }
     c->text_len += (int64_t)d->text_len;
     c->n_calls += d->name != NULL;
     return 0;
@@ -90,9 +93,12 @@ static void write_choice(const struct replay_choice *c, struct buf *out)
 {
     buf_printf(out,
                "{\"ended\":%s,\"n_completion\":%" PRId64 ",\"n_foretold\":%" PRId64
-               ",\"text_len\":%" PRId64 ",\"n_calls\":%" PRId64 ",\"tokens\":[",
+               ",\"text_len\":%" PRId64 ",\"n_calls\":%" PRId64,
                c->ended ? "true" : "false", c->n_completion, c->n_foretold, c->text_len,
                c->n_calls);
+    if (c->has_mu) /* 17 digits: the same double again */
+        buf_printf(out, ",\"has_mu\":true,\"mu\":%.17g", c->mu);
+    buf_add_z(out, ",\"tokens\":[");
     for (size_t i = 0; i < c->n_token; i++)
         buf_printf(out, "%s%d", i > 0 ? "," : "", (int)c->token[i]);
     buf_add_z(out, "]}");

@@ -21,6 +21,7 @@ struct creation {
     bool over;         /* the call is gone */
     bool saving;       /* the state thread has the row */
     bool store;
+    bool counts; /* it only asks for the tokens of its prompt */
     struct response_row row;
     struct err err;
     json_t *body; /* owned, until it is handed on */
@@ -100,6 +101,12 @@ static void start_call(struct creation *c, struct exchange *x)
 {
     json_t *body = c->body;
     c->body = NULL;
+    if (c->counts) {
+        counting_serve_body(c->server, x, &openai_responses, body, "response.input_tokens");
+        json_decref(body);
+        creation_free(c);
+        return;
+    }
     if (json_is_true(json_object_get(body, "background"))) {
         response_runs_create(c->server, x, &c->row, body);
         creation_free(c);
@@ -243,13 +250,14 @@ static int prepare(struct creation *c, json_t **ret_items, bool *ret_history, st
     return *ret_items == NULL ? err->code : 0;
 }
 
-void responses_create(struct server *s, struct exchange *x)
+static void create(struct server *s, struct exchange *x, bool counts)
 {
     struct err err = {0};
     struct creation *c = mem_zero(1, sizeof *c);
     json_t *items = NULL;
     bool history = false;
     c->server = s;
+    c->counts = counts;
     response_row_init(&c->row);
     inquiry_new_id("resp_", c->row.id);
     snprintf(c->row.owner, sizeof c->row.owner, "%s", exchange_owner(x));
@@ -271,6 +279,16 @@ void responses_create(struct server *s, struct exchange *x)
         refuse(c, x, &err);
     else
         start_call(c, x);
+}
+
+void responses_create(struct server *s, struct exchange *x)
+{
+    create(s, x, false);
+}
+
+void responses_count(struct server *s, struct exchange *x)
+{
+    create(s, x, true);
 }
 
 /* ---- stored ones ---- */

@@ -106,6 +106,8 @@ void batches_collection(struct server *s, struct exchange *x);
 void batches_one(struct server *s, struct exchange *x);
 
 /* inventory.c */
+/* A model that is served under its path, not out of the library; or NULL. */
+const struct slot *inventory_path_slot(const struct server *s);
 void inventory_models(struct server *s, struct exchange *x);
 void inventory_model(struct server *s, struct exchange *x);
 void inventory_tags(struct server *s, struct exchange *x);
@@ -128,6 +130,24 @@ typedef void (*ask_fn)(struct server *s, struct exchange *x, void *ctx, struct s
 /* frame: a new reference; its "id" is filled in here. free_ctx may be NULL. */
 void ask_worker(struct server *s, struct exchange *x, struct slot *slot, json_t *frame, ask_fn fn,
                 void *ctx, void (*free_ctx)(void *ctx));
+/* The same for answers that are more than a text: fn gets the frame, or NULL and why. */
+typedef void (*ask_frame_fn)(struct server *s, struct exchange *x, void *ctx, const json_t *frame,
+                             const struct err *err);
+void ask_worker_frame(struct server *s, struct exchange *x, struct slot *slot, json_t *frame,
+                      ask_frame_fn fn, void *ctx, void (*free_ctx)(void *ctx));
+
+/* counting.c: how many tokens the prompt of a request has, as its endpoint parses it. Answered as
+ * {"object": object, "input_tokens": N}; object may be NULL: without it. */
+void counting_serve(struct server *s, struct exchange *x, const struct api_endpoint *endpoint,
+                    const char *object);
+void counting_serve_body(struct server *s, struct exchange *x, const struct api_endpoint *endpoint,
+                         const json_t *body, const char *object);
+
+/* anthropic_routes.c: the routes of Anthropic's dialect. */
+void anthropic_serve_messages(struct server *s, struct exchange *x);
+void anthropic_serve_count(struct server *s, struct exchange *x);
+void anthropic_list_models(struct server *s, struct exchange *x);
+void anthropic_show_model(struct server *s, struct exchange *x);
 
 /* banner.c: what a person at the terminal sees. */
 void banner_progress(struct server *s, const struct slot *slot);

@@ -473,7 +473,7 @@ static int on_text(struct job *j, const json_t *frame, struct err *err)
     int tag = j->tag;
     job_remove(j);
     if (fn != NULL)
-        fn(ctx, tag, &(struct job_news){.event = JOB_TEXT, .text = text});
+        fn(ctx, tag, &(struct job_news){.event = JOB_TEXT, .text = text, .frame = frame});
     return 0;
 }
 

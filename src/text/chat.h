@@ -37,6 +37,8 @@ bool chat_supports_tools(const struct chat *c);
  * - a missing or null content becomes "" where the template cannot do without;
  * - tool_calls[].function.arguments becomes an object, or a JSON string, as the template wants it;
  * - where the template knows no system messages, their text goes before the first user message;
+ * - with continue_final_message the last message, an assistant's, is left open: what comes out ends
+ *   with its content, for the model to go on with (add_generation_prompt says nothing then);
  * - bos_token, eos_token, tools and documents are defined (the last two as none) when absent.
  * The request itself is not changed. Appends the rendered prompt, which holds the BOS token where
  * the template writes it: do not add another. ERR_INVALID with the template's own message.

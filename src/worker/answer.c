@@ -18,16 +18,6 @@
 
 /* ---- admission ---- */
 
-static int check_bias(const struct loaded *model, const struct gen_sampling *s, struct err *err)
-{
-    for (size_t i = 0; i < s->n_bias; i++)
-        if (s->bias[i].token >= model->ready.n_vocab)
-            return err_set_param(err, ERR_INVALID, "logit_bias",
-                                 "logit_bias: token %d does not exist: the model knows 0 to %lld",
-                                 (int)s->bias[i].token, (long long)model->ready.n_vocab - 1);
-    return 0;
-}
-
 /* Tokens of prompt and answer at most. A request that goes on must end where it would have. */
 static int length_max(const struct answer *a, int64_t *ret, struct err *err)
 {
@@ -52,12 +42,6 @@ static int make_job(struct answer *a, const struct tokens *prompt, struct err *e
     int rc = length_max(a, &n_max, err);
     if (rc != 0)
         return rc;
-    const struct gen_sampling *s = &r->sampling;
-    a->bias = mem_try_array(s->n_bias + 1, sizeof(*a->bias));
-    if (!a->bias)
-        return err_set(err, ERR_NOMEM, "no memory for logit_bias");
-    for (size_t i = 0; i < s->n_bias; i++)
-        a->bias[i] = (struct sampling_bias){s->bias[i].token, s->bias[i].bias};
     int n_seq = r->max_tokens == 0 ? 1 : (int)r->n;
     rc = job_new(prompt->id, a->n_prompt, (int)n_max, n_seq, &a->job, err);
     if (rc != 0)
@@ -69,25 +53,12 @@ static int make_job(struct answer *a, const struct tokens *prompt, struct err *e
     job->tenant = (uint32_t)r->tenant;
     job->salt = r->salt;
     /* ---- */
-    job->sampling = (struct sampling){
-        .temperature = s->temperature,
-        .top_p = s->top_p,
-        .top_k = s->top_k,
-        .min_p = s->min_p,
-        .typical_p = s->typical_p,
-        .repeat_penalty = s->repeat_penalty,
-        .repeat_last_n = s->repeat_last_n,
-        .presence_penalty = s->presence_penalty,
-        .frequency_penalty = s->frequency_penalty,
-        .seed = s->seed,
-        .bias = a->bias,
-        .n_bias = s->n_bias,
-    };
     job->n_top = r->logprobs ? (int)r->top_logprobs : -1;
     job->score_prompt = r->logprobs && r->echo;
     job->ignore_eos = r->ignore_eos;
+    job->min_tokens = (int)r->sampling.min_tokens;
     a->bytes = job_bytes((int)n_max, n_seq);
-    return 0;
+    return job_sampling_init(&a->sampling, a->model->texts, &r->sampling, &job->sampling, err);
 }
 
 /* Guesses of what comes next; what the client foretold is counted in any case. */
@@ -184,8 +155,11 @@ static int force_choice(struct answer *a, int i, struct err *err)
     c->n_completion = (int64_t)n;
     c->runs = a->request.max_tokens != 0 && n < room;
     count_foretold(a, i, p->tokens + n_echo, n);
-    if (c->runs)
+    if (c->runs) {
         job_force(a->job, i, p->tokens + n_echo, (int)n);
+        a->job->seq[i].has_mu = p->has_mu;
+        a->job->seq[i].mu = p->mu;
+    }
     return 0;
 }
 
@@ -216,6 +190,16 @@ static int answer_resume(struct answer *a, struct err *err)
     return 0;
 }
 
+/* What cannot both hold. */
+static int check_together(const struct gen_request *r, struct err *err)
+{
+    if (r->constraint && json_array_size(r->sampling.banned) > 0)
+        return err_set_param(err, ERR_UNSUPPORTED, "banned_strings",
+                             "banned_strings is not supported together with an answer of a given "
+                             "form, which may have no other way to go on");
+    return 0;
+}
+
 static int prepare(struct answer *a, struct tokens *prompt, struct gen_error *e)
 {
     const struct gen_request *r = &a->request;
@@ -224,7 +208,7 @@ static int prepare(struct answer *a, struct tokens *prompt, struct gen_error *e)
     if (r->constraint)
         return err_set_param(&e->err, ERR_UNSUPPORTED, "response_format",
                              "answers of a given form are not served yet");
-    int rc = check_bias(a->model, &r->sampling, &e->err);
+    int rc = check_together(r, &e->err);
     rc = rc != 0 ? rc : prompt_tokens(a->model, r, prompt, &a->has_bos, &e->err);
     if (rc != 0)
         return rc;
@@ -278,7 +262,7 @@ void answer_free(struct answer *a)
         stream_release(&a->choice[i].stream);
     stream_release(&a->echo);
     job_free(a->job);
-    free(a->bias);
+    job_sampling_release(&a->sampling);
     free(a->choice);
     gen_request_release(&a->request);
     free(a);
@@ -381,6 +365,8 @@ static int make_token(const struct answer *a, const struct sampler_result *r, st
                       struct err *err)
 {
     struct gen_token t = {.id = r->id, .logprob = r->logprob};
+    t.has_mu = a->request.sampling.mirostat != 0;
+    t.mu = r->mu;
     if (a->request.logprobs) {
         bool ok = piece_of(a, r->id, &t.bytes, &t.n_bytes);
         if (r->n_top > 0)

@@ -9,6 +9,7 @@
 #ifndef HEARTH_WORKER_ANSWER_H
 #define HEARTH_WORKER_ANSWER_H
 
+#include "worker/job_sampling.h"
 #include "worker/load.h"
 #include "worker/outbox.h"
 #include "worker/stream.h"
@@ -27,13 +28,13 @@ struct choice {
 struct answer {
     struct answer *next; /* the loop's list */
     const struct loaded *model;
-    struct gen_request request; /* owned */
-    struct job *job;            /* owned; NULL when nothing is to be computed */
-    struct sampling_bias *bias; /* owned; the job borrows it */
-    uint64_t bytes;             /* what the job takes, for admission */
-    struct choice *choice;      /* [request.n] */
-    struct stream echo;         /* the prompt with log probabilities */
-    int n_echoed;               /* tokens of the prompt given to echo */
+    struct gen_request request;   /* owned */
+    struct job *job;              /* owned; NULL when nothing is to be computed */
+    struct job_sampling sampling; /* what the job borrows */
+    uint64_t bytes;               /* what the job takes, for admission */
+    struct choice *choice;        /* [request.n] */
+    struct stream echo;           /* the prompt with log probabilities */
+    int n_echoed;                 /* tokens of the prompt given to echo */
     int n_prompt;
     uint64_t prompt_hash; /* of its tokens */
     bool has_bos;         /* the prompt's first token was added here */

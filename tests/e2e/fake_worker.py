@@ -17,9 +17,11 @@ descriptor 4; its members, all optional, say how to behave:
     say           frames that a prompt with "ROGUE" is answered with, and nothing else; their id is filled in
     answers_max   requests it has at once; one more is refused as busy (default: as the real one, 1024)
     say_asked     the same for questions (render, tokenize, detokenize)
+    n_cached      of each prompt, what was computed before
     repeat        the answer: this text over and over, a word a token (default: the prompt's words)
-A prompt that holds "SCRIPT [...]" is answered with those pieces: ["reasoning", text], ["content", text] or
-["call", name, arguments]; without `parse` with their texts alone. The JSON ends the last message.
+A prompt that asks for channels ("parse") and ends with SCRIPT and JSON is answered with that: a list of
+{"reasoning": text}, {"content": text} and {"call": name, "arguments": text}, a word a token. Of a conversation the
+user's last message is looked at.
 A prompt of N words has N tokens; N beyond n_ctx is a context_length error. "SILENT" never answers.
 """
 import heapq
@@ -38,24 +40,6 @@ KNOWN = {"t", "id", "kind", "chat", "text", "tokens", "max_tokens", "n", "stop",
          "top_logprobs", "echo", "ignore_eos", "sampling", "prediction", "priority", "tenant", "salt", "resume"}
 
 
-CHANNELS = {"content": 0, "reasoning": 1, "call": 2}
-
-
-def script_of(prompt):
-    """[(text, members of the delta)], a token each; None: the prompt has no script."""
-    if "SCRIPT " not in prompt:
-        return None
-    tokens, n_calls = [], 0
-    for kind, *rest in json.loads(prompt.split("SCRIPT ", 1)[1]):
-        more = {"channel": CHANNELS[kind]}
-        if kind == "call":
-            tokens.append(("", more | {"call": n_calls, "name": rest[0]}))
-            more["call"] = n_calls
-            n_calls += 1
-        tokens += [(word, more) for word in words(rest[-1])]
-    return tokens
-
-
 def words(text):
     """Splits so that joining gives the text again; each piece is a token."""
     pieces, start = [], 0
@@ -64,6 +48,24 @@ def words(text):
             pieces.append(text[start:i])
             start = i
     return pieces + ([text[start:]] if text else [])
+
+
+def script_of(request):
+    """[(piece, fields of its delta)] of a prompt with a script, or None."""
+    if not request.get("parse") or "SCRIPT" not in request["asked"]:
+        return None
+    steps, n_calls = [], 0
+    for part in json.loads(request["asked"].split("SCRIPT", 1)[1]):
+        if "call" in part:
+            call = {"channel": 2, "call": n_calls}
+            n_calls += 1
+            steps.append(("", {**call, "name": part["call"]}))
+            steps += [(p, call) for p in words(part["arguments"])]
+        elif "reasoning" in part:
+            steps += [(p, {"channel": 1}) for p in words(part["reasoning"])]
+        else:
+            steps += [(p, {}) for p in words(part["content"])]
+    return steps
 
 
 class Choice:
@@ -175,12 +177,24 @@ class Worker:
         self.queue.append(r)
         self.admit()
 
+    def tokenize(self, frame):
+        text = self.prompt_of(frame["request"]) if "request" in frame else frame["text"]
+        if "request" in frame:
+            assert set(frame["request"]) <= KNOWN, set(frame["request"]) - KNOWN
+        pieces = words(text)
+        answer = {"n": len(pieces)}
+        if not frame.get("count"):
+            answer["tokens"] = [sum(p.encode()) % 1000 for p in pieces]
+        if frame.get("pieces"):
+            answer["pieces"] = [p.encode().decode("latin-1") for p in pieces]
+        self.send("tokens", id=frame["id"], **answer)
+
     def admit(self):
         while self.queue and self.running < self.cfg.get("n_seq_max", 4):
             r = self.queue.pop(0)
             self.running += 1
             r["running"] = True
-            self.send("started", id=r["id"], n_cached=0, queue_ms=0.0)
+            self.send("started", id=r["id"], n_cached=self.cfg.get("n_cached", 0), queue_ms=0.0)
             if "SILENT" not in r["prompt"]:
                 self.at(self.cfg.get("prefill_s", 0), self.first, r)
         self.stats()
@@ -190,10 +204,11 @@ class Worker:
             return
         self.n_prompt += r["n_prompt"]
         text = self.cfg.get("repeat") or r["prompt"]
-        last = {"chat": {"messages": r["chat"]["messages"][-1:]}} if r.get("chat") else r
-        script = script_of(self.prompt_of(last))
-        r["answer"] = [text for text, _ in script] if script is not None else words(text) or ["ok"]
-        r["more"] = [more for _, more in script] if script is not None and r.get("parse") else None
+        asked = [m for m in r.get("chat", {}).get("messages", []) if m["role"] == "user"][-1:]
+        r["asked"] = self.prompt_of({"chat": {"messages": asked}}) if asked else r["prompt"]
+        script = script_of(r)
+        r["answer"] = [p for p, _ in script] if script else words(text) or ["ok"]
+        r["more"] = [more for _, more in script] if script else None
         choices = [Choice(r, i) for i in range(r.get("n", 1))]
         r["left"] = sum(not c.ended for c in choices)
         r["n_completion"] = sum(c.n for c in choices if c.ended)
@@ -220,20 +235,17 @@ class Worker:
 
     def end(self, choice, reason, stop=None):
         r = choice.request
-        said = [more["channel"] for more in (r["more"] or [])[: choice.n]]
-        n_reasoning = said.count(CHANNELS["reasoning"])
-        if reason == "stop" and CHANNELS["call"] in said:
-            reason = "tool_calls"
         self.send("end", id=r["id"], index=choice.index, reason=reason, stop=stop,
-                  n_completion=choice.n, n_reasoning=n_reasoning)
-        r["n_reasoning"] = r.get("n_reasoning", 0) + n_reasoning
+                  n_completion=choice.n,
+                  n_reasoning=sum(m.get("channel") == 1 for m in (r["more"] or [])[:choice.n]))
+        r["n_reasoning"] = r.get("n_reasoning", 0) + sum(m.get("channel") == 1 for m in (r["more"] or [])[:choice.n])
         r["left"] -= 1
         r["n_completion"] += choice.n
         if r["left"] == 0:
             self.done(r)
 
     def done(self, r):
-        self.send("done", id=r["id"], n_prompt=r["n_prompt"], n_cached=0,
+        self.send("done", id=r["id"], n_prompt=r["n_prompt"], n_cached=self.cfg.get("n_cached", 0),
                   n_completion=r["n_completion"], n_reasoning=r.get("n_reasoning", 0), queue_ms=0.0, prefill_ms=1.0, decode_ms=2.0)
         self.over(r)
 
@@ -245,17 +257,20 @@ class Worker:
         limit = r.get("max_tokens", -1)
         if limit < 0:
             limit = 10**9 if self.cfg.get("repeat") else len(r["answer"])
+        if r["more"]:
+            limit = min(limit, len(r["answer"]))
         if choice.n >= limit:
+            called = any("call" in more for more in r["more"] or [])
             self.end(choice, "length" if r.get("max_tokens", -1) >= 0 and
-                     choice.n < len(r["answer"]) else "stop")
+                     choice.n < len(r["answer"]) else "tool_calls" if called else "stop")
             return
         piece = r["answer"][choice.n % len(r["answer"])]
+        more = r["more"][choice.n] if r["more"] else {}
         for stop in r.get("stop", []):
             if stop in piece:
                 choice.n += 1
                 self.end(choice, "stop", stop)
                 return
-        more = r["more"][choice.n % len(r["answer"])] if r["more"] else {}
         choice.n += 1
         self.n_output += 1
         self.delta(choice, piece, [piece], **more)
@@ -312,7 +327,7 @@ class Worker:
             elif frame["t"] == "cancel":
                 self.cancel(frame)
             elif frame["t"] == "tokenize":
-                self.send("tokens", id=frame["id"], tokens=[1] * len(words(frame["text"])))
+                self.tokenize(frame)
             elif frame["t"] == "detokenize":
                 self.send("text", id=frame["id"], text=self.prompt_of({"kind": "tokens", **frame}))
             elif frame["t"] == "render":

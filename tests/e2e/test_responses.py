@@ -16,7 +16,8 @@ def client_of(server, **more):
 
 
 def script(*pieces):
-    return "SCRIPT " + json.dumps(pieces)
+    """What the fake worker answers: ["reasoning", text], ["content", text], ["call", name, arguments]."""
+    return "SCRIPT " + json.dumps([{kind: rest[0]} | ({"arguments": rest[1]} if kind == "call" else {}) for kind, *rest in pieces])
 
 
 @pytest.fixture(scope="module")
@@ -209,6 +210,13 @@ def test_input_items_of_every_kind(client):
         {"role": "user", "content": "again"},
     ]
     assert client.responses.create(model="", input=items).output_text == "rules ask  result  more said again"
+
+
+def test_input_tokens(client):
+    one = client.responses.create(model="", input=TEXT)
+    assert client.responses.input_tokens.count(model="", input=TEXT).input_tokens == 5
+    got = client.responses.input_tokens.count(model="", input="a b", instructions="c", previous_response_id=one.id)
+    assert (got.object, got.input_tokens) == ("response.input_tokens", 13)
 
 
 @pytest.mark.parametrize("body, param, code", [

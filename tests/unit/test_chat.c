@@ -172,6 +172,39 @@ static void test_fallbacks(void **state)
     chat_free(c);
 }
 
+#define CONTINUED(content)                                                                         \
+    "{\"messages\": [{\"role\": \"user\", \"content\": \"hi\"}, {\"role\": \"assistant\", "        \
+    "\"content\": " content                                                                        \
+    "}], \"continue_final_message\": true, \"add_generation_prompt\": true}"
+
+static void test_a_message_that_goes_on(void **state)
+{
+    (void)state;
+    struct chat *c =
+        chat("{% for m in messages %}<{{ m.role }}>{{ m.content | trim }}<end>{% endfor %}"
+             "{% if add_generation_prompt %}<a>{% endif %}"
+             "{{ continue_final_message }}");
+    renders(c, CONTINUED("\"It is (\""), "<user>hi<end><assistant>It is (");
+    renders(c, CONTINUED("\"\""), "<user>hi<end><assistant>");
+    renders(c, CONTINUED("[{\"type\": \"text\", \"text\": \"a \"}]"), "<user>hi<end><assistant>a ");
+    /* the mark itself, as a client may know it */
+    renders(c, CONTINUED("\"~hearth~end~of~the~final~message~ and\""),
+            "<user>hi<end><assistant>~hearth~end~of~the~final~message~ and");
+    refuses(c,
+            "{\"messages\": [{\"role\": \"user\", \"content\": \"hi\"}], "
+            "\"continue_final_message\": true}",
+            ERR_INVALID, "messages");
+    chat_free(c);
+    c = chat(
+        "{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}{% endif %}{% endfor %}");
+    refuses(c, CONTINUED("\"x\""), ERR_UNSUPPORTED, "messages");
+    chat_free(c);
+    c = chat(
+        "{% for m in messages %}[{% for p in m.content %}{{ p.text }}|{% endfor %}]{% endfor %}");
+    renders(c, CONTINUED("\"x\""), "[hi|][x");
+    chat_free(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -183,6 +216,7 @@ int main(void)
         cmocka_unit_test(test_refusing_is_not_broken),
         cmocka_unit_test(test_broken_is_found_at_load),
         cmocka_unit_test(test_fallbacks),
+        cmocka_unit_test(test_a_message_that_goes_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
