@@ -17,9 +17,10 @@
 /* A call of POST /v1/responses from its body to its end. */
 struct creation {
     struct server *server;
-    struct call *call; /* that waits for the row; NULL: none does */
-    bool over;         /* the call is gone */
-    bool saving;       /* the state thread has the row */
+    struct call *call;         /* that waits for the row; NULL: none does */
+    struct api_answer *answer; /* of that call */
+    bool over;                 /* the call is gone */
+    bool saving;               /* the state thread has the row */
     bool store;
     bool counts; /* it only asks for the tokens of its prompt */
     struct response_row row;
@@ -50,6 +51,8 @@ static void on_saved(void *ctx)
     c->call = NULL;
     if (c->err.code != 0)
         log_warn("response %s is not stored: %s", c->row.id, c->err.text);
+    if (c->err.code != 0 && call != NULL)
+        responses_answer_set_stored(c->answer, false);
     if (c->over)
         creation_free(c);
     else if (call != NULL)
@@ -74,10 +77,12 @@ static bool save(struct creation *c, struct api_answer *a)
 static bool on_complete(void *ctx, struct call *call, struct api_answer *a)
 {
     struct creation *c = ctx;
-    if (!save(c, a))
-        return false;
-    c->call = call;
-    return true;
+    bool saving = save(c, a);
+    if (!saving)
+        responses_answer_set_stored(a, false);
+    c->call = saving ? call : NULL;
+    c->answer = a;
+    return saving;
 }
 
 /* A client that has seen the id may ask for it, whatever became of the call. */
@@ -339,7 +344,7 @@ static void serve_stream(struct server *s, struct exchange *x, const char *id)
 static void serve_get(struct server *s, struct exchange *x, const char *id)
 {
     const char *stream = exchange_query(x, "stream");
-    if (stream != NULL && strcmp(stream, "true") == 0)
+    if (stream != NULL && strcmp(stream, "true") == 0 && exchange_method(x) == HTTP_GET)
         serve_stream(s, x, id);
     else if (!response_runs_get(s->runs, x, id))
         serve_stored(s, x, id, response_store_get);
