@@ -1,13 +1,17 @@
 """The Responses API with OpenAI's own client, unchanged; and what is left of it after kill -9."""
 import json
 import os
+import pathlib
+import shutil
 import signal
+import subprocess
 import time
 
 import openai
 import pydantic
 import pytest
 
+JS = pathlib.Path(__file__).resolve().parent / "js"
 TEXT = "one two three four five"
 
 
@@ -307,7 +311,7 @@ def test_without_a_state_folder(fake):
 
 
 def test_others_do_not_see_them(hearth_bin, fake, tmp_path):
-    import subprocess
+
     made = [subprocess.run([hearth_bin, "key", "create", name], env={**os.environ, "HEARTH_KEYS": str(tmp_path / "keys.json")},
                            capture_output=True, text=True, check=True).stdout for name in ("ann", "bob")]
     keys = [next(w for w in out.split() if w.startswith("hearth")) for out in made]
@@ -548,3 +552,17 @@ def test_batches_take_responses(fake):
     for needs in ({"previous_response_id": "resp_x"}, {"background": True}, {"store": True}, {"input": [{"type": "item_reference", "id": "msg_1"}]}):
         batch = run_batch(client, {"input": "x", **needs})
         assert batch.status == "failed" and batch.errors.data[0].param == next(iter(needs)), batch
+
+
+def test_javascript(fake):
+    if shutil.which("node") is None or not (JS / "node_modules" / "openai").is_dir():
+        pytest.fail("node or its packages are missing; scripts/test-setup.sh brings both")
+    server = fake({"token_s": 0.02})
+    done = subprocess.run(["node", "responses.mjs", server.url, ""], cwd=JS, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout)
+    assert (seen["whole"], seen["helper"], seen["kept"], seen["next"]) == (TEXT, TEXT, TEXT, f"{TEXT} {TEXT} six")
+    assert seen["items"] == [TEXT, TEXT, "six"] and seen["numbers"] == list(range(len(seen["numbers"])))
+    assert seen["types"][0] == "response.created" and seen["types"][-1] == "response.completed"
+    assert seen["resumed"] == list(range(seen["last"] + 1, seen["last"] + 1 + len(seen["resumed"]))) and seen["resumed"]
+    assert seen["gone"] == {"name": "NotFoundError", "status": 404}
