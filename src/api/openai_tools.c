@@ -61,7 +61,7 @@ int openai_custom_take(struct api_request *r, const char *where, const json_t *c
         {"format", API_ANY, API_NO_EFFECT},
     };
     struct api_tool t = {0};
-    char name[96];
+    char name[192];
     if (!json_is_object(custom))
         return err_set_param(err, ERR_INVALID, where, "'%s' must be an object", where);
     snprintf(name, sizeof name, "%s.", where);
@@ -93,7 +93,7 @@ static int take_tool(struct api_request *r, const char *where, const json_t *too
         {"custom", API_ANY, API_NO_EFFECT},
         {"cache_control", API_ANY, API_NO_EFFECT},
     };
-    char name[96];
+    char name[192];
     if (!json_is_object(tool))
         return api_wrong_type(where, "an object", tool, err);
     snprintf(name, sizeof name, "%s.", where);
@@ -139,7 +139,7 @@ int openai_take_functions(const char *name, const json_t *value, void *into, str
     if (!json_is_array(value))
         return api_wrong_type(name, "an array", value, err);
     for (size_t i = 0; i < json_array_size(value) && code == 0; i++) {
-        char where[64];
+        char where[96];
         json_t *tool = json_pack("{s:O}", "function", json_array_get(value, i));
         snprintf(where, sizeof where, "%s[%zu]", name, i);
         code = tool == NULL ? no_memory(err) : api_tool_take(r, where, tool, err);
@@ -230,7 +230,7 @@ static int read_function(const char *where, const json_t *function, struct err *
         {"name", API_STR, API_NO_EFFECT},
         {"arguments", API_STR, API_NO_EFFECT},
     };
-    char name[96];
+    char name[256];
     if (!json_is_object(function) || !json_is_string(json_object_get(function, "name")) ||
         !json_is_string(json_object_get(function, "arguments")))
         return err_set_param(err, ERR_INVALID, where,
@@ -271,7 +271,7 @@ static json_t *read_call(const char *where, const json_t *call, struct err *err)
         {"function", API_ANY, API_NO_EFFECT},
         {"custom", API_ANY, API_NO_EFFECT},
     };
-    char name[96];
+    char name[192];
     if (!json_is_object(call)) {
         (void)api_wrong_type(where, "an object", call, err);
         return NULL;
