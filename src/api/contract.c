@@ -27,6 +27,8 @@ static const struct api_operation operations[] = {
     {"get", "/v1/responses/{id}", OPENAI, "A stored response, or its stream from an event on"},
     {"delete", "/v1/responses/{id}", OPENAI, "Forgets it"},
     {"post", "/v1/responses/{id}/cancel", OPENAI, "Stops one that runs in the background"},
+    {"post", "/v1/responses/input_tokens", OPENAI,
+     "How many tokens the prompt of such a request has", &openai_responses},
     {"get", "/v1/responses/{id}/input_items", OPENAI, "What it was computed from"},
     {"post", "/v1/embeddings", OPENAI, "Vectors of texts", &openai_embeddings},
     {"post", "/embeddings", OPENAI, "The same", &openai_embeddings},

@@ -40,6 +40,7 @@ static const struct route table[] = {
     {"/v1/chat/completions", POST, false, true, API_OPENAI, completions_chat},
     {"/v1/completions", POST, false, true, API_OPENAI, completions_text},
     {"/v1/responses", POST, false, true, API_OPENAI, responses_create},
+    {"/v1/responses/input_tokens", POST, false, false, API_OPENAI, responses_count},
     {"/v1/responses/", GET | POST | DELETE, false, false, API_OPENAI, responses_one},
     {"/v1/embeddings", POST, false, true, API_OPENAI, embeddings_openai},
     {"/embeddings", POST, false, true, API_OPENAI, embeddings_openai},

@@ -147,6 +147,8 @@ void ask_worker_frame(struct server *s, struct exchange *x, struct slot *slot, j
  * {"object": object, "input_tokens": N}; object may be NULL: without it. */
 void counting_serve(struct server *s, struct exchange *x, const struct api_endpoint *endpoint,
                     const char *object);
+void counting_serve_body(struct server *s, struct exchange *x, const struct api_endpoint *endpoint,
+                         const json_t *body, const char *object);
 
 /* anthropic_routes.c: the routes of Anthropic's dialect. */
 void anthropic_serve_messages(struct server *s, struct exchange *x);
