@@ -238,6 +238,7 @@ static void handle(struct loop *l, json_t *frame)
     } handlers[] = {
         {"generate", on_generate},   {"cancel", on_cancel},   {"tokenize", on_question},
         {"detokenize", on_question}, {"render", on_question},
+        {"describe", on_question},
     };
     struct err err = {0};
     uint64_t id;
