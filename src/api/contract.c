@@ -7,6 +7,7 @@
 #include "api/anthropic.h"
 #include "api/llama.h"
 #include "api/openai_batch.h"
+#include "api/responses.h"
 #include "base/mem.h"
 
 #define OPENAI    "OpenAI"
@@ -20,6 +21,13 @@ static const struct api_operation operations[] = {
     {"post", "/v1/chat/completions", OPENAI,
      "The next message of a conversation, whole or streamed", &openai_chat},
     {"post", "/v1/completions", OPENAI, "A text goes on", &openai_completion},
+    {"post", "/v1/responses", OPENAI,
+     "The next turn of a conversation that the server keeps, whole, streamed or in the background",
+     &openai_responses},
+    {"get", "/v1/responses/{id}", OPENAI, "A stored response, or its stream from an event on"},
+    {"delete", "/v1/responses/{id}", OPENAI, "Forgets it"},
+    {"post", "/v1/responses/{id}/cancel", OPENAI, "Stops one that runs in the background"},
+    {"get", "/v1/responses/{id}/input_items", OPENAI, "What it was computed from"},
     {"get", "/v1/models", OPENAI, "The models that can be asked for"},
     {"get", "/v1/models/{id}", OPENAI, "One of them"},
     {"post", "/v1/files", OPENAI, "Upload of a file", .body = "multipart/form-data"},

@@ -44,7 +44,7 @@ static void write_chat_token(const char *bytes, size_t n, float logprob, struct 
     buf_add_char(out, ']');
 }
 
-static void add_chat_token(const struct gen_token *t, struct buf *out)
+void openai_token_write(const struct gen_token *t, struct buf *out)
 {
     if (out->len > 0)
         buf_add_char(out, ',');
@@ -132,7 +132,7 @@ static bool add_tokens(struct openai_answer *a, struct openai_choice *c, const s
     bool ok = true;
     for (size_t i = 0; i < d->n_tokens; i++) {
         if (a->base.endpoint->is_chat)
-            add_chat_token(&d->tokens[i], &c->part[0]);
+            openai_token_write(&d->tokens[i], &c->part[0]);
         else
             add_plain_token(c, &d->tokens[i], a->top_logprobs > 0);
     }
@@ -300,7 +300,8 @@ static bool add_call(struct openai_answer *a, int i_choice, const struct gen_del
 {
     struct openai_calls *c = &a->choice[i_choice].calls;
     buf_clear(&a->scratch);
-    return openai_calls_add(c, &a->base, a->own, i_choice, d, a->base.stream ? &a->scratch : NULL) &&
+    return openai_calls_add(c, &a->base, a->own, i_choice, d,
+                            a->base.stream ? &a->scratch : NULL) &&
            (!a->base.stream || write_member(a, i_choice, sse));
 }
 
@@ -348,8 +349,8 @@ bool openai_answer_end(struct api_answer *base, int i_prompt, const struct gen_e
     if (c == NULL || c->finish[0] != '\0')
         return false;
     bool old = json_object_get(a->own, "functions") != NULL;
-    strcpy(c->finish, e->reason == GEN_TOOL_CALLS && old ? "function_call"
-                                                         : gen_reason_word(e->reason));
+    strcpy(c->finish,
+           e->reason == GEN_TOOL_CALLS && old ? "function_call" : gen_reason_word(e->reason));
     buf_clear(&a->scratch);
     if (!openai_calls_close(&c->calls, a->base.stream ? &a->scratch : NULL))
         return false;

@@ -160,7 +160,8 @@ bool openai_calls_write(const struct openai_calls *c, struct buf *out)
 {
     if (c->n == 0)
         return true;
-    buf_add_z(out, c->shape == OPENAI_CALL_DEPRECATED ? ",\"function_call\":" : ",\"tool_calls\":[");
+    buf_add_z(out,
+              c->shape == OPENAI_CALL_DEPRECATED ? ",\"function_call\":" : ",\"tool_calls\":[");
     buf_add_str(out, buf_str(&c->text));
     return c->shape == OPENAI_CALL_DEPRECATED || buf_add_char(out, ']');
 }

@@ -248,29 +248,28 @@ static int any_object(const char *name, const json_t *v, void *into, struct err 
     }
 
 /* clang-format off: rows of a table */
-#define SHARED_FIELDS                                                                                \
-    {"model", API_STR, API_HONOURED, AT(model)}, {"stream", API_BOOL, API_HONOURED, AT(stream)},     \
-        {"stream_options",                                                                           \
-         API_ANY,                                                                                    \
-         API_HONOURED,                                                                               \
-         .take = take_stream_options,                                                                \
-         .sub = stream_options_fields,                                                               \
-         .n_sub = ARRAY_LEN(stream_options_fields)},                                                 \
-        {"temperature", API_NUM, API_HONOURED, 0, 2, AT(gen.sampling.temperature)},                  \
-        {"top_p", API_NUM, API_HONOURED, 0, 1, AT(gen.sampling.top_p)},                              \
-        API_SAMPLING_FIELDS,                                                                         \
-        {"stop", API_ANY, API_HONOURED, .take = api_take_stop},                                      \
-        {"n", API_INT, API_HONOURED, 1, GEN_N_MAX, AT(gen.n)},                                       \
-        {"keep_alive", API_ANY, API_HONOURED, .take = api_take_keep_alive},                          \
-        {"grammar", API_ANY, API_HONOURED, .take = api_take_gbnf},                                   \
-        {"json_schema", API_ANY, API_HONOURED, .take = api_take_schema},                             \
-        {"structured_outputs", API_ANY, API_HONOURED, .take = api_take_structured},                  \
-        {"guided_json", API_ANY, API_HONOURED, .take = api_take_schema},                             \
-        {"guided_regex", API_ANY, API_HONOURED, .take = api_take_regex},                             \
-        {"guided_choice", API_ANY, API_HONOURED, .take = api_take_choice},                           \
-        {"guided_grammar", API_ANY, API_HONOURED, .take = api_take_gbnf},                            \
-    {                                                                                                \
-        "user", API_STR, API_NO_EFFECT, .note = "a label; keys say who asks"                         \
+#define SHARED_FIELDS                                                                              \
+    {"model", API_STR, API_HONOURED, AT(model)}, {"stream", API_BOOL, API_HONOURED, AT(stream)},   \
+        {"stream_options",                                                                         \
+         API_ANY,                                                                                  \
+         API_HONOURED,                                                                             \
+         .take = take_stream_options,                                                              \
+         .sub = stream_options_fields,                                                             \
+         .n_sub = ARRAY_LEN(stream_options_fields)},                                               \
+        {"temperature", API_NUM, API_HONOURED, 0, 2, AT(gen.sampling.temperature)},                \
+        {"top_p", API_NUM, API_HONOURED, 0, 1, AT(gen.sampling.top_p)}, API_SAMPLING_FIELDS,       \
+        {"stop", API_ANY, API_HONOURED, .take = api_take_stop},                                    \
+        {"n", API_INT, API_HONOURED, 1, GEN_N_MAX, AT(gen.n)},                                     \
+        {"keep_alive", API_ANY, API_HONOURED, .take = api_take_keep_alive},                        \
+        {"grammar", API_ANY, API_HONOURED, .take = api_take_gbnf},                                 \
+        {"json_schema", API_ANY, API_HONOURED, .take = api_take_schema},                           \
+        {"structured_outputs", API_ANY, API_HONOURED, .take = api_take_structured},                \
+        {"guided_json", API_ANY, API_HONOURED, .take = api_take_schema},                           \
+        {"guided_regex", API_ANY, API_HONOURED, .take = api_take_regex},                           \
+        {"guided_choice", API_ANY, API_HONOURED, .take = api_take_choice},                         \
+        {"guided_grammar", API_ANY, API_HONOURED, .take = api_take_gbnf},                          \
+    {                                                                                              \
+        "user", API_STR, API_NO_EFFECT, .note = "a label; keys say who asks"                       \
     }
 
 static const struct api_field chat_fields[] = {
@@ -377,7 +376,7 @@ static int finish(struct api_request *r, struct err *err)
     return code == 0 ? check_logprobs(r, err) : code;
 }
 
-static int read_fields(const json_t *body, const json_t *defaults, struct api_request *r,
+int openai_fields_read(const json_t *body, const json_t *defaults, struct api_request *r,
                        struct err *err)
 {
     if (!json_is_object(body))
@@ -394,7 +393,7 @@ static int parse(const struct api_endpoint *endpoint, const json_t *body, const 
 {
     struct api_request r;
     api_request_init(&r, endpoint);
-    int code = read_fields(body, defaults, &r, err);
+    int code = openai_fields_read(body, defaults, &r, err);
     if (code == 0)
         code = finish(&r, err);
     if (code == 0)

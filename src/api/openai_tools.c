@@ -51,24 +51,23 @@ static int read_format(const char *where, const json_t *format, json_t *input, s
     return json_object_set_new(input, "pattern", pattern) == 0 ? 0 : no_memory(err);
 }
 
-static int take_custom(struct api_request *r, const char *where, const json_t *tool,
+int openai_custom_take(struct api_request *r, const char *where, const json_t *custom,
                        struct err *err)
 {
     static const struct api_field table[] = {
+        {"type", API_STR, API_NO_EFFECT}, /* in the Responses API it is all of the tool */
         {"name", API_STR, API_HONOURED, .offset = offsetof(struct api_tool, name)},
         {"description", API_STR, API_HONOURED, .offset = offsetof(struct api_tool, description)},
         {"format", API_ANY, API_NO_EFFECT},
     };
     struct api_tool t = {0};
-    char name[96];
-    const json_t *custom = json_object_get(tool, "custom");
-    snprintf(name, sizeof name, "%s.custom", where);
+    char name[192];
     if (!json_is_object(custom))
-        return err_set_param(err, ERR_INVALID, name, "'%s' must be an object", name);
-    snprintf(name, sizeof name, "%s.custom.", where);
+        return err_set_param(err, ERR_INVALID, where, "'%s' must be an object", where);
+    snprintf(name, sizeof name, "%s.", where);
     int code = api_fields_read(table, ARRAY_LEN(table), custom, name, &t, err);
     json_t *input = json_pack("{s:s}", "type", "string");
-    snprintf(name, sizeof name, "%s.custom.format", where);
+    snprintf(name, sizeof name, "%s.format", where);
     if (code == 0)
         code = read_format(name, json_object_get(custom, "format"), input, err);
     json_t *schema = json_pack("{s:s, s:{s:O}, s:[s], s:b}", "type", "object", "properties",
@@ -76,11 +75,10 @@ static int take_custom(struct api_request *r, const char *where, const json_t *t
     if (code == 0 && schema == NULL)
         code = no_memory(err);
     t.parameters = schema;
-    snprintf(name, sizeof name, "%s.custom", where);
     if (code == 0)
-        code = api_tool_add(r, name, &t, err);
-    if (code == 0 && json_object_setn_new(own_object(r, "custom"), t.name.ptr, t.name.len,
-                                          json_true()) != 0)
+        code = api_tool_add(r, where, &t, err);
+    if (code == 0 &&
+        json_object_setn_new(own_object(r, "custom"), t.name.ptr, t.name.len, json_true()) != 0)
         code = no_memory(err);
     json_decref(schema);
     json_decref(input);
@@ -95,7 +93,7 @@ static int take_tool(struct api_request *r, const char *where, const json_t *too
         {"custom", API_ANY, API_NO_EFFECT},
         {"cache_control", API_ANY, API_NO_EFFECT},
     };
-    char name[96];
+    char name[192];
     if (!json_is_object(tool))
         return api_wrong_type(where, "an object", tool, err);
     snprintf(name, sizeof name, "%s.", where);
@@ -105,8 +103,9 @@ static int take_tool(struct api_request *r, const char *where, const json_t *too
         return code;
     if (str_eq_z(type, "function") || (type.len == 0 && json_object_get(tool, "function") != NULL))
         return api_tool_take(r, where, tool, err);
+    snprintf(name, sizeof name, "%s.custom", where);
     if (str_eq_z(type, "custom"))
-        return take_custom(r, where, tool, err);
+        return openai_custom_take(r, name, json_object_get(tool, "custom"), err);
     snprintf(name, sizeof name, "%s.type", where);
     return err_set_param(err, ERR_UNSUPPORTED, name,
                          "'%s' must be function or custom: no tools run on the server", name);
@@ -140,7 +139,7 @@ int openai_take_functions(const char *name, const json_t *value, void *into, str
     if (!json_is_array(value))
         return api_wrong_type(name, "an array", value, err);
     for (size_t i = 0; i < json_array_size(value) && code == 0; i++) {
-        char where[64];
+        char where[96];
         json_t *tool = json_pack("{s:O}", "function", json_array_get(value, i));
         snprintf(where, sizeof where, "%s[%zu]", name, i);
         code = tool == NULL ? no_memory(err) : api_tool_take(r, where, tool, err);
@@ -218,8 +217,8 @@ int openai_take_function_call(const char *name, const json_t *value, void *into,
         return choose_word(name, json_str(value), into, err);
     struct str called = json_str(json_object_get(value, "name"));
     if (called.len == 0)
-        return err_set_param(err, ERR_INVALID, name,
-                             "'%s' must be none, auto or {\"name\": ...}", name);
+        return err_set_param(err, ERR_INVALID, name, "'%s' must be none, auto or {\"name\": ...}",
+                             name);
     return api_tools_choose(into, name, GEN_TOOLS_REQUIRED, called, err);
 }
 
@@ -231,7 +230,7 @@ static int read_function(const char *where, const json_t *function, struct err *
         {"name", API_STR, API_NO_EFFECT},
         {"arguments", API_STR, API_NO_EFFECT},
     };
-    char name[96];
+    char name[256];
     if (!json_is_object(function) || !json_is_string(json_object_get(function, "name")) ||
         !json_is_string(json_object_get(function, "arguments")))
         return err_set_param(err, ERR_INVALID, where,
@@ -272,7 +271,7 @@ static json_t *read_call(const char *where, const json_t *call, struct err *err)
         {"function", API_ANY, API_NO_EFFECT},
         {"custom", API_ANY, API_NO_EFFECT},
     };
-    char name[96];
+    char name[192];
     if (!json_is_object(call)) {
         (void)api_wrong_type(where, "an object", call, err);
         return NULL;

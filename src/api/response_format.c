@@ -119,7 +119,7 @@ static int take_json_schema(const char *name, const json_t *value, struct api_re
         {"schema", API_ANY, API_NO_EFFECT},
     };
     struct schema_read read = {0};
-    char where[96];
+    char where[256];
     if (value == NULL || json_is_null(value))
         return err_set_param(err, ERR_INVALID, name, "'%s' is missing", name);
     if (!json_is_object(value))
@@ -142,7 +142,7 @@ int api_take_response_format(const char *name, const json_t *value, void *into, 
         {"json_schema", API_ANY, API_NO_EFFECT},
         {"schema", API_ANY, API_NO_EFFECT},
     };
-    char where[96];
+    char where[192];
     if (!json_is_object(value))
         return api_wrong_type(name, "an object", value, err);
     snprintf(where, sizeof where, "%s.", name);
@@ -164,6 +164,6 @@ int api_take_response_format(const char *name, const json_t *value, void *into, 
     if (str_eq_z(type, "json_schema"))
         return take_json_schema(where, nested, into, err);
     snprintf(where, sizeof where, "%s.type", name);
-    return err_set_param(err, ERR_INVALID, where,
-                         "'%s' must be text, json_object or json_schema", where);
+    return err_set_param(err, ERR_INVALID, where, "'%s' must be text, json_object or json_schema",
+                         where);
 }

@@ -8,7 +8,8 @@
 
 #include "api/request.h"
 
-/* Any JSON object; what a schema (an object or a boolean) allows. `name`: the client's parameter. */
+/* Any JSON object; what a schema (an object or a boolean) allows. `name`: the client's parameter.
+ */
 int api_form_json(struct api_request *r, const char *name, struct err *err)
     __attribute__((warn_unused_result));
 int api_form_schema(struct api_request *r, const char *name, const json_t *schema, bool strict,

@@ -66,7 +66,8 @@ int api_take_think_max(const char *name, const json_t *value, void *into, struct
     json_int_t n = json_integer_value(value);
     if (n < -1 || n > INT32_MAX)
         return err_set_param(err, ERR_INVALID, name,
-                             "'%s' must be a number of tokens, or -1 for as many as it likes", name);
+                             "'%s' must be a number of tokens, or -1 for as many as it likes",
+                             name);
     r->gen.think_max = n;
     if (n == 0)
         r->gen.think = GEN_THINK_OFF;

@@ -99,13 +99,12 @@ int api_tool_add(struct api_request *r, const char *where, const struct api_tool
     if (json_object_size(t->parameters) > 0)
         ok = ok && json_object_set(function, "parameters", (json_t *)t->parameters) == 0;
     else
-        ok = ok && put(function, "parameters",
-                       json_pack("{s:s, s:{}}", "type", "object", "properties"));
+        ok = ok &&
+             put(function, "parameters", json_pack("{s:s, s:{}}", "type", "object", "properties"));
     if (t->strict)
         ok = ok && put(function, "strict", json_true());
     ok = ok && put(tool, "type", json_string("function")) &&
-         json_object_set(tool, "function", function) == 0 &&
-         json_array_append(r->tools, tool) == 0;
+         json_object_set(tool, "function", function) == 0 && json_array_append(r->tools, tool) == 0;
     json_decref(function);
     json_decref(tool);
     return ok ? 0 : no_memory(err);
@@ -138,13 +137,13 @@ int api_tool_take(struct api_request *r, const char *where, const json_t *tool, 
         return code;
     const json_t *parameters = json_object_get(function, "parameters");
     snprintf(name, sizeof name, "%s.function", where);
-    return api_tool_add(r, name,
-                        &(struct api_tool){.name = read.name,
-                                           .description = read.description,
-                                           .parameters =
-                                               json_is_null(parameters) ? NULL : parameters,
-                                           .strict = read.strict},
-                        err);
+    return api_tool_add(
+        r, name,
+        &(struct api_tool){.name = read.name,
+                           .description = read.description,
+                           .parameters = json_is_null(parameters) ? NULL : parameters,
+                           .strict = read.strict},
+        err);
 }
 
 /* ---- the choice ---- */

@@ -3,6 +3,7 @@
  * unloading. Short answers from what is at hand; nothing here waits.
  */
 #include "gateway/batches.h"
+#include "gateway/response_runs.h"
 #include "gateway/server.h"
 
 #include "api/contract.h"
@@ -380,6 +381,7 @@ void inventory_metrics(struct server *s, struct exchange *x)
     metrics_write(&s->metrics, &out);
     models_write_metrics(&s->models, &out);
     batches_write_metrics(s->batches, &out);
+    response_runs_write_metrics(s->runs, &out);
     callers_write_metrics(&s->callers, &routes_visit(x)->caller, &out);
     exchange_reply(x, 200, "text/plain; version=0.0.4; charset=utf-8", buf_str(&out));
     buf_release(&out);

@@ -5,6 +5,7 @@
  */
 #include "gateway/files.h"
 #include "gateway/page.h"
+#include "gateway/responses.h"
 #include "gateway/server.h"
 
 #include "base/clock.h"
@@ -50,6 +51,8 @@ static const struct route table[] = {
     {"/slots", GET, false, false, API_OPENAI, llama_serve_slots},
     {"/models", GET, false, false, API_OPENAI, inventory_models},
     {"/v1/health", GET, true, false, API_OPENAI, inventory_health},
+    {"/v1/responses", POST, false, true, API_OPENAI, responses_create},
+    {"/v1/responses/", GET | POST | DELETE, false, false, API_OPENAI, responses_one},
     {"/v1/files", GET | POST, false, false, API_OPENAI, files_collection},
     {"/v1/files/", GET | DELETE, false, false, API_OPENAI, files_one},
     {"/v1/batches", GET | POST, false, false, API_OPENAI, batches_collection},

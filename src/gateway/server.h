@@ -17,6 +17,7 @@
 struct state;
 struct ledger;
 struct batches;
+struct response_runs;
 
 struct server {
     struct gateway_opts opts;
@@ -26,7 +27,8 @@ struct server {
     struct state *state;  /* what outlives the server; NULL: off, */
     struct err state_err; /* for this reason */
     struct ledger *ledger;
-    struct batches *batches; /* NULL without state */
+    struct batches *batches;    /* NULL without state */
+    struct response_runs *runs; /* likewise */
     int n_uploads;
     struct metrics metrics;
     struct callers callers;
@@ -74,6 +76,26 @@ int access_identify(struct server *s, const struct exchange *x, struct caller *r
 /* completions.c */
 /* Serves one call of an endpoint, from its body to the end of its answer. */
 void completions_serve(struct server *s, struct exchange *x, const struct api_endpoint *endpoint);
+/* Who keeps the answer of a call; both functions may be NULL. */
+struct call;
+struct call_keeper {
+    void *ctx;
+    const char *id; /* of the answer; NULL: a new one */
+    /* All of the answer is there and its end was not told. True: completions_go_on follows, unless
+     * `over` came first; until then the answer stays as it is. */
+    bool (*complete)(void *ctx, struct call *c, struct api_answer *a);
+    /* The call is over, in whatever way: the last that is heard of it. a: NULL when the request was
+     * refused. */
+    void (*over)(void *ctx, struct api_answer *a);
+};
+/* body: a new reference, taken over; NULL: the exchange's own. keeper: copied; may be NULL. */
+void completions_serve_body(struct server *s, struct exchange *x,
+                            const struct api_endpoint *endpoint, json_t *body,
+                            const struct call_keeper *keeper);
+void completions_go_on(struct call *c);
+/* The class that a request asks for, by its key and its header. ERR_INVALID. */
+int completions_priority(const struct exchange *x, const struct caller *who, int64_t *ret,
+                         struct err *err) __attribute__((warn_unused_result));
 void completions_chat(struct server *s, struct exchange *x);
 void completions_text(struct server *s, struct exchange *x);
 

@@ -548,7 +548,9 @@ static void on_watch(uv_timer_t *t)
         return;
     }
     patience_ms *= s->state == SLOT_LOADING ? LOAD_PATIENCE : 1;
-    if (clock_ms() - s->progress_ms < patience_ms)
+    int64_t now_ms = clock_ms(), waited_ms = starved_waited_ms(process_pid(s->process));
+    now_ms -= starved_forgive(&s->starved, now_ms, s->progress_ms, waited_ms);
+    if (now_ms - s->progress_ms < patience_ms)
         s->n_still = 0;
     else if (s->n_still++ > 0) {
         snprintf(why, sizeof why, "made no progress for %" PRId64 " ms and was killed",

@@ -51,11 +51,11 @@ enum gen_think {
 struct gen_prior {
     int32_t *tokens; /* [n_tokens] of its deltas, an echo's included; owned */
     size_t n_tokens;
-    int64_t text_len;                 /* bytes of its deltas' text */
-    int64_t n_calls;                  /* tool calls that its deltas began */
-    bool ended;                       /* its `end` arrived; tokens and text_len say nothing then */
-    int64_t n_completion, n_foretold; /* of that end */
-    bool has_mu;                      /* mirostat's state after these tokens is known: */
+    int64_t text_len; /* bytes of its deltas' text */
+    int64_t n_calls;  /* tool calls that its deltas began */
+    bool ended;       /* its `end` arrived; tokens and text_len say nothing then */
+    int64_t n_completion, n_reasoning, n_foretold; /* of that end */
+    bool has_mu; /* mirostat's state after these tokens is known: */
     double mu;
 };
 

@@ -66,6 +66,7 @@ static const struct field prior_fields[] = {
     FIELD(gen_prior, ended, FIELD_BOOL, 0, 0),  FIELD_COUNT(gen_prior, n_completion),
     FIELD_COUNT(gen_prior, n_foretold),         FIELD(gen_prior, has_mu, FIELD_BOOL, 0, 0),
     FIELD(gen_prior, mu, FIELD_F64, -1e9, 1e9), FIELD_SKIP("tokens"),
+    FIELD_COUNT(gen_prior, n_reasoning),
 };
 
 bool message_is(const json_t *frame, const char *type)

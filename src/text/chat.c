@@ -31,6 +31,11 @@ bool chat_supports_tools(const struct chat *c)
     return c->caps.tools;
 }
 
+const struct dialect *chat_dialect(const struct chat *c)
+{
+    return &c->dialect;
+}
+
 void chat_free(struct chat *c)
 {
     if (!c)
@@ -38,6 +43,8 @@ void chat_free(struct chat *c)
     jinja_free(c->tmpl);
     free(c->bos);
     free(c->eos);
+    free(c->markers[0]);
+    free(c->markers[1]);
     free(c);
 }
 
@@ -54,6 +61,8 @@ int chat_new(struct str source, struct str bos_token, struct str eos_token, stru
     int rc = jinja_compile(source, &c->tmpl, err);
     if (rc == 0)
         rc = chat_probe(c, err);
+    if (rc == 0)
+        chat_find_dialect(c, source);
     if (rc != 0) {
         chat_free(c);
         return rc;
@@ -250,14 +259,10 @@ int chat_render_raw(const struct chat *c, json_t *vars, struct buf *out, struct 
 static int prepare(const struct chat *c, json_t *vars, struct err *err)
 {
     json_t *messages = json_object_get(vars, "messages"), *m;
-    const json_t *tools = json_object_get(vars, "tools");
     size_t i;
     int rc = 0;
     if (!json_is_array(messages) || json_array_size(messages) == 0)
         return err_set_param(err, ERR_INVALID, "messages", "messages must be a list, not empty");
-    if (json_array_size(tools) > 0 && !c->caps.tools)
-        return err_set_param(err, ERR_UNSUPPORTED, "tools",
-                             "this model's chat template has no place for tools");
     json_array_foreach(messages, i, m)
     {
         if (!json_is_object(m) || !json_is_string(json_object_get(m, "role")))
@@ -269,7 +274,32 @@ static int prepare(const struct chat *c, json_t *vars, struct err *err)
         if (rc != 0)
             return rc;
     }
-    return c->caps.system ? 0 : fold_system(c, messages, err);
+    return rc;
+}
+
+/* `strict` is between client and server; models were not taught it. */
+static void drop_strict(json_t *tools)
+{
+    size_t i;
+    json_t *tool;
+    json_array_foreach(tools, i, tool)
+    {
+        json_object_del(json_object_get(tool, "function"), "strict");
+    }
+}
+
+/* The whole of it: what is folded becomes content of the form that the template takes. */
+static int prepare_all(const struct chat *c, json_t *vars, struct err *err)
+{
+    json_t *messages = json_object_get(vars, "messages");
+    drop_strict(json_object_get(vars, "tools"));
+    int rc = json_is_array(messages) ? chat_name_calls(c, messages, err) : 0;
+    bool has_tools = json_array_size(json_object_get(vars, "tools")) > 0;
+    if (rc == 0 && !c->caps.tools && (has_tools || !c->caps.calls))
+        rc = chat_fold_tools(vars, err);
+    if (rc == 0)
+        rc = prepare(c, vars, err);
+    return rc != 0 || c->caps.system ? rc : fold_system(c, messages, err);
 }
 
 /* --- a last message that goes on --- */
@@ -343,7 +373,7 @@ int chat_render(const struct chat *c, const json_t *request, struct buf *out, st
         return no_memory(err);
     if (json_array_size(json_object_get(vars, "tools")) == 0)
         json_object_del(vars, "tools");
-    int rc = prepare(c, vars, err);
+    int rc = prepare_all(c, vars, err);
     if (rc == 0) {
         rc = json_is_true(json_object_get(vars, "continue_final_message"))
                  ? render_open(c, vars, out, err)

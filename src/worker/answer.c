@@ -152,6 +152,7 @@ static int force_choice(struct answer *a, int i, struct err *err)
         return err_set_param(err, ERR_INVALID, "prior", "more tokens than the answer may have");
     c->skip_tokens = p->n_tokens;
     c->skip_bytes = p->text_len;
+    c->skip_calls = p->n_calls;
     c->n_completion = (int64_t)n;
     c->runs = a->request.max_tokens != 0 && n < room;
     count_foretold(a, i, p->tokens + n_echo, n);
@@ -176,6 +177,7 @@ static int answer_resume(struct answer *a, struct err *err)
         if (prior[i].ended) {
             c->has_ended = true;
             c->n_completion = prior[i].n_completion;
+            c->n_reasoning = prior[i].n_reasoning;
             c->n_foretold = prior[i].n_foretold;
             c->runs = false;
             continue;
@@ -200,6 +202,17 @@ static int check_together(const struct gen_request *r, struct err *err)
     return 0;
 }
 
+/* An answer of a chat in channels, if the request wants that. */
+static void parse_streams(struct answer *a, const struct prompt_end *end)
+{
+    const struct gen_request *r = &a->request;
+    const struct answer_options options = {.dialect = chat_dialect(a->model->chat),
+                                           .tools = prompt_tools(r),
+                                           .in_thought = end->in_thought};
+    for (int64_t i = 0; i < r->n && r->kind == GEN_CHAT && r->parse; i++)
+        stream_parse(&a->choice[i].stream, &options, r->one_tool_call, buf_str(&end->begun));
+}
+
 static int prepare(struct answer *a, struct tokens *prompt, struct gen_error *e)
 {
     const struct gen_request *r = &a->request;
@@ -209,7 +222,12 @@ static int prepare(struct answer *a, struct tokens *prompt, struct gen_error *e)
         return err_set_param(&e->err, ERR_UNSUPPORTED, "response_format",
                              "answers of a given form are not served yet");
     int rc = check_together(r, &e->err);
-    rc = rc != 0 ? rc : prompt_tokens(a->model, r, prompt, &a->has_bos, &e->err);
+    struct prompt_end end = {0};
+    rc = rc != 0 ? rc : prompt_tokens(a->model, r, prompt, &end, &e->err);
+    a->has_bos = end.has_bos;
+    if (rc == 0)
+        parse_streams(a, &end);
+    prompt_end_release(&end);
     if (rc != 0)
         return rc;
     a->n_prompt = (int)prompt->len;
@@ -296,15 +314,20 @@ static bool drop_known(struct choice *c, struct gen_delta *d)
 {
     size_t n = c->skip_tokens < d->n_tokens ? c->skip_tokens : d->n_tokens;
     size_t n_text = (uint64_t)c->skip_bytes < d->text_len ? (size_t)c->skip_bytes : d->text_len;
-    if (n == 0 && n_text == 0)
+    bool skips_call = d->name != NULL && c->skip_calls > 0;
+    if (n == 0 && n_text == 0 && !skips_call)
         return true;
+    if (skips_call) {
+        c->skip_calls--;
+        d->name = NULL;
+    }
     c->skip_tokens -= n;
     c->skip_bytes -= (int64_t)n_text;
     d->tokens += n;
     d->n_tokens -= n;
     d->text += n_text;
     d->text_len -= n_text;
-    return d->n_tokens > 0 || d->text_len > 0;
+    return d->n_tokens > 0 || d->text_len > 0 || d->name != NULL;
 }
 
 static void send_delta(struct answer *a, const struct gen_delta *whole, struct outbox *out)
@@ -323,26 +346,31 @@ static void send_delta(struct answer *a, const struct gen_delta *whole, struct o
 static void send_text(struct answer *a, int index, bool all, struct outbox *out)
 {
     struct gen_delta d = {0};
-    if (!stream_take(&a->choice[index].stream, all, &d))
-        return;
-    d.id = a->request.id;
-    d.index = index;
-    send_delta(a, &d, out);
-    gen_delta_release(&d);
+    while (!a->has_failed && stream_take(&a->choice[index].stream, all, &d)) {
+        d.id = a->request.id;
+        d.index = index;
+        send_delta(a, &d, out);
+        gen_delta_release(&d);
+    }
 }
 
 static void send_end(struct answer *a, int index, enum gen_reason reason, struct outbox *out)
 {
     struct choice *c = &a->choice[index];
     int i_stop = c->stream.i_stop;
+    bool calls = c->stream.n_calls > 0 && reason == GEN_STOP;
     struct gen_end end = {
         .id = a->request.id,
         .index = index,
-        .reason = i_stop >= 0 ? GEN_STOP : reason,
+        .reason = i_stop >= 0 ? GEN_STOP
+                  : calls     ? GEN_TOOL_CALLS
+                              : reason,
         .stop = i_stop >= 0 ? a->request.stop[i_stop] : NULL,
         .n_completion = c->n_completion,
+        .n_reasoning = c->stream.n_reasoning,
         .n_foretold = c->n_foretold,
     };
+    c->n_reasoning = end.n_reasoning;
     c->has_ended = true;
     outbox_put(out, gen_end_to_json(&end));
 }
@@ -612,6 +640,7 @@ void answer_finish(struct answer *a, struct outbox *out)
         if (a->request.max_tokens == 0 && !a->is_cancelled && !a->choice[i].has_ended)
             send_end(a, i, GEN_LENGTH, out);
         done.n_completion += a->choice[i].n_completion;
+        done.n_reasoning += a->choice[i].n_reasoning;
         done.n_foretold += a->choice[i].n_foretold;
         done.n_not_met += n_prediction - a->choice[i].n_foretold;
         all_ended = all_ended && a->choice[i].has_ended;

@@ -21,8 +21,9 @@ struct choice {
     bool has_ended;     /* its `end` was sent */
     /* Of a request that goes on: what the client has, and is not sent again. */
     size_t skip_tokens;
-    int64_t skip_bytes;
-    bool runs; /* the engine has something left to compute of it */
+    int64_t skip_bytes, skip_calls;
+    int64_t n_reasoning; /* of one that has ended before */
+    bool runs;           /* the engine has something left to compute of it */
 };
 
 struct answer {

@@ -37,11 +37,12 @@ static int encode_request(const struct loaded *l, const json_t *request, struct 
                           struct err *err)
 {
     struct gen_request r;
-    bool bos;
+    struct prompt_end end = {0};
     int rc = gen_request_from_json(request, &r, err);
     if (rc != 0)
         return rc;
-    rc = prompt_tokens(l, &r, out, &bos, err);
+    rc = prompt_tokens(l, &r, out, &end, err);
+    prompt_end_release(&end);
     gen_request_release(&r);
     return rc;
 }

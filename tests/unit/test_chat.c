@@ -59,6 +59,30 @@ static void broken(const char *source, const char *text)
     "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"                             \
     "{% if add_generation_prompt %}<a>{% endif %}"
 
+/* A template that knows no tools: they are described, calls and results are text. */
+static void tools_in_words(const struct chat *c)
+{
+    struct buf out;
+    json_t *request = json_loads(
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"hi\"}, {\"role\": \"assistant\", "
+        "\"content\": null, \"tool_calls\": [{\"type\": \"function\", \"function\": {\"name\": "
+        "\"f\", \"arguments\": \"{\\\"a\\\": 1}\"}}]}, {\"role\": \"tool\", \"content\": \"r1\"}, "
+        "{\"role\": \"tool\", \"content\": \"r2\"}], \"tools\": [{\"type\": \"function\", "
+        "\"function\": {\"name\": \"f\", \"strict\": true}}]}",
+        0, NULL);
+    assert_non_null(request);
+    buf_init(&out, 1 << 16);
+    assert_int_equal(chat_render(c, request, &out, &err), 0);
+    assert_non_null(strstr(out.ptr, "<system>"));
+    assert_non_null(strstr(out.ptr, "<tools>\n{\"name\":\"f\"}\n</tools>"));
+    assert_non_null(strstr(out.ptr, "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 1}}"));
+    assert_non_null(
+        strstr(out.ptr, "<user><tool_response>\nr1\n</tool_response>\n<tool_response>\nr2"));
+    assert_string_equal(chat_dialect(c)->name, "hermes (added)");
+    buf_release(&out);
+    json_decref(request);
+}
+
 static void test_plain(void **state)
 {
     (void)state;
@@ -74,7 +98,8 @@ static void test_plain(void **state)
     refuses(c, "{\"messages\": []}", ERR_INVALID, "messages");
     refuses(c, "{\"messages\": [{\"content\": \"x\"}]}", ERR_INVALID, "messages");
     refuses(c, "{\"messages\": [{\"role\": \"user\", \"content\": 5}], \"tools\": [{}]}",
-            ERR_UNSUPPORTED, "tools");
+            ERR_INVALID, "messages");
+    tools_in_words(c);
     refuses(c, "{\"messages\": [{\"role\": \"user\", \"content\": [{\"type\": \"image_url\"}]}]}",
             ERR_UNSUPPORTED, "messages");
     chat_free(c);
