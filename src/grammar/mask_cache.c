@@ -56,7 +56,7 @@ static bool note_pop(struct trie_walk *w, uint32_t node)
     return true;
 }
 
-int trie_walk_run(struct trie_walk *w, struct stacks *s, uint32_t root, bool wants_pops,
+int trie_walk_run(struct trie_walk *w, struct stacks *s, uint32_t root, size_t pops_max,
                   uint32_t *mask, struct err *err)
 {
     const struct trie_node *node = w->v->node;
@@ -80,8 +80,10 @@ int trie_walk_run(struct trie_walk *w, struct stacks *s, uint32_t root, bool wan
         struct reach *reach = &w->reach[depth];
         stacks_reach(s, &heads, reach);
         w->mark[depth] = s->n_frame;
-        if (wants_pops && reach->pops && !note_pop(w, i))
+        if (pops_max > 0 && reach->pops && !note_pop(w, i))
             return err_set(err, ERR_NOMEM, "no memory for a mask");
+        if (pops_max > 0 && w->n_pop > pops_max)
+            break;
         i = reach->n == 0 ? node[i].end : i + 1;
     }
     s->n_frame = w->mark[0];
@@ -179,7 +181,8 @@ static int make_entry(struct trie_walk *w, struct stacks *s, uint32_t frame,
     if (rc == 0) {
         stacks_reach(s, &heads, &w->reach[0]);
         e->pops_at_once = w->reach[0].pops;
-        rc = trie_walk_run(w, s, 0, true, e->mask, err);
+        size_t pops_max = may_ask_callers ? MASK_POPS_MAX : w->v->n_node;
+        rc = trie_walk_run(w, s, 0, pops_max, e->mask, err);
     }
     s->n_frame = before;
     e->depth = s->deepest;

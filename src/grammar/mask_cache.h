@@ -53,8 +53,9 @@ struct trie_walk {
 };
 bool trie_walk_init(struct trie_walk *w, const struct vocabulary *v);
 void trie_walk_release(struct trie_walk *w);
-/* Tokens below node `root` that reach[0] can read, into the mask. ERR_LIMIT: too much work. */
-int trie_walk_run(struct trie_walk *w, struct stacks *s, uint32_t root, bool wants_pops,
+/* Tokens below node `root` that reach[0] can read, into the mask; up to pops_max places where it
+ * returns, then it stops. pops_max 0: they are not wanted. ERR_LIMIT: too much work. */
+int trie_walk_run(struct trie_walk *w, struct stacks *s, uint32_t root, size_t pops_max,
                   uint32_t *mask, struct err *err) __attribute__((warn_unused_result));
 
 /* The entry of the frame, to be given back by mask_cache_unpin, and the frame that it returns to,

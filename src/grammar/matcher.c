@@ -211,7 +211,7 @@ static int add_walk(struct matcher *m, uint32_t frame, uint32_t *mask, struct er
     struct heads heads = {.n = 1, .at = {frame}};
     size_t before = m->stacks.n_frame;
     stacks_reach(&m->stacks, &heads, &m->walk.reach[0]);
-    int rc = trie_walk_run(&m->walk, &m->stacks, 0, false, mask, err);
+    int rc = trie_walk_run(&m->walk, &m->stacks, 0, 0, mask, err);
     m->stacks.n_frame = before;
     return rc;
 }
@@ -243,7 +243,7 @@ static int add_entry(struct matcher *m, uint32_t frame, uint32_t *mask, uint32_t
         size_t before = s->n_frame;
         stacks_reach(s, &heads, &m->walk.reach[0]);
         for (uint32_t i = 0; rc == 0 && i < e->n_pop; i++)
-            rc = trie_walk_run(&m->walk, s, e->pop[i], false, mask, err);
+            rc = trie_walk_run(&m->walk, s, e->pop[i], 0, mask, err);
         s->n_frame = before;
     }
     mask_cache_unpin(m->g, e);
