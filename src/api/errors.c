@@ -22,6 +22,7 @@ static const struct fault faults[] = {
     {ERR_SYNTAX, 400, "invalid_request_error", "invalid_json"},
     {ERR_LIMIT, 400, "invalid_request_error", "limit_exceeded"},
     {ERR_UNSUPPORTED, 400, "invalid_request_error", "unsupported_parameter"},
+    {API_ERR_NO_PREVIOUS, 400, "invalid_request_error", "previous_response_not_found"},
     {ERR_CONTEXT_LENGTH, 400, "invalid_request_error", "context_length_exceeded"},
     {ERR_AUTH, 401, "authentication_error", "invalid_api_key"},
     {ERR_DENIED, 403, "permission_error", "forbidden"},
@@ -61,7 +62,9 @@ int api_status_in(enum api_dialect dialect, int err_code)
 
 const char *api_error_word(int err_code)
 {
-    return err_code == API_ERR_RATE ? "rate_limited" : err_word(err_code);
+    return err_code == API_ERR_RATE          ? "rate_limited"
+           : err_code == API_ERR_NO_PREVIOUS ? "not_found"
+                                             : err_word(err_code);
 }
 
 static bool write_openai(const struct err *err, const struct api_counts *counts, struct buf *out)

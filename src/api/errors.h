@@ -23,6 +23,8 @@ enum api_dialect {
 /* A key's own limit: 429, where an overloaded server is 503. Only the gateway makes it, so it is
  * none of base/err.h's codes. */
 #define API_ERR_RATE (-100)
+/* The response to go on from is not there: 400, where one that is asked for is 404. */
+#define API_ERR_NO_PREVIOUS (-101)
 
 /* What goes beside struct err in an answer. Zero is "not known". */
 struct api_counts {

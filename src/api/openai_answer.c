@@ -44,7 +44,7 @@ static void write_chat_token(const char *bytes, size_t n, float logprob, struct 
     buf_add_char(out, ']');
 }
 
-static void add_chat_token(const struct gen_token *t, struct buf *out)
+void openai_token_write(const struct gen_token *t, struct buf *out)
 {
     if (out->len > 0)
         buf_add_char(out, ',');
@@ -132,7 +132,7 @@ static bool add_tokens(struct openai_answer *a, struct openai_choice *c, const s
     bool ok = true;
     for (size_t i = 0; i < d->n_tokens; i++) {
         if (a->base.endpoint->is_chat)
-            add_chat_token(&d->tokens[i], &c->part[0]);
+            openai_token_write(&d->tokens[i], &c->part[0]);
         else
             add_plain_token(c, &d->tokens[i], a->top_logprobs > 0);
     }

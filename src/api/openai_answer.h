@@ -40,6 +40,9 @@ static inline struct openai_answer *openai_answer(struct api_answer *base)
     return (struct openai_answer *)base; /* its first member */
 }
 
+/* Appends a token's log probability as chat's "content" has it; after a comma, if out holds any. */
+void openai_token_write(const struct gen_token *t, struct buf *out);
+
 /* struct api_endpoint says what each does. */
 struct api_answer *openai_answer_new(const struct api_request *r);
 void openai_answer_free(struct api_answer *base);

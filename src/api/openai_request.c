@@ -376,7 +376,7 @@ static int finish(struct api_request *r, struct err *err)
     return code == 0 ? check_logprobs(r, err) : code;
 }
 
-static int read_fields(const json_t *body, const json_t *defaults, struct api_request *r,
+int openai_fields_read(const json_t *body, const json_t *defaults, struct api_request *r,
                        struct err *err)
 {
     if (!json_is_object(body))
@@ -393,7 +393,7 @@ static int parse(const struct api_endpoint *endpoint, const json_t *body, const 
 {
     struct api_request r;
     api_request_init(&r, endpoint);
-    int code = read_fields(body, defaults, &r, err);
+    int code = openai_fields_read(body, defaults, &r, err);
     if (code == 0)
         code = finish(&r, err);
     if (code == 0)

@@ -51,24 +51,23 @@ static int read_format(const char *where, const json_t *format, json_t *input, s
     return json_object_set_new(input, "pattern", pattern) == 0 ? 0 : no_memory(err);
 }
 
-static int take_custom(struct api_request *r, const char *where, const json_t *tool,
+int openai_custom_take(struct api_request *r, const char *where, const json_t *custom,
                        struct err *err)
 {
     static const struct api_field table[] = {
+        {"type", API_STR, API_NO_EFFECT}, /* in the Responses API it is all of the tool */
         {"name", API_STR, API_HONOURED, .offset = offsetof(struct api_tool, name)},
         {"description", API_STR, API_HONOURED, .offset = offsetof(struct api_tool, description)},
         {"format", API_ANY, API_NO_EFFECT},
     };
     struct api_tool t = {0};
     char name[192];
-    const json_t *custom = json_object_get(tool, "custom");
-    snprintf(name, sizeof name, "%s.custom", where);
     if (!json_is_object(custom))
-        return err_set_param(err, ERR_INVALID, name, "'%s' must be an object", name);
-    snprintf(name, sizeof name, "%s.custom.", where);
+        return err_set_param(err, ERR_INVALID, where, "'%s' must be an object", where);
+    snprintf(name, sizeof name, "%s.", where);
     int code = api_fields_read(table, ARRAY_LEN(table), custom, name, &t, err);
     json_t *input = json_pack("{s:s}", "type", "string");
-    snprintf(name, sizeof name, "%s.custom.format", where);
+    snprintf(name, sizeof name, "%s.format", where);
     if (code == 0)
         code = read_format(name, json_object_get(custom, "format"), input, err);
     json_t *schema = json_pack("{s:s, s:{s:O}, s:[s], s:b}", "type", "object", "properties",
@@ -76,9 +75,8 @@ static int take_custom(struct api_request *r, const char *where, const json_t *t
     if (code == 0 && schema == NULL)
         code = no_memory(err);
     t.parameters = schema;
-    snprintf(name, sizeof name, "%s.custom", where);
     if (code == 0)
-        code = api_tool_add(r, name, &t, err);
+        code = api_tool_add(r, where, &t, err);
     if (code == 0 &&
         json_object_setn_new(own_object(r, "custom"), t.name.ptr, t.name.len, json_true()) != 0)
         code = no_memory(err);
@@ -105,8 +103,9 @@ static int take_tool(struct api_request *r, const char *where, const json_t *too
         return code;
     if (str_eq_z(type, "function") || (type.len == 0 && json_object_get(tool, "function") != NULL))
         return api_tool_take(r, where, tool, err);
+    snprintf(name, sizeof name, "%s.custom", where);
     if (str_eq_z(type, "custom"))
-        return take_custom(r, where, tool, err);
+        return openai_custom_take(r, name, json_object_get(tool, "custom"), err);
     snprintf(name, sizeof name, "%s.type", where);
     return err_set_param(err, ERR_UNSUPPORTED, name,
                          "'%s' must be function or custom: no tools run on the server", name);

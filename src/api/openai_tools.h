@@ -17,6 +17,10 @@ int openai_take_parallel(const char *name, const json_t *value, void *into, stru
 int openai_take_functions(const char *name, const json_t *value, void *into, struct err *err);
 int openai_take_function_call(const char *name, const json_t *value, void *into, struct err *err);
 
+/* A custom tool's object, with its place in the body. */
+int openai_custom_take(struct api_request *r, const char *where, const json_t *custom,
+                       struct err *err) __attribute__((warn_unused_result));
+
 /* Of messages: checked, in the shape that templates know (function calls with JSON text as
  * arguments); a new reference, or NULL with *err. `where`: "messages[2].tool_calls". */
 json_t *openai_calls_read(const char *where, const json_t *calls, struct err *err)

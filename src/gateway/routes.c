@@ -5,6 +5,7 @@
  */
 #include "gateway/files.h"
 #include "gateway/page.h"
+#include "gateway/responses.h"
 #include "gateway/server.h"
 
 #include "base/clock.h"
@@ -38,6 +39,28 @@ static const struct route table[] = {
     {"/metrics", GET, false, false, API_OPENAI, inventory_metrics},
     {"/v1/chat/completions", POST, false, true, API_OPENAI, completions_chat},
     {"/v1/completions", POST, false, true, API_OPENAI, completions_text},
+    {"/chat/completions", POST, false, true, API_OPENAI, completions_chat},
+    {"/v1/chat/completions/input_tokens", POST, false, false, API_OPENAI, llama_serve_count},
+    {"/chat/completions/input_tokens", POST, false, false, API_OPENAI, llama_serve_count},
+    {"/completion", POST, false, true, API_OPENAI, llama_serve_completion},
+    {"/completions", POST, false, true, API_OPENAI, llama_serve_completion},
+    {"/tokenize", POST, false, false, API_OPENAI, llama_serve_tokenize},
+    {"/detokenize", POST, false, false, API_OPENAI, llama_serve_detokenize},
+    {"/apply-template", POST, false, false, API_OPENAI, llama_serve_template},
+    {"/props", GET, false, false, API_OPENAI, llama_serve_props},
+    {"/slots", GET, false, false, API_OPENAI, llama_serve_slots},
+    {"/models", GET, false, false, API_OPENAI, inventory_models},
+    {"/v1/health", GET, true, false, API_OPENAI, inventory_health},
+    {"/v1/responses", POST, false, true, API_OPENAI, responses_create},
+    {"/v1/responses/input_tokens", POST, false, false, API_OPENAI, responses_count},
+    {"/v1/responses/", GET | POST | DELETE, false, false, API_OPENAI, responses_one},
+    {"/v1/embeddings", POST, false, true, API_OPENAI, embeddings_openai},
+    {"/embeddings", POST, false, true, API_OPENAI, embeddings_openai},
+    {"/embedding", POST, false, true, API_OPENAI, embeddings_llama},
+    {"/v1/rerank", POST, false, true, API_OPENAI, embeddings_rerank},
+    {"/v1/reranking", POST, false, true, API_OPENAI, embeddings_rerank},
+    {"/rerank", POST, false, true, API_OPENAI, embeddings_rerank},
+    {"/reranking", POST, false, true, API_OPENAI, embeddings_rerank},
     {"/v1/files", GET | POST, false, false, API_OPENAI, files_collection},
     {"/v1/files/", GET | DELETE, false, false, API_OPENAI, files_one},
     {"/v1/batches", GET | POST, false, false, API_OPENAI, batches_collection},
@@ -48,6 +71,8 @@ static const struct route table[] = {
     {"/v1/models/", GET, false, false, API_OPENAI, inventory_model},
     {"/v1/requests", GET, false, false, API_OPENAI, requests_list},
     {"/v1/requests/", GET, false, false, API_OPENAI, requests_one},
+    {"/api/embed", POST, false, true, API_OLLAMA, embeddings_ollama},
+    {"/api/embeddings", POST, false, true, API_OLLAMA, embeddings_ollama_one},
     {"/api/version", GET, true, false, API_OLLAMA, inventory_version},
     {"/api/tags", GET, false, false, API_OLLAMA, inventory_tags},
     {"/api/ps", GET, false, false, API_OLLAMA, inventory_ps},

@@ -227,9 +227,29 @@ static void parse_streams(struct answer *a, const struct prompt_end *end)
         stream_parse(&a->choice[i].stream, &options, r->one_tool_call, buf_str(&end->begun));
 }
 
+/* No tokens are drawn: vectors or scores of texts. */
+static int prepare_embedding(struct answer *a, struct gen_error *e)
+{
+    int rc = embedding_new(a->model, &a->request, &a->embedding, e);
+    if (rc != 0)
+        return rc;
+    a->n_prompt = (int)embedding_n_tokens(a->embedding);
+    a->prompt_hash = hash_tokens(&a->embedding->token);
+    a->bytes = embedding_bytes(a->embedding);
+    return check_same_prompt(a, &e->err);
+}
+
 static int prepare(struct answer *a, struct tokens *prompt, struct gen_error *e)
 {
     const struct gen_request *r = &a->request;
+    if (r->kind == GEN_EMBED || r->kind == GEN_RERANK)
+        return prepare_embedding(a, e);
+    if (a->model->embedder)
+        return err_set_param(
+            &e->err, ERR_UNSUPPORTED, "model", "the model '%s' %s; it does not generate text",
+            a->model->ready.name[0] != '\0' ? a->model->ready.name : a->model->ready.arch,
+            model_info(a->model->model)->pooling == POOLING_RANK ? "scores documents for a query"
+                                                                 : "gives embeddings");
     if (r->echo && r->kind == GEN_CHAT)
         return err_set_param(&e->err, ERR_INVALID, "echo", "echo is for completions, not chats");
     int rc = check_together(r, &e->err);
@@ -292,6 +312,7 @@ void answer_free(struct answer *a)
     for (int64_t i = 0; i < a->request.n; i++)
         stream_release(&a->choice[i].stream);
     stream_release(&a->echo);
+    embedding_free(a->embedding);
     job_free(a->job);
     job_sampling_release(&a->sampling);
     free(a->choice);
@@ -303,6 +324,10 @@ void answer_free(struct answer *a)
 
 static void stop_computing(struct answer *a)
 {
+    if (a->embedding) {
+        embedder_cancel(a->model->embedder, &a->embedding->job);
+        return;
+    }
     for (int i = 0; i < a->job->n_seq; i++)
         engine_cancel(a->model->engine, &a->job->seq[i]);
 }
@@ -551,6 +576,12 @@ void answer_begin(struct answer *a, struct outbox *out)
     const struct gen_accepted accepted = {a->request.id, a->n_prompt, a->prompt_hash};
     a->submit_ns = clock_ns();
     outbox_put(out, gen_accepted_to_json(&accepted));
+    if (a->embedding) {
+        embedding_begin(a->embedding, a->model->embedder);
+        if (a->embedding->job.n_text == 0)
+            answer_look(a, out);
+        return;
+    }
     if (!begin(a, out)) {
         a->n_engine_ended = a->job->n_seq; /* never submitted */
         a->start_ns = a->first_ns = a->last_ns = a->submit_ns;
@@ -631,6 +662,17 @@ void answer_event(struct answer *a, const struct engine_event *e, struct outbox 
         on_token(a, e, out);
 }
 
+bool answer_look(struct answer *a, struct outbox *out)
+{
+    struct err err = {0};
+    bool failed = false, all = true;
+    if (!is_silent(a))
+        all = embedding_look(a->embedding, out, &err, &failed);
+    if (failed)
+        fail(a, &err, out);
+    return all;
+}
+
 void answer_cancel(struct answer *a)
 {
     a->is_cancelled = true;
@@ -639,7 +681,21 @@ void answer_cancel(struct answer *a)
 
 bool answer_is_over(const struct answer *a)
 {
+    if (a->embedding)
+        return embedding_is_over(a->embedding);
     return a->n_engine_ended == a->job->n_seq;
+}
+
+static void finish_embedding(struct answer *a, struct outbox *out)
+{
+    struct gen_done done;
+    struct err err;
+    if (embedding_finish(a->embedding, &done)) {
+        outbox_put(out, gen_done_to_json(&done));
+        return;
+    }
+    err_set(&err, ERR_CANCELLED, "the request was cancelled");
+    fail(a, &err, out);
 }
 
 void answer_finish(struct answer *a, struct outbox *out)
@@ -647,6 +703,10 @@ void answer_finish(struct answer *a, struct outbox *out)
     struct err err;
     if (a->has_failed)
         return;
+    if (a->embedding) {
+        finish_embedding(a, out);
+        return;
+    }
     struct gen_done done = {
         .id = a->request.id,
         .n_prompt = a->n_prompt,

@@ -165,13 +165,11 @@ gexpr form_constraint(struct grammar_builder *b, const json_t *c, struct err *er
         return gbnf_expr(b, json_str(json_object_get(c, "grammar")), param, err);
     if (str_eq_z(type, "choice"))
         return choice_expr(b, json_object_get(c, "choices"), param, err);
-#ifdef HEARTH_SCHEMA
     const struct schema_options o = {.strict = json_is_true(json_object_get(c, "strict"))};
     if (str_eq_z(type, "json"))
         return schema_any_object(b, &o);
     if (str_eq_z(type, "schema"))
         return schema_expr(b, json_object_get(c, "schema"), &o, param, err);
-#endif
     err_set_param(err, ERR_UNSUPPORTED, param, "%s: answers of the form '%.*s' are not served",
                   param, STR_ARG(type));
     return -1;

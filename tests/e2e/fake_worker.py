@@ -19,8 +19,9 @@ descriptor 4; its members, all optional, say how to behave:
     say_asked     the same for questions (render, tokenize, detokenize)
     n_cached      of each prompt, what was computed before
     repeat        the answer: this text over and over, a word a token (default: the prompt's words)
-A prompt that asks for channels ("parse") and ends with SCRIPT and JSON is answered with that: a list of
-{"reasoning": text}, {"content": text} and {"call": name, "arguments": text}, a word a token.
+A prompt whose last message holds "SCRIPT" and then, to its end, JSON, is answered with that: a list of
+{"reasoning": text} or ["reasoning", text], {"content": text} or ["content", text], {"call": name, "arguments": text} or
+["call", name, arguments], a word a token; without `parse` with their texts alone.
 A prompt of N words has N tokens; N beyond n_ctx is a context_length error. "SILENT" never answers.
 """
 import heapq
@@ -39,6 +40,25 @@ KNOWN = {"t", "id", "kind", "chat", "text", "tokens", "max_tokens", "n", "stop",
          "top_logprobs", "echo", "ignore_eos", "sampling", "prediction", "priority", "tenant", "salt", "resume"}
 
 
+CHANNELS = {"content": 0, "reasoning": 1, "call": 2}
+
+
+def script_of(prompt):
+    """[(text, members of the delta)], a token each; None: the prompt has no script."""
+    if "SCRIPT" not in prompt:
+        return None
+    tokens, n_calls = [], 0
+    for piece in json.loads(prompt.split("SCRIPT", 1)[1]):
+        kind, *rest = [next(iter(piece)), *piece.values()] if isinstance(piece, dict) else piece
+        more = {"channel": CHANNELS[kind]}
+        if kind == "call":
+            tokens.append(("", more | {"call": n_calls, "name": rest[0]}))
+            more["call"] = n_calls
+            n_calls += 1
+        tokens += [(word, more) for word in words(rest[-1])]
+    return tokens
+
+
 def words(text):
     """Splits so that joining gives the text again; each piece is a token."""
     pieces, start = [], 0
@@ -47,24 +67,6 @@ def words(text):
             pieces.append(text[start:i])
             start = i
     return pieces + ([text[start:]] if text else [])
-
-
-def script_of(request):
-    """[(piece, fields of its delta)] of a prompt with a script, or None."""
-    if not request.get("parse") or "SCRIPT" not in request["prompt"]:
-        return None
-    steps, n_calls = [], 0
-    for part in json.loads(request["prompt"].split("SCRIPT", 1)[1]):
-        if "call" in part:
-            call = {"channel": 2, "call": n_calls}
-            n_calls += 1
-            steps.append(("", {**call, "name": part["call"]}))
-            steps += [(p, call) for p in words(part["arguments"])]
-        elif "reasoning" in part:
-            steps += [(p, {"channel": 1}) for p in words(part["reasoning"])]
-        else:
-            steps += [(p, {}) for p in words(part["content"])]
-    return steps
 
 
 class Choice:
@@ -203,9 +205,10 @@ class Worker:
             return
         self.n_prompt += r["n_prompt"]
         text = self.cfg.get("repeat") or r["prompt"]
-        script = script_of(r)
-        r["answer"] = [p for p, _ in script] if script else words(text) or ["ok"]
-        r["more"] = [more for _, more in script] if script else None
+        last = {"chat": {"messages": r["chat"]["messages"][-1:]}} if r.get("chat") else r
+        script = script_of(self.prompt_of(last))
+        r["answer"] = [text for text, _ in script] if script is not None else words(text) or ["ok"]
+        r["more"] = [more for _, more in script] if script is not None and r.get("parse") else None
         choices = [Choice(r, i) for i in range(r.get("n", 1))]
         r["left"] = sum(not c.ended for c in choices)
         r["n_completion"] = sum(c.n for c in choices if c.ended)
@@ -232,9 +235,13 @@ class Worker:
 
     def end(self, choice, reason, stop=None):
         r = choice.request
+        said = [more["channel"] for more in (r["more"] or [])[: choice.n]]
+        n_reasoning = said.count(CHANNELS["reasoning"])
+        if reason == "stop" and CHANNELS["call"] in said:
+            reason = "tool_calls"
         self.send("end", id=r["id"], index=choice.index, reason=reason, stop=stop,
-                  n_completion=choice.n,
-                  n_reasoning=sum(m.get("channel") == 1 for m in (r["more"] or [])[:choice.n]))
+                  n_completion=choice.n, n_reasoning=n_reasoning)
+        r["n_reasoning"] = r.get("n_reasoning", 0) + n_reasoning
         r["left"] -= 1
         r["n_completion"] += choice.n
         if r["left"] == 0:
@@ -242,7 +249,8 @@ class Worker:
 
     def done(self, r):
         self.send("done", id=r["id"], n_prompt=r["n_prompt"], n_cached=self.cfg.get("n_cached", 0),
-                  n_completion=r["n_completion"], queue_ms=0.0, prefill_ms=1.0, decode_ms=2.0)
+                  n_completion=r["n_completion"], n_reasoning=r.get("n_reasoning", 0), queue_ms=0.0, prefill_ms=1.0,
+                  decode_ms=2.0)
         self.over(r)
 
     def step(self, choice):
@@ -267,6 +275,7 @@ class Worker:
                 choice.n += 1
                 self.end(choice, "stop", stop)
                 return
+        more = r["more"][choice.n % len(r["answer"])] if r["more"] else {}
         choice.n += 1
         self.n_output += 1
         self.delta(choice, piece, [piece], **more)
@@ -318,12 +327,14 @@ class Worker:
             del self.inp[:4 + size]
             if frame["t"] == "generate":
                 self.generate(frame)
-            elif frame["t"] in ("render", "tokenize", "detokenize") and "say_asked" in self.cfg:
+            elif frame["t"] in ("render", "tokenize", "detokenize", "describe") and "say_asked" in self.cfg:
                 self.say(frame["id"], self.cfg["say_asked"])
             elif frame["t"] == "cancel":
                 self.cancel(frame)
             elif frame["t"] == "tokenize":
                 self.tokenize(frame)
+            elif frame["t"] == "describe":
+                self.send("described", id=frame["id"], template="{{ messages }}", bos="<s>", eos="</s>", system=True, tools=False)
             elif frame["t"] == "detokenize":
                 self.send("text", id=frame["id"], text=self.prompt_of({"kind": "tokens", **frame}))
             elif frame["t"] == "render":
