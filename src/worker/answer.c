@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "worker/prompt.h"
+#include "worker/thinking.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -225,6 +226,7 @@ static int prepare(struct answer *a, struct tokens *prompt, struct gen_error *e)
     struct prompt_end end = {0};
     rc = rc != 0 ? rc : prompt_tokens(a->model, r, prompt, &end, &e->err);
     a->has_bos = end.has_bos;
+    a->in_thought = end.in_thought && end.begun.len == 0;
     if (rc == 0)
         parse_streams(a, &end);
     prompt_end_release(&end);
@@ -236,6 +238,9 @@ static int prepare(struct answer *a, struct tokens *prompt, struct gen_error *e)
     rc = rc != 0 ? rc : check_same_prompt(a, &e->err);
     rc = rc != 0 ? rc : make_job(a, prompt, &e->err);
     rc = rc != 0 ? rc : add_drafts(a, &e->err);
+    rc = rc != 0 ? rc : thinking_budget(a->model, r, a->in_thought, &a->job->thinks, &e->err);
+    if (rc == 0 && a->job->thinks)
+        a->bytes += think_budget_bytes((int)a->model->ready.n_vocab);
     return rc != 0 ? rc : answer_resume(a, &e->err);
 }
 

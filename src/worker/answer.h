@@ -39,6 +39,7 @@ struct answer {
     int n_prompt;
     uint64_t prompt_hash; /* of its tokens */
     bool has_bos;         /* the prompt's first token was added here */
+    bool in_thought;      /* the prompt has opened the thoughts */
     int n_engine_ended;
     bool is_cancelled; /* by the gateway */
     bool has_failed;   /* its `error` was sent */
