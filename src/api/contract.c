@@ -5,6 +5,7 @@
 #include "api/contract.h"
 
 #include "api/anthropic.h"
+#include "api/embeddings.h"
 #include "api/openai_batch.h"
 #include "api/responses.h"
 #include "base/mem.h"
@@ -12,6 +13,7 @@
 #define OPENAI    "OpenAI"
 #define OLLAMA    "Ollama"
 #define ANTHROPIC "Anthropic"
+#define LLAMA     "llama-server"
 #define OURS      "Hearth"
 
 /* clang-format off: rows of a table */
@@ -25,7 +27,11 @@ static const struct api_operation operations[] = {
     {"get", "/v1/responses/{id}", OPENAI, "A stored response, or its stream from an event on"},
     {"delete", "/v1/responses/{id}", OPENAI, "Forgets it"},
     {"post", "/v1/responses/{id}/cancel", OPENAI, "Stops one that runs in the background"},
+    {"post", "/v1/responses/input_tokens", OPENAI,
+     "How many tokens the prompt of such a request has", &openai_responses},
     {"get", "/v1/responses/{id}/input_items", OPENAI, "What it was computed from"},
+    {"post", "/v1/embeddings", OPENAI, "Vectors of texts", &openai_embeddings},
+    {"post", "/embeddings", OPENAI, "The same", &openai_embeddings},
     {"get", "/v1/models", OPENAI, "The models that can be asked for"},
     {"get", "/v1/models/{id}", OPENAI, "One of them"},
     {"post", "/v1/files", OPENAI, "Upload of a file", .body = "multipart/form-data"},
@@ -39,6 +45,8 @@ static const struct api_operation operations[] = {
     {"get", "/v1/batches/{id}", OPENAI, "One of them"},
     {"post", "/v1/batches/{id}/cancel", OPENAI, "Stops it"},
     {"post", "/api/generate", OLLAMA, "Loads or unloads a model"},
+    {"post", "/api/embed", OLLAMA, "Vectors of texts", &ollama_embed},
+    {"post", "/api/embeddings", OLLAMA, "The vector of one text", &ollama_embeddings},
     {"get", "/api/tags", OLLAMA, "The models of the library"},
     {"get", "/api/ps", OLLAMA, "The models in memory"},
     {"get", "/api/version", OLLAMA, "The server's version", .open = true},
@@ -46,6 +54,11 @@ static const struct api_operation operations[] = {
      &anthropic_messages},
     {"post", "/v1/messages/count_tokens", ANTHROPIC, "How many tokens the prompt of one has",
      &anthropic_count},
+    {"post", "/embedding", LLAMA, "Vectors of texts", &llama_embedding},
+    {"post", "/v1/rerank", LLAMA, "How well documents answer a question", &rerank_documents},
+    {"post", "/v1/reranking", LLAMA, "The same", &rerank_documents},
+    {"post", "/rerank", LLAMA, "The same", &rerank_documents},
+    {"post", "/reranking", LLAMA, "The same", &rerank_documents},
     {"get", "/v1/requests", OURS, "Requests in progress and the last ones"},
     {"get", "/v1/requests/{id}", OURS, "One of them: times, counts, its prompt on demand"},
     {"get", "/health", OURS, "Is the server there?", .open = true},

@@ -154,6 +154,8 @@ struct worker_ready {
     int64_t n_params, n_ctx_train, n_ctx, n_vocab, n_threads, n_seq_max;
     int64_t weight_bytes, kv_bytes, scratch_bytes; /* the plan */
     bool has_template, sandboxed;
+    bool embeds, ranks; /* it gives vectors, or scores of documents; else it generates */
+    int64_t n_embd;     /* of its vectors */
     double load_ms;
 };
 json_t *worker_ready_to_json(const struct worker_ready *r);
