@@ -14,6 +14,7 @@
 #include "worker/load.h"
 #include "worker/outbox.h"
 #include "worker/stream.h"
+#include "worker/tool_form.h"
 
 struct choice {
     struct stream stream;
@@ -41,7 +42,7 @@ struct answer {
     int n_prompt;
     uint64_t prompt_hash; /* of its tokens */
     bool has_bos;         /* the prompt's first token was added here */
-    bool in_thought;      /* the prompt has opened the thoughts */
+    struct form_place place; /* where the answer begins */
     int n_engine_ended;
     bool is_cancelled; /* by the gateway */
     bool has_failed;   /* its `error` was sent */
