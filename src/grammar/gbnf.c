@@ -510,8 +510,7 @@ static gexpr read_all(struct parser *p)
     }
     for (size_t i = 0; i < p->n_rule; i++)
         if (!p->rule[i].is_defined)
-            return fail_at(p, p->rule[i].at, ERR_INVALID,
-                           "this rule is defined nowhere");
+            return fail_at(p, p->rule[i].at, ERR_INVALID, "this rule is defined nowhere");
     size_t n_before = p->n_rule;
     struct rule *root = find_rule(p, STR("root"), 0);
     if (!root)

@@ -165,13 +165,11 @@ gexpr form_constraint(struct grammar_builder *b, const json_t *c, struct err *er
         return gbnf_expr(b, json_str(json_object_get(c, "grammar")), param, err);
     if (str_eq_z(type, "choice"))
         return choice_expr(b, json_object_get(c, "choices"), param, err);
-#ifdef HEARTH_SCHEMA
     const struct schema_options o = {.strict = json_is_true(json_object_get(c, "strict"))};
     if (str_eq_z(type, "json"))
         return schema_any_object(b, &o);
     if (str_eq_z(type, "schema"))
         return schema_expr(b, json_object_get(c, "schema"), &o, param, err);
-#endif
     err_set_param(err, ERR_UNSUPPORTED, param, "%s: answers of the form '%.*s' are not served",
                   param, STR_ARG(type));
     return -1;
@@ -265,9 +263,8 @@ static void keep(struct forms *f, struct buf *key, struct grammar *g)
     trim(f);
 }
 
-static int find_or_compile(struct forms *f, const struct gen_request *r,
-                           const struct form_place *p, struct buf *key, struct grammar **ret,
-                           struct err *err)
+static int find_or_compile(struct forms *f, const struct gen_request *r, const struct form_place *p,
+                           struct buf *key, struct grammar **ret, struct err *err)
 {
     pthread_mutex_lock(&f->lock);
     int rc = f->vocabulary ? 0 : make_vocabulary(f, err);
@@ -295,7 +292,7 @@ int forms_get(struct forms *f, const struct gen_request *r, const struct form_pl
 {
     struct buf key;
     int rc = make_key(r, p, &key) ? find_or_compile(f, r, p, &key, ret, err)
-                               : err_set(err, ERR_LIMIT, "the answer's form is too long");
+                                  : err_set(err, ERR_LIMIT, "the answer's form is too long");
     buf_release(&key);
     *ret_vocabulary = f->vocabulary;
     return rc;

@@ -10,8 +10,8 @@
 #include "engine/engine.h"
 #include "ipc/message.h"
 #include "text/chat.h"
-#include "worker/job_sampling.h"
 #include "worker/form.h"
+#include "worker/job_sampling.h"
 #include "worker/memory_plan.h"
 #include "worker/spelling.h"
 

@@ -77,17 +77,11 @@ gexpr tool_form_thoughts(struct grammar_builder *b, const struct gen_request *r,
 
 bool tool_form_is_wanted(const struct gen_request *r, const struct form_place *p)
 {
-#ifdef HEARTH_SCHEMA
     const struct dialect *d = p->dialect;
-    return d && prompt_tools(r) && d->before_name && d->after_args &&
-           d->body != DIALECT_HARMONY && (!d->bare || p->in_call);
-#else
-    (void)r, (void)p;
-    return false;
-#endif
+    return d && prompt_tools(r) && d->before_name && d->after_args && d->body != DIALECT_HARMONY &&
+           (!d->bare || p->in_call);
 }
 
-#ifdef HEARTH_SCHEMA
 /* NAME, what follows it, the arguments and what closes them. */
 static gexpr named_call(struct grammar_builder *b, const struct dialect *d, const json_t *tool,
                         bool with_name, struct err *err)
@@ -198,11 +192,3 @@ gexpr tool_form_expr(struct grammar_builder *b, const struct gen_request *r,
     const gexpr text[] = {free_text(b, d), grammar_repeat(b, calls, 0, 1)};
     return grammar_seq(b, text, ARRAY_LEN(text));
 }
-#else
-gexpr tool_form_expr(struct grammar_builder *b, const struct gen_request *r,
-                     const struct form_place *p, gexpr plain, struct err *err)
-{
-    (void)b, (void)r, (void)p, (void)err;
-    return plain;
-}
-#endif
