@@ -6,6 +6,7 @@
 
 #include "api/anthropic.h"
 #include "api/embeddings.h"
+#include "api/llama.h"
 #include "api/openai_batch.h"
 #include "api/responses.h"
 #include "base/mem.h"
@@ -54,6 +55,19 @@ static const struct api_operation operations[] = {
      &anthropic_messages},
     {"post", "/v1/messages/count_tokens", ANTHROPIC, "How many tokens the prompt of one has",
      &anthropic_count},
+    {"post", "/completion", LLAMA, "A text goes on", &llama_completion},
+    {"post", "/completions", LLAMA, "The same", &llama_completion},
+    {"post", "/tokenize", LLAMA, "A text as tokens", .form = &llama_tokenize_form},
+    {"post", "/detokenize", LLAMA, "Tokens as a text", .form = &llama_detokenize_form},
+    {"post", "/apply-template", LLAMA, "The prompt of a conversation, as text", &openai_chat},
+    {"get", "/props", LLAMA, "The model's own settings and its chat template"},
+    {"get", "/slots", LLAMA, "The places for sequences, and which are taken"},
+    {"post", "/v1/chat/completions/input_tokens", LLAMA,
+     "How many tokens the prompt of a conversation has", &openai_chat},
+    {"post", "/chat/completions", LLAMA, "As /v1/chat/completions", &openai_chat},
+    {"post", "/chat/completions/input_tokens", LLAMA, "As the one under /v1", &openai_chat},
+    {"get", "/models", LLAMA, "As /v1/models"},
+    {"get", "/v1/health", LLAMA, "As /health", .open = true},
     {"post", "/embedding", LLAMA, "Vectors of texts", &llama_embedding},
     {"post", "/v1/rerank", LLAMA, "How well documents answer a question", &rerank_documents},
     {"post", "/v1/reranking", LLAMA, "The same", &rerank_documents},

@@ -156,6 +156,15 @@ void anthropic_serve_count(struct server *s, struct exchange *x);
 void anthropic_list_models(struct server *s, struct exchange *x);
 void anthropic_show_model(struct server *s, struct exchange *x);
 
+/* llama_routes.c: what llama-server's clients ask beside OpenAI's routes. */
+void llama_serve_completion(struct server *s, struct exchange *x);
+void llama_serve_tokenize(struct server *s, struct exchange *x);
+void llama_serve_detokenize(struct server *s, struct exchange *x);
+void llama_serve_template(struct server *s, struct exchange *x);
+void llama_serve_count(struct server *s, struct exchange *x);
+void llama_serve_props(struct server *s, struct exchange *x);
+void llama_serve_slots(struct server *s, struct exchange *x);
+
 /* banner.c: what a person at the terminal sees. */
 void banner_progress(struct server *s, const struct slot *slot);
 void banner_ready(struct server *s, const struct slot *slot);
