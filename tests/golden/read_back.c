@@ -71,6 +71,11 @@ static int read_back(const struct chat *c, struct err *err)
     size_t n = 0;
     while (n < before.len && n < after.len && before.ptr[n] == after.ptr[n])
         n++;
+    for (size_t back = 1; back <= 3 && back <= n; back++) /* two markers may begin alike */
+        if (after.ptr[n - back] == '<' || after.ptr[n - back] == '[') {
+            n -= back;
+            break;
+        }
     json_t *tools = json_parse(STR("{" TOOLS "}"), 32, err);
     const struct answer_options o = {
         chat_dialect(c), json_object_get(tools, "tools"),

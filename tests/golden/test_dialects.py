@@ -6,7 +6,7 @@ import pytest
 
 # template: dialect, does it know thoughts
 KNOWN = {
-    "CohereForAI-c4ai-command-r7b-12-2024-tool_use": "command-r", "GLM-4.6": "glm", "HuggingFaceTB-SmolLM3-3B": "hermes",
+    "CohereForAI-c4ai-command-r7b-12-2024-tool_use": "command-r", "GLM-4.6": "glm", "HuggingFaceTB-SmolLM3-3B": "hermes (added)",
     "LFM2-8B-A1B": "lfm2", "Mistral-Small-3.2-24B-Instruct-2506": "mistral", "NVIDIA-Nemotron-Nano-v2": "nemotron",
     "NousResearch-Hermes-2-Pro-Llama-3-8B-tool_use": "hermes", "NousResearch-Hermes-3-Llama-3.1-8B-tool_use": "hermes",
     "Qwen-QwQ-32B": "hermes", "Qwen-Qwen2.5-7B-Instruct": "hermes", "Qwen-Qwen3-0.6B": "hermes",
@@ -21,6 +21,9 @@ KNOWN = {
     "microsoft-Phi-3.5-mini-instruct": "hermes (added)",
 }
 
+# They leave it to the model's text how its own calls are written into a conversation.
+SILENT = {"LFM2-8B-A1B", "ibm-granite-granite-3.3-2B-Instruct"}
+
 
 @pytest.mark.parametrize("name", KNOWN)
 def test_a_template_and_its_dialect(build_dir, shared_dir, name):
@@ -32,4 +35,7 @@ def test_a_template_and_its_dialect(build_dir, shared_dir, name):
     assert out.returncode == 0, out.stderr
     got = json.loads(out.stdout)
     assert got["dialect"] == KNOWN[name]
+    if name in SILENT:
+        assert got["calls"] == []
+        return
     assert got["calls"] == [["get_weather", {"city": "K\u00f6ln \"x\"", "days": 3}]], got
