@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "worker/prompt.h"
+#include "worker/thinking.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -66,7 +67,9 @@ static int add_guides(struct answer *a, struct err *err)
 {
     struct grammar *grammar;
     const struct vocabulary *v;
-    int rc = forms_get(a->model->forms, &a->request, &grammar, &v, err);
+    int rc = forms_get(a->model->forms, &a->request, &a->place, &grammar, &v, err);
+    if (rc == ERR_LIMIT && !a->request.constraint)
+        return 0; /* tools too many for a grammar are called without one */
     if (rc != 0)
         return rc;
     rc = job_guide(a->job, grammar, v, err);
@@ -223,6 +226,9 @@ static void parse_streams(struct answer *a, const struct prompt_end *end)
     const struct answer_options options = {.dialect = chat_dialect(a->model->chat),
                                            .tools = prompt_tools(r),
                                            .in_thought = end->in_thought};
+    if (r->kind == GEN_CHAT && r->parse)
+        a->place = (struct form_place){options.dialect, end->in_thought && end->begun.len == 0,
+                                       end->begun.len > 0 && options.tools != NULL};
     for (int64_t i = 0; i < r->n && r->kind == GEN_CHAT && r->parse; i++)
         stream_parse(&a->choice[i].stream, &options, r->one_tool_call, buf_str(&end->begun));
 }
@@ -267,7 +273,10 @@ static int prepare(struct answer *a, struct tokens *prompt, struct gen_error *e)
     rc = rc != 0 ? rc : check_same_prompt(a, &e->err);
     rc = rc != 0 ? rc : make_job(a, prompt, &e->err);
     rc = rc != 0 ? rc : add_drafts(a, &e->err);
-    if (rc == 0 && form_is_wanted(r))
+    rc = rc != 0 ? rc : thinking_budget(a->model, r, a->place.in_thought, &a->job->thinks, &e->err);
+    if (rc == 0 && a->job->thinks)
+        a->bytes += think_budget_bytes((int)a->model->ready.n_vocab);
+    if (rc == 0 && form_is_wanted(r, &a->place))
         rc = add_guides(a, &e->err);
     return rc != 0 ? rc : answer_resume(a, &e->err);
 }
@@ -277,7 +286,7 @@ static void init_streams(struct answer *a)
     struct gen_request *r = &a->request;
     for (int64_t i = 0; i < r->n; i++)
         stream_init(&a->choice[i].stream, a->model->tokenizer, r->stop, r->n_stop,
-                    r->kind == GEN_CHAT && !form_is_wanted(r)); /* each byte of it counts */
+                    r->kind == GEN_CHAT && !r->constraint); /* each byte of it counts */
     stream_init(&a->echo, a->model->tokenizer, NULL, 0, true);
 }
 
