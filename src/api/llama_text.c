@@ -16,19 +16,19 @@ static int need_object(const json_t *body, struct err *err)
 static const struct api_field tokenize_fields[] = {
     {"model", API_STR, API_HONOURED, .offset = offsetof(struct llama_tokenize, model)},
     {"content", API_STR, API_HONOURED, .offset = offsetof(struct llama_tokenize, content)},
-    {"add_special", API_BOOL, API_HONOURED,
-     .offset = offsetof(struct llama_tokenize, add_special)},
+    {"add_special", API_BOOL, API_HONOURED, .offset = offsetof(struct llama_tokenize, add_special)},
     {"parse_special", API_BOOL, API_HONOURED,
      .offset = offsetof(struct llama_tokenize, parse_special)},
-    {"with_pieces", API_BOOL, API_HONOURED,
-     .offset = offsetof(struct llama_tokenize, with_pieces)},
+    {"with_pieces", API_BOOL, API_HONOURED, .offset = offsetof(struct llama_tokenize, with_pieces)},
 };
 
 int llama_tokenize_parse(const json_t *body, struct llama_tokenize *ret, struct err *err)
 {
     struct llama_tokenize t = {.parse_special = true};
     int code = need_object(body, err);
-    code = code != 0 ? code : api_fields_read(tokenize_fields, ARRAY_LEN(tokenize_fields), body, "", &t, err);
+    code = code != 0
+               ? code
+               : api_fields_read(tokenize_fields, ARRAY_LEN(tokenize_fields), body, "", &t, err);
     if (code == 0 && !json_is_string(json_object_get(body, "content")))
         code = err_set_param(err, ERR_INVALID, "content", "'content' is missing");
     if (code == 0)
@@ -101,7 +101,9 @@ int llama_detokenize_parse(const json_t *body, struct llama_detokenize *ret, str
 {
     struct llama_detokenize d = {0};
     int code = need_object(body, err);
-    code = code != 0 ? code : api_fields_read(detokenize_fields, ARRAY_LEN(detokenize_fields), body, "", &d, err);
+    code = code != 0 ? code
+                     : api_fields_read(detokenize_fields, ARRAY_LEN(detokenize_fields), body, "",
+                                       &d, err);
     if (code == 0 && d.tokens == NULL)
         code = err_set_param(err, ERR_INVALID, "tokens", "'tokens' is missing");
     if (code == 0)

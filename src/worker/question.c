@@ -155,9 +155,20 @@ static int decode_tokens(const struct loaded *l, const json_t *frame, struct buf
 static int render(const struct loaded *l, const json_t *frame, struct buf *out, struct err *err)
 {
     json_t *request = json_object_get(frame, "request");
+    const json_t *generate = json_object_get(frame, "generate");
+    struct gen_request r;
+    if (generate) {
+        int rc = gen_request_from_json(generate, &r, err);
+        if (rc != 0)
+            return rc;
+        rc = r.kind == GEN_CHAT ? prompt_render(l, r.chat, &r, out, err)
+                                : err_set_param(err, ERR_INVALID, "generate", "it is no chat");
+        gen_request_release(&r);
+        return rc;
+    }
     if (!json_is_object(request))
         return err_set_param(err, ERR_INVALID, "request", "request must be an object");
-    return prompt_render(l, request, out, err);
+    return prompt_render(l, request, NULL, out, err);
 }
 
 /* ---- the model ---- */
@@ -177,12 +188,11 @@ static json_t *describe(const struct loaded *l, uint64_t id, struct err *err)
     struct str source = STR("");
     if (gguf_get_str(l->gguf, "tokenizer.chat_template", &source, NULL) != 0)
         source = STR("");
-    json_t *answer = json_pack("{s:s,s:I,s:o,s:o,s:o,s:b,s:b}", "t", "described", "id",
-                               (json_int_t)id, "template", text_json(source), "bos",
-                               token_json(l, tokenizer_bos(l->tokenizer)), "eos",
-                               token_json(l, tokenizer_eos(l->tokenizer)), "system",
-                               chat_supports_system(l->chat), "tools",
-                               chat_supports_tools(l->chat));
+    json_t *answer =
+        json_pack("{s:s,s:I,s:o,s:o,s:o,s:b,s:b}", "t", "described", "id", (json_int_t)id,
+                  "template", text_json(source), "bos", token_json(l, tokenizer_bos(l->tokenizer)),
+                  "eos", token_json(l, tokenizer_eos(l->tokenizer)), "system",
+                  chat_supports_system(l->chat), "tools", chat_supports_tools(l->chat));
     return answer ? answer : no_memory(err);
 }
 

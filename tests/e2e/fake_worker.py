@@ -338,7 +338,7 @@ class Worker:
             elif frame["t"] == "detokenize":
                 self.send("text", id=frame["id"], text=self.prompt_of({"kind": "tokens", **frame}))
             elif frame["t"] == "render":
-                self.send("text", id=frame["id"], text=f"<fake>{self.prompt_of({'chat': frame['request']})}</fake>")
+                self.send("text", id=frame["id"], text=f"<fake>{self.prompt_of(frame.get('generate') or {'chat': frame['request']})}</fake>")
 
     def run(self):
         os.write(2, self.cfg.get("mutter", "").encode())
