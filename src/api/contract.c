@@ -5,6 +5,7 @@
 #include "api/contract.h"
 
 #include "api/anthropic.h"
+#include "api/embeddings.h"
 #include "api/llama.h"
 #include "api/openai_batch.h"
 #include "api/responses.h"
@@ -27,7 +28,11 @@ static const struct api_operation operations[] = {
     {"get", "/v1/responses/{id}", OPENAI, "A stored response, or its stream from an event on"},
     {"delete", "/v1/responses/{id}", OPENAI, "Forgets it"},
     {"post", "/v1/responses/{id}/cancel", OPENAI, "Stops one that runs in the background"},
+    {"post", "/v1/responses/input_tokens", OPENAI,
+     "How many tokens the prompt of such a request has", &openai_responses},
     {"get", "/v1/responses/{id}/input_items", OPENAI, "What it was computed from"},
+    {"post", "/v1/embeddings", OPENAI, "Vectors of texts", &openai_embeddings},
+    {"post", "/embeddings", OPENAI, "The same", &openai_embeddings},
     {"get", "/v1/models", OPENAI, "The models that can be asked for"},
     {"get", "/v1/models/{id}", OPENAI, "One of them"},
     {"post", "/v1/files", OPENAI, "Upload of a file", .body = "multipart/form-data"},
@@ -42,6 +47,8 @@ static const struct api_operation operations[] = {
     {"get", "/v1/batches/{id}", OPENAI, "One of them"},
     {"post", "/v1/batches/{id}/cancel", OPENAI, "Stops it"},
     {"post", "/api/generate", OLLAMA, "Loads or unloads a model"},
+    {"post", "/api/embed", OLLAMA, "Vectors of texts", &ollama_embed},
+    {"post", "/api/embeddings", OLLAMA, "The vector of one text", &ollama_embeddings},
     {"get", "/api/tags", OLLAMA, "The models of the library"},
     {"get", "/api/ps", OLLAMA, "The models in memory"},
     {"get", "/api/version", OLLAMA, "The server's version", .open = true},
@@ -62,6 +69,11 @@ static const struct api_operation operations[] = {
     {"post", "/chat/completions/input_tokens", LLAMA, "As the one under /v1", &openai_chat},
     {"get", "/models", LLAMA, "As /v1/models"},
     {"get", "/v1/health", LLAMA, "As /health", .open = true},
+    {"post", "/embedding", LLAMA, "Vectors of texts", &llama_embedding},
+    {"post", "/v1/rerank", LLAMA, "How well documents answer a question", &rerank_documents},
+    {"post", "/v1/reranking", LLAMA, "The same", &rerank_documents},
+    {"post", "/rerank", LLAMA, "The same", &rerank_documents},
+    {"post", "/reranking", LLAMA, "The same", &rerank_documents},
     {"get", "/v1/requests", OURS, "Requests in progress and the last ones"},
     {"get", "/v1/requests/{id}", OURS, "One of them: times, counts, its prompt on demand"},
     {"get", "/health", OURS, "Is the server there?", .open = true},
