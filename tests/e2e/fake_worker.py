@@ -37,6 +37,7 @@ import zlib
 
 KNOWN = {"t", "id", "kind", "chat", "text", "tokens", "max_tokens", "n", "stop", "logprobs", "constraint", "parse",
          "tool_choice", "tool_name", "one_tool_call", "think", "think_max",
+         "inputs", "dimensions", "truncate", "raw",
          "top_logprobs", "echo", "ignore_eos", "sampling", "prediction", "priority", "tenant", "salt", "resume"}
 
 
