@@ -37,7 +37,7 @@ import zlib
 
 KNOWN = {"t", "id", "kind", "chat", "text", "tokens", "max_tokens", "n", "stop", "logprobs", "constraint", "parse",
          "tool_choice", "tool_name", "one_tool_call", "think", "think_max",
-         "top_logprobs", "echo", "ignore_eos", "sampling", "prediction", "priority", "tenant", "salt", "resume"}
+         "raw", "truncate", "dimensions", "top_logprobs", "echo", "ignore_eos", "sampling", "prediction", "priority", "tenant", "salt", "resume"}
 
 
 CHANNELS = {"content": 0, "reasoning": 1, "call": 2}
