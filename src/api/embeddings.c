@@ -198,7 +198,7 @@ static const struct api_field ollama_fields[] = {
     {"truncate", API_BOOL, API_HONOURED, AT(gen.truncate)},
     {"dimensions", API_INT, API_HONOURED, 0, INT32_MAX, AT(gen.dimensions)},
     {"options", API_ANY, API_NO_EFFECT, .take = take_options,
-     .note = "of sampling and the server; nothing of it changes a vector",
+     .note = "they are of drawing tokens and of loading; no vector depends on them",
      .shape = "{\"type\": \"object\"}"},
     {"keep_alive", API_ANY, API_HONOURED, .take = api_take_keep_alive},
 };
@@ -207,7 +207,7 @@ static const struct api_field ollama_one_fields[] = {
     {"model", API_STR, API_HONOURED, AT(model)},
     {"prompt", API_ANY, API_HONOURED, .take = take_text, .shape = "{\"type\": \"string\"}"},
     {"options", API_ANY, API_NO_EFFECT, .take = take_options,
-     .note = "of sampling and the server; nothing of it changes a vector",
+     .note = "they are of drawing tokens and of loading; no vector depends on them",
      .shape = "{\"type\": \"object\"}"},
     {"keep_alive", API_ANY, API_HONOURED, .take = api_take_keep_alive},
 };

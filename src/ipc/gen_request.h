@@ -95,8 +95,9 @@ struct gen_request {
      *   {"type": "regex", "pattern": "..."}    text that matches as a whole
      *   {"type": "gbnf", "grammar": "..."}     text of the rule `root`
      *   {"type": "choice", "choices": ["..."]} one of them
-     * `strict`: true with a schema refuses what cannot be enforced; else it is left out. With
-     * reasoning it holds for what comes after it; with tools, for an answer that calls none.
+     * `param` is the client's name for it, for errors. `strict`: true with a schema refuses what
+     * cannot be enforced; else it is left out. With reasoning it holds for what comes after it;
+     * with tools, for an answer that calls none.
      */
     json_t *constraint;
     int64_t tool_choice; /* enum gen_tool_choice; chat.tools are the tools */

@@ -61,6 +61,20 @@ static int make_job(struct answer *a, const struct tokens *prompt, struct err *e
     return job_sampling_init(&a->sampling, a->model->texts, &r->sampling, &job->sampling, err);
 }
 
+/* The grammar that the answer keeps to. */
+static int add_guides(struct answer *a, struct err *err)
+{
+    struct grammar *grammar;
+    const struct vocabulary *v;
+    int rc = forms_get(a->model->forms, &a->request, &grammar, &v, err);
+    if (rc != 0)
+        return rc;
+    rc = job_guide(a->job, grammar, v, err);
+    a->bytes += (uint64_t)a->job->n_seq * matcher_bytes(v);
+    grammar_unref(grammar);
+    return rc;
+}
+
 /* Guesses of what comes next; what the client foretold is counted in any case. */
 static int add_drafts(struct answer *a, struct err *err)
 {
@@ -192,18 +206,6 @@ static int answer_resume(struct answer *a, struct err *err)
     return 0;
 }
 
-/* No tokens are drawn: vectors or scores of texts. */
-static int prepare_embedding(struct answer *a, struct gen_error *e)
-{
-    int rc = embedding_new(a->model, &a->request, &a->embedding, e);
-    if (rc != 0)
-        return rc;
-    a->n_prompt = (int)embedding_n_tokens(a->embedding);
-    a->prompt_hash = hash_tokens(&a->embedding->token);
-    a->bytes = embedding_bytes(a->embedding);
-    return check_same_prompt(a, &e->err);
-}
-
 /* What cannot both hold. */
 static int check_together(const struct gen_request *r, struct err *err)
 {
@@ -225,6 +227,18 @@ static void parse_streams(struct answer *a, const struct prompt_end *end)
         stream_parse(&a->choice[i].stream, &options, r->one_tool_call, buf_str(&end->begun));
 }
 
+/* No tokens are drawn: vectors or scores of texts. */
+static int prepare_embedding(struct answer *a, struct gen_error *e)
+{
+    int rc = embedding_new(a->model, &a->request, &a->embedding, e);
+    if (rc != 0)
+        return rc;
+    a->n_prompt = (int)embedding_n_tokens(a->embedding);
+    a->prompt_hash = hash_tokens(&a->embedding->token);
+    a->bytes = embedding_bytes(a->embedding);
+    return check_same_prompt(a, &e->err);
+}
+
 static int prepare(struct answer *a, struct tokens *prompt, struct gen_error *e)
 {
     const struct gen_request *r = &a->request;
@@ -238,9 +252,6 @@ static int prepare(struct answer *a, struct tokens *prompt, struct gen_error *e)
                                                                  : "gives embeddings");
     if (r->echo && r->kind == GEN_CHAT)
         return err_set_param(&e->err, ERR_INVALID, "echo", "echo is for completions, not chats");
-    if (r->constraint)
-        return err_set_param(&e->err, ERR_UNSUPPORTED, "response_format",
-                             "answers of a given form are not served yet");
     int rc = check_together(r, &e->err);
     struct prompt_end end = {0};
     rc = rc != 0 ? rc : prompt_tokens(a->model, r, prompt, &end, &e->err);
@@ -256,6 +267,8 @@ static int prepare(struct answer *a, struct tokens *prompt, struct gen_error *e)
     rc = rc != 0 ? rc : check_same_prompt(a, &e->err);
     rc = rc != 0 ? rc : make_job(a, prompt, &e->err);
     rc = rc != 0 ? rc : add_drafts(a, &e->err);
+    if (rc == 0 && form_is_wanted(r))
+        rc = add_guides(a, &e->err);
     return rc != 0 ? rc : answer_resume(a, &e->err);
 }
 
@@ -264,7 +277,7 @@ static void init_streams(struct answer *a)
     struct gen_request *r = &a->request;
     for (int64_t i = 0; i < r->n; i++)
         stream_init(&a->choice[i].stream, a->model->tokenizer, r->stop, r->n_stop,
-                    r->kind == GEN_CHAT);
+                    r->kind == GEN_CHAT && !form_is_wanted(r)); /* each byte of it counts */
     stream_init(&a->echo, a->model->tokenizer, NULL, 0, true);
 }
 
@@ -623,6 +636,14 @@ static void on_end(struct answer *a, const struct engine_event *e, struct outbox
     a->n_engine_ended++;
     if (c->has_ended || is_silent(a) || a->request.max_tokens == 0)
         return;
+    if (e->end == ENGINE_END_STUCK) {
+        struct err err;
+        err_set(&err, ERR_LIMIT,
+                "the answer could not go on as its grammar wants it: the grammar is too ambiguous, "
+                "or too deeply nested, or the model has no token for what must come");
+        fail(a, &err, out);
+        return;
+    }
     c->n_completion += e->end == ENGINE_END_EOG; /* the end token was computed too */
     finish_choice(a, index, e->end == ENGINE_END_LENGTH ? GEN_LENGTH : GEN_STOP, out);
 }

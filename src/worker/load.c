@@ -294,6 +294,8 @@ static int load_weights(const struct load_opts *o, struct loaded *l, struct err 
     p.engine.forward_ctx = l->model;
     p.engine.eog = l->eog;
     p.engine.n_eog = l->n_eog;
+    p.engine.force = form_force;
+    p.engine.force_ctx = l->tokenizer;
     p.engine.kv = l->kv;
     p.engine.block_bytes = p.info.kv_block_bytes;
     describe(o, l, model_info(l->model));
@@ -336,6 +338,8 @@ int load_model(const struct load_opts *opts, struct loaded *ret, struct err *err
         gguf_let_go_metadata(l.gguf); /* tokens by the hundred thousand: read, and copied */
     rc = rc != 0 ? rc : open_draft(&o, &l, err);
     rc = rc != 0 ? rc : load_weights(&o, &l, err);
+    if (rc == 0)
+        l.forms = forms_new(l.tokenizer, (int)l.ready.n_vocab);
     rc = rc != 0 ? rc : texts_new(l.tokenizer, (int)l.ready.n_vocab, &l.texts, err);
     if (rc != 0) {
         loaded_release(&l);
@@ -371,6 +375,7 @@ void loaded_release(struct loaded *l)
     chat_free(l->chat);
     spellings_free(l->spellings);
     texts_free(l->texts);
+    forms_free(l->forms);
     tokenizer_free(l->tokenizer);
     gguf_free(l->draft_gguf);
     gguf_free(l->gguf);

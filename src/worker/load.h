@@ -10,6 +10,7 @@
 #include "engine/engine.h"
 #include "ipc/message.h"
 #include "text/chat.h"
+#include "worker/form.h"
 #include "worker/job_sampling.h"
 #include "worker/memory_plan.h"
 #include "worker/spelling.h"
@@ -46,6 +47,7 @@ struct loaded {
     struct chat *chat;
     struct spellings *spellings;
     struct texts *texts; /* of the tokens */
+    struct forms *forms; /* grammars of answers */
     struct model *model;
     struct gguf *draft_gguf; /* all of the draft model's: or NULL */
     struct model *draft_model;

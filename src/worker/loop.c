@@ -274,7 +274,7 @@ static void handle(struct loop *l, json_t *frame)
         void (*run)(struct loop *l, json_t **frame, uint64_t id);
     } handlers[] = {
         {"generate", on_generate},   {"cancel", on_cancel},   {"tokenize", on_question},
-        {"detokenize", on_question}, {"render", on_question},
+        {"detokenize", on_question}, {"render", on_question}, {"describe", on_question},
     };
     struct err err = {0};
     uint64_t id;

@@ -327,12 +327,14 @@ class Worker:
             del self.inp[:4 + size]
             if frame["t"] == "generate":
                 self.generate(frame)
-            elif frame["t"] in ("render", "tokenize", "detokenize") and "say_asked" in self.cfg:
+            elif frame["t"] in ("render", "tokenize", "detokenize", "describe") and "say_asked" in self.cfg:
                 self.say(frame["id"], self.cfg["say_asked"])
             elif frame["t"] == "cancel":
                 self.cancel(frame)
             elif frame["t"] == "tokenize":
                 self.tokenize(frame)
+            elif frame["t"] == "describe":
+                self.send("described", id=frame["id"], template="{{ messages }}", bos="<s>", eos="</s>", system=True, tools=False)
             elif frame["t"] == "detokenize":
                 self.send("text", id=frame["id"], text=self.prompt_of({"kind": "tokens", **frame}))
             elif frame["t"] == "render":
