@@ -10,6 +10,7 @@ from worker_driver import Worker, text
 
 PROMPT = "Once upon a time there was a fox who lived in a"
 BASE = {"prompt": PROMPT, "max_tokens": 24, "seed": 5, "temperature": 1.2, "ignore_eos": True}
+LAST = {"temperature": 0, "prompt": "one two three, one two three, one two three, one two three, one two", "max_tokens": 6}
 # Each changes the answer of BASE with the fields before the comma.
 EFFECTS = [
     ({}, {"seed": 6}), ({}, {"temperature": 0.5}), ({}, {"top_k": 3}), ({}, {"top_p": 0.3}), ({}, {"min_p": 0.4}),
@@ -19,14 +20,12 @@ EFFECTS = [
     ({"temperature": 0}, {"repeat_penalty": 1.8}), ({"temperature": 0}, {"repetition_penalty": 1.8}),
     ({"temperature": 0, "repeat_penalty": 1.8}, {"repeat_last_n": 2}), ({"temperature": 0}, {"presence_penalty": 2}),
     ({"temperature": 0}, {"frequency_penalty": 2}), ({"temperature": 0, "presence_penalty": 2}, {"penalty_last_n": -1}),
-    ({"temperature": 0}, {"dry_multiplier": 5, "dry_allowed_length": 1}),
-    ({"temperature": 0, "dry_multiplier": 5}, {"dry_allowed_length": 1}),
-    ({"temperature": 0, "dry_multiplier": 0.02, "dry_allowed_length": 1}, {"dry_base": 50}),
-    ({"temperature": 0, "dry_multiplier": 5, "dry_allowed_length": 1}, {"dry_penalty_last_n": 2}),
-    ({"temperature": 0, "dry_multiplier": 5, "dry_allowed_length": 1}, {"dry_sequence_breakers": [" a", " the"]}),
+    (LAST, {"dry_multiplier": 5}), ({**LAST, "dry_multiplier": 5}, {"dry_allowed_length": 40}),
+    ({**LAST, "dry_multiplier": 0.001}, {"dry_base": 50}), ({**LAST, "dry_multiplier": 5}, {"dry_penalty_last_n": 2}),
+    ({**LAST, "dry_multiplier": 5}, {"dry_sequence_breakers": ["two", "three"]}),
     ({}, {"mirostat": 1, "mirostat_tau": 1}), ({}, {"mirostat": 2, "mirostat_tau": 1}),
     ({"mirostat": 2}, {"mirostat_tau": 0.5}), ({"mirostat": 2, "mirostat_tau": 1}, {"mirostat_eta": 1}),
-    ({"top_p": 0.5}, {"samplers": ["top_p", "temperature"], "temperature": 2}),
+    ({"top_p": 0.5}, {"samplers": ["temperature"]}),
     ({"temperature": 0}, {"use_beam_search": True, "beam_width": 4}),
 ]
 
