@@ -279,6 +279,9 @@ int api_take_keep_alive(const char *name, const json_t *value, void *into, struc
     return keep_alive_json(name, value, &r->keep_alive_ms, err);
 }
 
+#define DEFAULT_TEMPERATURE 0.7
+#define DEFAULT_MIN_P       0.05 /* Nguyen et al., "Turning up the heat" (2024): 0.05 to 0.1 */
+
 #define AT(member) .offset = offsetof(struct api_request, member)
 
 /* Wide: a model's file may say what no client may. */
@@ -328,6 +331,20 @@ bool api_sampling_is_told(const json_t *obj)
             return true;
     }
     return false;
+}
+
+/*
+ * A request that says nothing of sampling leaves it to the server: full-width sampling, OpenAI's
+ * default, makes small models babble. One that says anything is sampled as it says.
+ */
+int api_sampling_begin(const json_t *body, const json_t *defaults, struct api_request *r,
+                       struct err *err)
+{
+    if (!api_sampling_is_told(body) && !api_sampling_is_told(defaults)) {
+        r->gen.sampling.temperature = DEFAULT_TEMPERATURE;
+        r->gen.sampling.min_p = DEFAULT_MIN_P;
+    }
+    return api_sampling_defaults(defaults, r, err);
 }
 
 void api_sampling_penalties_as_llama(struct api_request *r)

@@ -93,6 +93,9 @@ int api_take_use_beam_search(const char *name, const json_t *value, void *into, 
  * still to be read, so that what the client says comes over them. NULL: none. */
 int api_sampling_defaults(const json_t *params, struct api_request *r, struct err *err)
     __attribute__((warn_unused_result));
+/* The same, and what a server samples with when neither says anything of it. Before the body. */
+int api_sampling_begin(const json_t *body, const json_t *defaults, struct api_request *r,
+                       struct err *err) __attribute__((warn_unused_result));
 /* Does obj (or NULL) say how tokens are to be drawn? Then nothing is assumed. */
 bool api_sampling_is_told(const json_t *obj);
 /* Presence and frequency penalties over repeat_last_n tokens, unless a window was given. */

@@ -10,6 +10,7 @@
 #define HEARTH_ENGINE_SEQUENCE_H
 
 #include "engine/drafter.h"
+#include "engine/guide.h"
 #include "engine/sampler.h"
 #include "model/model.h"
 
@@ -35,6 +36,7 @@ struct sequence {
     int n_token;
     struct draft *draft;  /* guesses what comes next; NULL: nobody asked for it */
     struct shadow shadow; /* the draft model's */
+    struct guide *guide;  /* the grammar that it keeps to; owned; NULL: none */
     int n_draft;          /* within a step: guesses behind token[n_token), to be computed with it */
     int n_accepted;       /* the first so many of them are what was sampled */
     bool is_draft_model;  /* they are the draft model's */
@@ -103,6 +105,9 @@ int job_draft(struct job *job, const int32_t *prediction, int n_prediction, stru
     __attribute__((warn_unused_result));
 /* Likewise: the draft model may guess for them, too (engine/drafter.h). ERR_NOMEM. */
 int job_draft_model(struct job *job, struct err *err) __attribute__((warn_unused_result));
+/* Likewise: its sequences keep to a grammar over the vocabulary, which outlives it. ERR_NOMEM. */
+int job_guide(struct job *job, struct grammar *grammar, const struct vocabulary *v, struct err *err)
+    __attribute__((warn_unused_result));
 /* What job_new, job_draft and job_draft_model would allocate, roughly: for admission. */
 uint64_t job_bytes(int n_token_max, int n_seq);
 uint64_t job_draft_bytes(int n_token_max, int n_seq, int n_prediction);

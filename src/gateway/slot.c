@@ -473,7 +473,7 @@ static int on_text(struct job *j, const json_t *frame, struct err *err)
     int tag = j->tag;
     job_remove(j);
     if (fn != NULL)
-        fn(ctx, tag, &(struct job_news){.event = JOB_TEXT, .text = text});
+        fn(ctx, tag, &(struct job_news){.event = JOB_TEXT, .text = text, .frame = frame});
     return 0;
 }
 
@@ -494,7 +494,8 @@ static int on_job_frame(struct slot *s, const char *type, const json_t *frame, s
     } news[] = {{"delta", false, true, on_delta},     {"accepted", false, true, on_accepted},
                 {"started", false, true, on_started}, {"end", false, true, on_end},
                 {"done", false, true, on_done},       {"error", true, true, on_error},
-                {"text", true, false, on_text},       {"tokens", true, false, on_text}};
+                {"text", true, false, on_text},       {"tokens", true, false, on_text},
+                {"described", true, false, on_text}};
     for (size_t i = 0; i < ARRAY_LEN(news); i++) {
         if (strcmp(type, news[i].type) != 0)
             continue;
@@ -547,7 +548,9 @@ static void on_watch(uv_timer_t *t)
         return;
     }
     patience_ms *= s->state == SLOT_LOADING ? LOAD_PATIENCE : 1;
-    if (clock_ms() - s->progress_ms < patience_ms)
+    int64_t now_ms = clock_ms(), waited_ms = starved_waited_ms(process_pid(s->process));
+    now_ms -= starved_forgive(&s->starved, now_ms, s->progress_ms, waited_ms);
+    if (now_ms - s->progress_ms < patience_ms)
         s->n_still = 0;
     else if (s->n_still++ > 0) {
         snprintf(why, sizeof why, "made no progress for %" PRId64 " ms and was killed",

@@ -11,7 +11,14 @@ enum gen_kind {
     GEN_CHAT,   /* `chat` holds the template's variables: messages, tools, ... */
     GEN_TEXT,   /* `text` is the prompt; special tokens in it are parsed */
     GEN_TOKENS, /* `tokens` is the prompt */
+    GEN_EMBED,  /* vectors of `inputs`, each a string or an array of token ids */
+    GEN_RERANK, /* scores of `inputs`, strings, for the query `text` */
 };
+/* GEN_EMBED, GEN_RERANK: n is 1, nothing is sampled. Deltas of the one choice hold, in order, a
+ * line for each input: base64 of its little-endian floats (one float: a score), and a newline. So
+ * all lines of a request have the same length, and what its client has says which inputs are done.
+ */
+#define GEN_INPUTS_MAX 4096
 
 #define GEN_STOPS_MAX        16
 #define GEN_STOP_BYTES_MAX   1024
@@ -51,11 +58,11 @@ enum gen_think {
 struct gen_prior {
     int32_t *tokens; /* [n_tokens] of its deltas, an echo's included; owned */
     size_t n_tokens;
-    int64_t text_len;                 /* bytes of its deltas' text */
-    int64_t n_calls;                  /* tool calls that its deltas began */
-    bool ended;                       /* its `end` arrived; tokens and text_len say nothing then */
-    int64_t n_completion, n_foretold; /* of that end */
-    bool has_mu;                      /* mirostat's state after these tokens is known: */
+    int64_t text_len; /* bytes of its deltas' text */
+    int64_t n_calls;  /* tool calls that its deltas began */
+    bool ended;       /* its `end` arrived; tokens and text_len say nothing then */
+    int64_t n_completion, n_reasoning, n_foretold; /* of that end */
+    bool has_mu; /* mirostat's state after these tokens is known: */
     double mu;
 };
 
@@ -75,7 +82,11 @@ struct gen_request {
     size_t text_len;
     int32_t *tokens; /* GEN_TOKENS; owned */
     size_t n_tokens;
-    char *prediction; /* what the answer may resemble: it comes faster then; NULL: none; owned */
+    json_t *inputs;     /* array; owned reference */
+    int64_t dimensions; /* embed: the first so many; 0: all */
+    bool truncate;      /* inputs longer than the context are cut, else refused */
+    bool raw;           /* embed: vectors are not normalized */
+    char *prediction;   /* what the answer may resemble: it comes faster then; NULL: none; owned */
     size_t prediction_len;
     /*
      * What the answer must look like; owned; NULL: like anything. One of
@@ -84,8 +95,9 @@ struct gen_request {
      *   {"type": "regex", "pattern": "..."}    text that matches as a whole
      *   {"type": "gbnf", "grammar": "..."}     text of the rule `root`
      *   {"type": "choice", "choices": ["..."]} one of them
-     * `strict`: true with a schema refuses what cannot be enforced; else it is left out. With
-     * reasoning it holds for what comes after it; with tools, for an answer that calls none.
+     * `param` is the client's name for it, for errors. `strict`: true with a schema refuses what
+     * cannot be enforced; else it is left out. With reasoning it holds for what comes after it;
+     * with tools, for an answer that calls none.
      */
     json_t *constraint;
     int64_t tool_choice; /* enum gen_tool_choice; chat.tools are the tools */

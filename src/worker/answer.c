@@ -77,6 +77,20 @@ static int make_job(struct answer *a, const struct tokens *prompt, struct err *e
     return rc == 0 && has_beams ? make_beams(a, (int)n_max, err) : rc;
 }
 
+/* The grammar that the answer keeps to. */
+static int add_guides(struct answer *a, struct err *err)
+{
+    struct grammar *grammar;
+    const struct vocabulary *v;
+    int rc = forms_get(a->model->forms, &a->request, &grammar, &v, err);
+    if (rc != 0)
+        return rc;
+    rc = job_guide(a->job, grammar, v, err);
+    a->bytes += (uint64_t)a->job->n_seq * matcher_bytes(v);
+    grammar_unref(grammar);
+    return rc;
+}
+
 /* Guesses of what comes next; what the client foretold is counted in any case. */
 static int add_drafts(struct answer *a, struct err *err)
 {
@@ -173,6 +187,7 @@ static int force_choice(struct answer *a, int i, struct err *err)
         return err_set_param(err, ERR_INVALID, "prior", "more tokens than the answer may have");
     c->skip_tokens = p->n_tokens;
     c->skip_bytes = p->text_len;
+    c->skip_calls = p->n_calls;
     c->n_completion = (int64_t)n;
     c->runs = a->request.max_tokens != 0 && n < room;
     count_foretold(a, i, p->tokens + n_echo, n);
@@ -197,6 +212,7 @@ static int answer_resume(struct answer *a, struct err *err)
         if (prior[i].ended) {
             c->has_ended = true;
             c->n_completion = prior[i].n_completion;
+            c->n_reasoning = prior[i].n_reasoning;
             c->n_foretold = prior[i].n_foretold;
             c->runs = false;
             continue;
@@ -214,13 +230,14 @@ static int answer_resume(struct answer *a, struct err *err)
 /* What cannot both hold. */
 static int check_together(const struct gen_request *r, struct err *err)
 {
-    if (r->constraint && json_array_size(r->sampling.banned) > 0)
+    if (form_is_wanted(r) && json_array_size(r->sampling.banned) > 0)
         return err_set_param(err, ERR_UNSUPPORTED, "banned_strings",
                              "banned_strings is not supported together with an answer of a given "
                              "form, which may have no other way to go on");
     if (r->sampling.beam_width == 0)
         return 0;
     const char *with = r->constraint          ? "response_format"
+                       : form_is_wanted(r)    ? "tools"
                        : r->sampling.mirostat ? "mirostat"
                        : r->logprobs          ? "logprobs"
                        : r->echo              ? "echo"
@@ -234,16 +251,49 @@ static int check_together(const struct gen_request *r, struct err *err)
     return 0;
 }
 
+/* An answer of a chat in channels, if the request wants that. */
+static void parse_streams(struct answer *a, const struct prompt_end *end)
+{
+    const struct gen_request *r = &a->request;
+    const struct answer_options options = {.dialect = chat_dialect(a->model->chat),
+                                           .tools = prompt_tools(r),
+                                           .in_thought = end->in_thought};
+    for (int64_t i = 0; i < r->n && r->kind == GEN_CHAT && r->parse; i++)
+        stream_parse(&a->choice[i].stream, &options, r->one_tool_call, buf_str(&end->begun));
+}
+
+/* No tokens are drawn: vectors or scores of texts. */
+static int prepare_embedding(struct answer *a, struct gen_error *e)
+{
+    int rc = embedding_new(a->model, &a->request, &a->embedding, e);
+    if (rc != 0)
+        return rc;
+    a->n_prompt = (int)embedding_n_tokens(a->embedding);
+    a->prompt_hash = hash_tokens(&a->embedding->token);
+    a->bytes = embedding_bytes(a->embedding);
+    return check_same_prompt(a, &e->err);
+}
+
 static int prepare(struct answer *a, struct tokens *prompt, struct gen_error *e)
 {
     const struct gen_request *r = &a->request;
+    if (r->kind == GEN_EMBED || r->kind == GEN_RERANK)
+        return prepare_embedding(a, e);
+    if (a->model->embedder)
+        return err_set_param(
+            &e->err, ERR_UNSUPPORTED, "model", "the model '%s' %s; it does not generate text",
+            a->model->ready.name[0] != '\0' ? a->model->ready.name : a->model->ready.arch,
+            model_info(a->model->model)->pooling == POOLING_RANK ? "scores documents for a query"
+                                                                 : "gives embeddings");
     if (r->echo && r->kind == GEN_CHAT)
         return err_set_param(&e->err, ERR_INVALID, "echo", "echo is for completions, not chats");
-    if (r->constraint)
-        return err_set_param(&e->err, ERR_UNSUPPORTED, "response_format",
-                             "answers of a given form are not served yet");
     int rc = check_together(r, &e->err);
-    rc = rc != 0 ? rc : prompt_tokens(a->model, r, prompt, &a->has_bos, &e->err);
+    struct prompt_end end = {0};
+    rc = rc != 0 ? rc : prompt_tokens(a->model, r, prompt, &end, &e->err);
+    a->has_bos = end.has_bos;
+    if (rc == 0)
+        parse_streams(a, &end);
+    prompt_end_release(&end);
     if (rc != 0)
         return rc;
     a->n_prompt = (int)prompt->len;
@@ -252,6 +302,8 @@ static int prepare(struct answer *a, struct tokens *prompt, struct gen_error *e)
     rc = rc != 0 ? rc : check_same_prompt(a, &e->err);
     rc = rc != 0 ? rc : make_job(a, prompt, &e->err);
     rc = rc != 0 ? rc : add_drafts(a, &e->err);
+    if (rc == 0 && form_is_wanted(r))
+        rc = add_guides(a, &e->err);
     return rc != 0 ? rc : answer_resume(a, &e->err);
 }
 
@@ -260,7 +312,7 @@ static void init_streams(struct answer *a)
     struct gen_request *r = &a->request;
     for (int64_t i = 0; i < r->n; i++)
         stream_init(&a->choice[i].stream, a->model->tokenizer, r->stop, r->n_stop,
-                    r->kind == GEN_CHAT);
+                    r->kind == GEN_CHAT && !form_is_wanted(r)); /* each byte of it counts */
     stream_init(&a->echo, a->model->tokenizer, NULL, 0, true);
 }
 
@@ -295,6 +347,7 @@ void answer_free(struct answer *a)
     for (int64_t i = 0; i < a->request.n; i++)
         stream_release(&a->choice[i].stream);
     stream_release(&a->echo);
+    embedding_free(a->embedding);
     job_free(a->job);
     job_sampling_release(&a->sampling);
     beams_free(a->beams);
@@ -307,6 +360,10 @@ void answer_free(struct answer *a)
 
 static void stop_computing(struct answer *a)
 {
+    if (a->embedding) {
+        embedder_cancel(a->model->embedder, &a->embedding->job);
+        return;
+    }
     for (int i = 0; i < a->job->n_seq; i++)
         engine_cancel(a->model->engine, &a->job->seq[i]);
 }
@@ -331,15 +388,20 @@ static bool drop_known(struct choice *c, struct gen_delta *d)
 {
     size_t n = c->skip_tokens < d->n_tokens ? c->skip_tokens : d->n_tokens;
     size_t n_text = (uint64_t)c->skip_bytes < d->text_len ? (size_t)c->skip_bytes : d->text_len;
-    if (n == 0 && n_text == 0)
+    bool skips_call = d->name != NULL && c->skip_calls > 0;
+    if (n == 0 && n_text == 0 && !skips_call)
         return true;
+    if (skips_call) {
+        c->skip_calls--;
+        d->name = NULL;
+    }
     c->skip_tokens -= n;
     c->skip_bytes -= (int64_t)n_text;
     d->tokens += n;
     d->n_tokens -= n;
     d->text += n_text;
     d->text_len -= n_text;
-    return d->n_tokens > 0 || d->text_len > 0;
+    return d->n_tokens > 0 || d->text_len > 0 || d->name != NULL;
 }
 
 static void send_delta(struct answer *a, const struct gen_delta *whole, struct outbox *out)
@@ -358,26 +420,31 @@ static void send_delta(struct answer *a, const struct gen_delta *whole, struct o
 static void send_text(struct answer *a, int index, bool all, struct outbox *out)
 {
     struct gen_delta d = {0};
-    if (!stream_take(&a->choice[index].stream, all, &d))
-        return;
-    d.id = a->request.id;
-    d.index = index;
-    send_delta(a, &d, out);
-    gen_delta_release(&d);
+    while (!a->has_failed && stream_take(&a->choice[index].stream, all, &d)) {
+        d.id = a->request.id;
+        d.index = index;
+        send_delta(a, &d, out);
+        gen_delta_release(&d);
+    }
 }
 
 static void send_end(struct answer *a, int index, enum gen_reason reason, struct outbox *out)
 {
     struct choice *c = &a->choice[index];
     int i_stop = c->stream.i_stop;
+    bool calls = c->stream.n_calls > 0 && reason == GEN_STOP;
     struct gen_end end = {
         .id = a->request.id,
         .index = index,
-        .reason = i_stop >= 0 ? GEN_STOP : reason,
+        .reason = i_stop >= 0 ? GEN_STOP
+                  : calls     ? GEN_TOOL_CALLS
+                              : reason,
         .stop = i_stop >= 0 ? a->request.stop[i_stop] : NULL,
         .n_completion = c->n_completion,
+        .n_reasoning = c->stream.n_reasoning,
         .n_foretold = c->n_foretold,
     };
+    c->n_reasoning = end.n_reasoning;
     c->has_ended = true;
     outbox_put(out, gen_end_to_json(&end));
 }
@@ -545,6 +612,12 @@ void answer_begin(struct answer *a, struct outbox *out)
     const struct gen_accepted accepted = {a->request.id, a->n_prompt, a->prompt_hash};
     a->submit_ns = clock_ns();
     outbox_put(out, gen_accepted_to_json(&accepted));
+    if (a->embedding) {
+        embedding_begin(a->embedding, a->model->embedder);
+        if (a->embedding->job.n_text == 0)
+            answer_look(a, out);
+        return;
+    }
     if (!begin(a, out)) {
         a->n_engine_ended = a->job->n_seq; /* never submitted */
         a->start_ns = a->first_ns = a->last_ns = a->submit_ns;
@@ -599,6 +672,14 @@ static void on_end(struct answer *a, const struct engine_event *e, struct outbox
     a->n_engine_ended++;
     if (c->has_ended || is_silent(a) || a->request.max_tokens == 0)
         return;
+    if (e->end == ENGINE_END_STUCK) {
+        struct err err;
+        err_set(&err, ERR_LIMIT,
+                "the answer could not go on as its grammar wants it: the grammar is too ambiguous, "
+                "or too deeply nested, or the model has no token for what must come");
+        fail(a, &err, out);
+        return;
+    }
     c->n_completion += e->end == ENGINE_END_EOG; /* the end token was computed too */
     finish_choice(a, index, e->end == ENGINE_END_LENGTH ? GEN_LENGTH : GEN_STOP, out);
 }
@@ -689,6 +770,17 @@ void answer_event(struct answer *a, const struct engine_event *e, struct outbox 
         on_token(a, e, out);
 }
 
+bool answer_look(struct answer *a, struct outbox *out)
+{
+    struct err err = {0};
+    bool failed = false, all = true;
+    if (!is_silent(a))
+        all = embedding_look(a->embedding, out, &err, &failed);
+    if (failed)
+        fail(a, &err, out);
+    return all;
+}
+
 void answer_cancel(struct answer *a)
 {
     a->is_cancelled = true;
@@ -697,7 +789,21 @@ void answer_cancel(struct answer *a)
 
 bool answer_is_over(const struct answer *a)
 {
+    if (a->embedding)
+        return embedding_is_over(a->embedding);
     return a->n_engine_ended == a->job->n_seq;
+}
+
+static void finish_embedding(struct answer *a, struct outbox *out)
+{
+    struct gen_done done;
+    struct err err;
+    if (embedding_finish(a->embedding, &done)) {
+        outbox_put(out, gen_done_to_json(&done));
+        return;
+    }
+    err_set(&err, ERR_CANCELLED, "the request was cancelled");
+    fail(a, &err, out);
 }
 
 void answer_finish(struct answer *a, struct outbox *out)
@@ -705,6 +811,10 @@ void answer_finish(struct answer *a, struct outbox *out)
     struct err err;
     if (a->has_failed)
         return;
+    if (a->embedding) {
+        finish_embedding(a, out);
+        return;
+    }
     struct gen_done done = {
         .id = a->request.id,
         .n_prompt = a->n_prompt,
@@ -719,6 +829,7 @@ void answer_finish(struct answer *a, struct outbox *out)
         if (a->request.max_tokens == 0 && !a->is_cancelled && !a->choice[i].has_ended)
             send_end(a, i, GEN_LENGTH, out);
         done.n_completion += a->choice[i].n_completion;
+        done.n_reasoning += a->choice[i].n_reasoning;
         done.n_foretold += a->choice[i].n_foretold;
         done.n_not_met += n_prediction - a->choice[i].n_foretold;
         all_ended = all_ended && a->choice[i].has_ended;

@@ -10,6 +10,7 @@
 #define HEARTH_WORKER_ANSWER_H
 
 #include "worker/beam.h"
+#include "worker/embedding.h"
 #include "worker/job_sampling.h"
 #include "worker/load.h"
 #include "worker/outbox.h"
@@ -22,14 +23,16 @@ struct choice {
     bool has_ended;     /* its `end` was sent */
     /* Of a request that goes on: what the client has, and is not sent again. */
     size_t skip_tokens;
-    int64_t skip_bytes;
-    bool runs; /* the engine has something left to compute of it */
+    int64_t skip_bytes, skip_calls;
+    int64_t n_reasoning; /* of one that has ended before */
+    bool runs;           /* the engine has something left to compute of it */
 };
 
 struct answer {
     struct answer *next; /* the loop's list */
     const struct loaded *model;
     struct gen_request request;   /* owned */
+    struct embedding *embedding;  /* owned; embed and rerank: it takes the place of the job */
     struct job *job;              /* owned; NULL when nothing is to be computed */
     struct job_sampling sampling; /* what the job borrows */
     struct beams *beams;   /* owned; then job is that of the present step; NULL: no beam search */
@@ -57,6 +60,8 @@ void answer_free(struct answer *a);
 /* Sends `accepted` and what can be said at once; submits the job if there is one. */
 void answer_begin(struct answer *a, struct outbox *out);
 void answer_event(struct answer *a, const struct engine_event *e, struct outbox *out);
+/* Of an embedding: sends what is new. False: the outbox is full, and there is more. */
+bool answer_look(struct answer *a, struct outbox *out);
 void answer_cancel(struct answer *a);
 /* All was computed: sends `done` or `error`. The answer may be freed then. */
 bool answer_is_over(const struct answer *a);

@@ -9,12 +9,20 @@
 /* The rendered prompt of a chat, as text for people (the `render` frame). Appends. */
 int prompt_render(const struct loaded *l, json_t *chat, struct buf *out, struct err *err)
     __attribute__((warn_unused_result));
+/* How a chat's prompt ends, for who reads what follows. Zero it before use. */
+struct prompt_end {
+    bool has_bos;     /* BOS was added here, so it is not part of what the client wrote */
+    bool in_thought;  /* it has opened the thoughts */
+    struct buf begun; /* what the answer begins with that the prompt ends with: a demanded call */
+};
+void prompt_end_release(struct prompt_end *e);
 /*
- * Appends the prompt's tokens. BOS comes first where the file says so, once. *ret_bos: it was added
- * here, so it is not part of what the client wrote. ERR_INVALID when the prompt is empty or a
- * token does not exist.
+ * Appends the prompt's tokens. BOS comes first where the file says so, once. ERR_INVALID when the
+ * prompt is empty or a token does not exist.
  */
 int prompt_tokens(const struct loaded *l, const struct gen_request *r, struct tokens *out,
-                  bool *ret_bos, struct err *err) __attribute__((warn_unused_result));
+                  struct prompt_end *ret, struct err *err) __attribute__((warn_unused_result));
+/* The tools of a chat that may be called; borrowed; NULL: none. */
+const json_t *prompt_tools(const struct gen_request *r);
 
 #endif

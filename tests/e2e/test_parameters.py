@@ -37,11 +37,27 @@ BAD_BOTH = [
 BAD_CHAT = [
     ("max_tokens", 0), ("max_completion_tokens", 0), ("max_completion_tokens", "1"),
     ("logprobs", 3), ("top_logprobs", 21), ("top_logprobs", -1), ("top_logprobs", 2),
-    ("tools", [{"type": "function", "function": {"name": "f"}}]), ("tools", {}),
-    ("tool_choice", "required"), ("functions", [{"name": "f"}]), ("function_call", {"name": "f"}),
-    ("response_format", {"type": "json_object"}), ("response_format", "text"),
+    ("tools", {}), ("tools", [1]), ("tools", [{"type": "function"}]), ("tools", [{"type": "web_search"}]),
+    ("tools", [{"type": "function", "function": {"name": "a b"}}]),
+    ("tools", [{"type": "function", "function": {"name": "f", "parameters": []}}]),
+    ("tools", [{"type": "function", "function": {"name": "f", "parameters": {"type": "array"}}}]),
+    ("tools", [{"type": "function", "function": {"name": "f", "colour": 1}}]),
+    ("tools", [{"type": "function", "function": {"name": "f"}}] * 2),
+    ("tools", [{"type": "custom", "custom": {"name": "f", "format": {
+        "type": "grammar", "grammar": {"syntax": "lark", "definition": "a"}}}}]),
+    ("tool_choice", "required"), ("tool_choice", "sometimes"), ("tool_choice", {"type": "function"}),
+    ("tool_choice", {"type": "function", "function": {"name": "g"}}),
+    ("tool_choice", {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": []}}),
+    ("functions", {}), ("function_call", {"name": "f"}), ("function_call", 1),
+    ("response_format", "text"), ("response_format", {"type": "xml"}), ("response_format", {"type": "json_schema"}),
+    ("response_format", {"type": "json_schema", "json_schema": {"name": "a", "schema": []}}),
+    ("response_format", {"type": "text", "colour": 1}), ("grammar", 1), ("guided_choice", []), ("guided_choice", [1]),
+    ("guided_regex", {}), ("json_schema", "x"), ("structured_outputs", {"yaml": 1}),
+    ("reasoning_effort", "huge"), ("reasoning", "high"), ("reasoning", {"exclude": True}),
+    ("thinking", True), ("thinking", {"type": "maybe"}), ("think", 3), ("enable_thinking", 1), ("thinking_budget", -2),
+    ("reasoning_format", "xml"),
     ("modalities", ["text", "audio"]), ("audio", {"voice": "a"}), ("store", True),
-    ("service_tier", "flex"), ("web_search_options", {}), ("reasoning_effort", "high"),
+    ("service_tier", "flex"), ("web_search_options", {}),
     ("verbosity", "low"), ("metadata", "x"), ("chat_template_kwargs", {"messages": []}),
     ("chat_template_kwargs", 1), ("prompt", "x"), ("parallel_tool_calls", "no"),
 ]
@@ -83,7 +99,20 @@ GOOD_BOTH = {
     (CHAT, {"messages": USER, "logprobs": True, "top_logprobs": 2, "tools": [], "tool_choice": "auto",
             "response_format": {"type": "text"}, "store": False, "service_tier": "auto", "metadata": {"a": "b"},
             "parallel_tool_calls": True, "modalities": ["text"], "max_completion_tokens": 3,
-            "chat_template_kwargs": {"enable_thinking": False}, "prediction": {"type": "content", "content": "x"}}),
+            "chat_template_kwargs": {"enable_thinking": False}, "prediction": {"type": "content", "content": "x"},
+            "functions": [], "function_call": "auto", "reasoning_effort": "high", "thinking": {"type": "enabled"},
+            "reasoning": {"effort": "low", "max_tokens": 100}, "think": True, "enable_thinking": True,
+            "thinking_budget": 50, "thinking_token_budget": -1, "reasoning_budget": 7, "reasoning_format": "auto",
+            "guided_json": {"type": "object"}}),
+    (CHAT, {"messages": USER, "tools": [
+        {"type": "function", "function": {"name": "f", "description": "d", "strict": True, "parameters": None}},
+        {"type": "function", "function": {"name": "g.h", "parameters": {"type": "object", "properties": {"a": {}}}}},
+        {"type": "custom", "custom": {"name": "c", "description": "d", "format": {"type": "text"}}},
+        {"type": "custom", "custom": {"name": "r", "format": {
+            "type": "grammar", "grammar": {"syntax": "regex", "definition": "a+"}}}}],
+        "tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [
+            {"type": "function", "function": {"name": "g.h"}}, {"type": "custom", "custom": {"name": "c"}}]}},
+        "response_format": {"type": "json_schema", "json_schema": {"name": "a", "strict": True, "schema": {"type": "object"}}}}),
     (TEXT, {"prompt": "one two three four five", "logprobs": 2, "echo": False, "best_of": 1, "suffix": None}),
 ])
 def test_all_of_them_at_once(fake_server, path, more):
@@ -143,11 +172,14 @@ def test_every_form_of_message_is_taken(fake_server):
         {"role": "tool", "tool_call_id": "c1", "content": "delta"},
         {"role": "assistant", "content": "epsilon", "reasoning_content": "thinking", "annotations": []},
         {"role": "assistant", "refusal": "zeta", "function_call": None},
+        {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}},
+        {"role": "function", "name": "f", "content": "eta"},
+        {"role": "assistant", "tool_calls": [{"id": "c2", "type": "custom", "custom": {"name": "c", "input": "x"}}]},
         {"role": "user", "content": "\u00e9\u4e16\U0001f600 \0 end"},
     ]})
     assert status == 200, answer
     text = answer["choices"][0]["message"]["content"]
-    for word in ("alpha", "beta\ngamma", "delta", "epsilon", "zeta", "\u00e9\u4e16\U0001f600 \0 end"):
+    for word in ("alpha", "beta\ngamma", "delta", "epsilon", "zeta", "eta", "\u00e9\u4e16\U0001f600 \0 end"):
         assert word in text
 
 
