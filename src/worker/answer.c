@@ -231,16 +231,18 @@ static int answer_resume(struct answer *a, struct err *err)
 }
 
 /* What cannot both hold. */
-static int check_together(const struct gen_request *r, struct err *err)
+static int check_together(const struct answer *a, struct err *err)
 {
-    if (form_is_wanted(r) && json_array_size(r->sampling.banned) > 0)
+    const struct gen_request *r = &a->request;
+    bool has_form = form_is_wanted(r, &a->place);
+    if (has_form && json_array_size(r->sampling.banned) > 0)
         return err_set_param(err, ERR_UNSUPPORTED, "banned_strings",
                              "banned_strings is not supported together with an answer of a given "
                              "form, which may have no other way to go on");
     if (r->sampling.beam_width == 0)
         return 0;
     const char *with = r->constraint          ? "response_format"
-                       : form_is_wanted(r)    ? "tools"
+                       : has_form             ? "tools"
                        : r->sampling.mirostat ? "mirostat"
                        : r->logprobs          ? "logprobs"
                        : r->echo              ? "echo"
@@ -293,9 +295,8 @@ static int prepare(struct answer *a, struct tokens *prompt, struct gen_error *e)
                                                                  : "gives embeddings");
     if (r->echo && r->kind == GEN_CHAT)
         return err_set_param(&e->err, ERR_INVALID, "echo", "echo is for completions, not chats");
-    int rc = check_together(r, &e->err);
     struct prompt_end end = {0};
-    rc = rc != 0 ? rc : prompt_tokens(a->model, r, prompt, &end, &e->err);
+    int rc = prompt_tokens(a->model, r, prompt, &end, &e->err);
     a->has_bos = end.has_bos;
     if (rc == 0)
         parse_streams(a, &end);
@@ -304,7 +305,8 @@ static int prepare(struct answer *a, struct tokens *prompt, struct gen_error *e)
         return rc;
     a->n_prompt = (int)prompt->len;
     a->prompt_hash = hash_tokens(prompt);
-    rc = check_length(a, e);
+    rc = check_together(a, &e->err);
+    rc = rc != 0 ? rc : check_length(a, e);
     rc = rc != 0 ? rc : check_same_prompt(a, &e->err);
     rc = rc != 0 ? rc : make_job(a, prompt, &e->err);
     rc = rc != 0 ? rc : add_drafts(a, &e->err);
