@@ -121,15 +121,17 @@ double set_weigh(struct sampler_set *set)
     return sum;
 }
 
+/* -sum q log q, where log q is l - max - log sum: no logarithm for each. */
 double set_entropy(struct sampler_set *set, double *ret_sum)
 {
-    double sum = set_weigh(set), entropy = 0;
+    double sum = set_weigh(set), below = 0, max = (double)greatest_of(set);
     for (int i = 0; i < set->n; i++) {
-        double q = (double)set->s->cand[i].weight / sum;
-        entropy -= q > 0 ? q * sampler_log(q) : 0;
+        const struct sampler_candidate *c = &set->s->cand[i];
+        if (c->weight > 0) /* else it may be -INFINITY */
+            below += (double)c->weight * ((double)c->logit - max);
     }
     *ret_sum = sum;
-    return entropy;
+    return sampler_log(sum) - below / sum;
 }
 
 /* ---- top-k ---- */
@@ -182,10 +184,10 @@ void stage_typical(struct sampler_set *set, const struct sampling *p)
         return;
     set_gather(set, -INFINITY);
     double sum, entropy = set_entropy(set, &sum);
+    double typical = sampler_log(sum) + (double)greatest_of(set) - entropy; /* its logit */
     for (int i = 0; i < set->n; i++) {
-        double q = (double)set->s->cand[i].weight / sum;
-        double away = q > 0 ? fabs(-sampler_log(q) - entropy) : HUGE_VAL;
-        set->s->cand[i].key = key_of((float)-away);
+        struct sampler_candidate *c = &set->s->cand[i];
+        c->key = key_of((float)-fabs(typical - (double)c->logit));
     }
     set_keep_best(set, p->typical_p * sum, p->min_keep);
 }

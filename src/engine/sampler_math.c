@@ -29,9 +29,11 @@ double sampler_log(double x)
         e++;
     }
     /* log m = 2 atanh(s), |s| < 0.172 */
+    static const double odd[] = {1.0 / 23, 1.0 / 21, 1.0 / 19, 1.0 / 17, 1.0 / 15, 1.0 / 13,
+                                 1.0 / 11, 1.0 / 9,  1.0 / 7,  1.0 / 5,  1.0 / 3,  1.0};
     double s = (m - 1) / (m + 1), s2 = s * s, sum = 0;
-    for (int k = 23; k >= 1; k -= 2)
-        sum = sum * s2 + 1.0 / k;
+    for (size_t i = 0; i < sizeof(odd) / sizeof(odd[0]); i++)
+        sum = sum * s2 + odd[i];
     return e * LN2_HIGH + (2 * s * sum + e * LN2_LOW);
 }
 

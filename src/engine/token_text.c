@@ -88,18 +88,26 @@ int token_text_range(const struct token_text *t, struct str prefix, int *ret_fro
 
 /* ---- banned strings ---- */
 
-static bool holds_one(const struct banned *b, struct str text)
+/* first: which bytes a needle begins with; most places need no more than that. */
+static bool holds_one(const struct banned *b, struct str text, const bool first[256])
 {
-    for (int i = 0; i < b->n; i++)
-        if (text.len >= b->needle[i].len && str_find(text, b->needle[i]) >= 0)
-            return true;
+    for (size_t at = 0; at < text.len; at++) {
+        for (int i = 0; first[(uint8_t)text.ptr[at]] && i < b->n; i++) {
+            struct str needle = b->needle[i];
+            if (needle.len <= text.len - at && memcmp(text.ptr + at, needle.ptr, needle.len) == 0)
+                return true;
+        }
+    }
     return false;
 }
 
 static bool find_always(struct banned *b)
 {
+    bool first[256] = {false};
+    for (int i = 0; i < b->n; i++)
+        first[(uint8_t)b->needle[i].ptr[0]] = true;
     for (int32_t id = 0; id < b->text->n_vocab; id++) {
-        if (!holds_one(b, token_text_of(b->text, id)))
+        if (!holds_one(b, token_text_of(b->text, id), first))
             continue;
         void *array = b->always;
         if (!mem_grow(&array, &b->cap_always, b->n_always + 1, (size_t)b->text->n_vocab,

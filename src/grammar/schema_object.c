@@ -213,7 +213,7 @@ static int name_lang(struct plan *p, const struct ids *conj, void *context)
 
 static int limit(struct reader *r, int rc)
 {
-    return rc == 0 ? 0
+    return rc == 0 ? plan_charge(r->p, NULL)
                    : plan_fail(r->p, rc, place_of(r),
                                "the names of the other members are too many or too long to be "
                                "told apart");

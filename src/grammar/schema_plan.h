@@ -24,6 +24,7 @@
 #define SCHEMA_STEPS_MAX  4000000
 #define SCHEMA_DEPTH_MAX  128  /* of schemas followed in place, and of questions within questions */
 #define SCHEMA_ITEMS_MAX  1024 /* of prefixItems */
+#define PLAN_LANGS_MAX    32
 #define SCHEMA_BYTES_MAX  ((size_t)96 << 20)
 
 enum { /* a number is an integer or a fraction, so that "not integer" can be said */
@@ -159,6 +160,11 @@ struct plan {
     int *node_table;
     json_t *made;      /* array: owns what negation made */
     struct node *todo; /* rules without a body */
+    struct known_lang {
+        struct str pattern;
+        const struct lang *lang;
+    } known[PLAN_LANGS_MAX]; /* the last patterns that became automata */
+    unsigned n_known;
     uint64_t n_steps;
     int depth;
     struct why why; /* of the last shape that had no value */
@@ -167,8 +173,9 @@ struct plan {
 };
 
 /* schema_tools.c */
-void *plan_alloc(struct plan *p, size_t n, size_t each); /* NULL with p->err: ERR_LIMIT */
-int plan_step(struct plan *p);                           /* ERR_LIMIT after too many */
+void *plan_alloc(struct plan *p, size_t n, size_t each);  /* NULL with p->err: ERR_LIMIT */
+int plan_step(struct plan *p);                            /* ERR_LIMIT after too many */
+int plan_charge(struct plan *p, const struct lang *made); /* the steps that an automaton costs */
 int plan_fail(struct plan *p, int code, const char *place, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 const char *plan_place(struct plan *p, const char *place, const char *keyword, const char *key);

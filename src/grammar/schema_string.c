@@ -75,13 +75,18 @@ int plan_pattern_lang(struct plan *p, struct str pattern, const char *place,
                       const struct lang **ret)
 {
     struct err err = {0};
+    for (unsigned i = 0; i < p->n_known && i < PLAN_LANGS_MAX; i++)
+        if (str_eq(p->known[i].pattern, pattern)) {
+            *ret = p->known[i].lang;
+            return plan_step(p);
+        }
     int rc = lang_regex(&p->arena, pattern, ret, &err);
     if (rc != 0)
         return plan_fail(p, rc, place, "pattern \"%.*s\": %s",
                          (int)(pattern.len > 80 ? 80 : pattern.len), pattern.ptr, err.text);
-    for (int i = 0; rc == 0 && i < 1000; i++)
-        rc = plan_step(p); /* an automaton is dear */
-    return rc;
+    p->known[p->n_known++ % PLAN_LANGS_MAX] = (struct known_lang){pattern, *ret};
+    p->n_steps += 5000; /* it was an automaton of another kind first */
+    return plan_charge(p, *ret);
 }
 
 /* *ret and the next, NULL standing for all strings before the first. */
@@ -96,7 +101,7 @@ static int narrow(struct plan *p, const char *place, const struct lang *next, bo
     else if (rc == 0)
         *ret = next;
     *first = false;
-    return rc == 0 ? 0
+    return rc == 0 ? plan_charge(p, *ret)
                    : plan_fail(p, rc, place, "the bounds of this string are too large together");
 }
 

@@ -29,6 +29,12 @@ int plan_step(struct plan *p)
                          "parts can be combined in too many ways");
 }
 
+int plan_charge(struct plan *p, const struct lang *made)
+{
+    p->n_steps += 500 + (made ? (uint64_t)made->n_state + (uint64_t)made->first[made->n_state] : 0);
+    return plan_step(p);
+}
+
 int plan_fail(struct plan *p, int code, const char *place, const char *fmt, ...)
 {
     char text[480];

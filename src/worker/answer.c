@@ -36,6 +36,19 @@ static int length_max(const struct answer *a, int64_t *ret, struct err *err)
     return 0;
 }
 
+static int make_beams(struct answer *a, int n_token_max, struct err *err)
+{
+    const struct beam_limits limits = {
+        .width = (int)a->request.sampling.beam_width,
+        .length_penalty = a->request.sampling.length_penalty,
+        .n_prompt = a->n_prompt,
+        .n_token_max = n_token_max,
+        .eog = a->model->eog,
+        .n_eog = a->model->n_eog,
+    };
+    return beams_new(&limits, a->job, &a->beams, err);
+}
+
 static int make_job(struct answer *a, const struct tokens *prompt, struct err *err)
 {
     const struct gen_request *r = &a->request;
@@ -43,8 +56,10 @@ static int make_job(struct answer *a, const struct tokens *prompt, struct err *e
     int rc = length_max(a, &n_max, err);
     if (rc != 0)
         return rc;
-    int n_seq = r->max_tokens == 0 ? 1 : (int)r->n;
-    rc = job_new(prompt->id, a->n_prompt, (int)n_max, n_seq, &a->job, err);
+    bool has_beams = r->sampling.beam_width > 0;
+    int n_seq = r->max_tokens == 0 || has_beams ? 1 : (int)r->n;
+    rc = job_new(prompt->id, a->n_prompt, has_beams ? a->n_prompt + 1 : (int)n_max, n_seq, &a->job,
+                 err);
     if (rc != 0)
         return rc;
     struct job *job = a->job;
@@ -58,8 +73,9 @@ static int make_job(struct answer *a, const struct tokens *prompt, struct err *e
     job->score_prompt = r->logprobs && r->echo;
     job->ignore_eos = r->ignore_eos;
     job->min_tokens = (int)r->sampling.min_tokens;
-    a->bytes = job_bytes((int)n_max, n_seq);
-    return job_sampling_init(&a->sampling, a->model->texts, &r->sampling, &job->sampling, err);
+    a->bytes = job_bytes((int)n_max, has_beams ? (int)r->sampling.beam_width : n_seq);
+    rc = job_sampling_init(&a->sampling, a->model->texts, &r->sampling, &job->sampling, err);
+    return rc == 0 && has_beams ? make_beams(a, (int)n_max, err) : rc;
 }
 
 /* The grammar that the answer keeps to. */
@@ -84,7 +100,7 @@ static int add_drafts(struct answer *a, struct err *err)
     const struct gen_request *r = &a->request;
     struct job *job = a->job;
     struct tokens foretold;
-    if (!r->prediction && a->model->speculate == SPECULATE_OFF)
+    if (a->beams || (!r->prediction && a->model->speculate == SPECULATE_OFF))
         return 0;
     tokens_init(&foretold, PROMPT_TOKENS_MAX);
     int rc = 0;
@@ -160,6 +176,11 @@ static int force_choice(struct answer *a, int i, struct err *err)
 {
     const struct gen_prior *p = &a->request.resume.prior[i];
     struct choice *c = &a->choice[i];
+    if (a->beams) { /* all is found again, and what the client has is dropped */
+        c->skip_tokens = p->n_tokens;
+        c->skip_bytes = p->text_len;
+        return 0;
+    }
     size_t n_echo = n_echo_of(a), n = p->n_tokens > n_echo ? p->n_tokens - n_echo : 0;
     size_t room = (size_t)(a->job->n_token_max - a->n_prompt);
     for (size_t k = 0; k < n; k++)
@@ -188,7 +209,7 @@ static int answer_resume(struct answer *a, struct err *err)
     bool echoed = true;
     for (int i = 0; i < (int)a->request.n; i++) {
         struct choice *c = &a->choice[i];
-        c->runs = i < a->job->n_seq && a->request.max_tokens != 0;
+        c->runs = a->beams || (i < a->job->n_seq && a->request.max_tokens != 0);
         if (!prior)
             continue;
         if (prior[i].ended) {
@@ -212,10 +233,24 @@ static int answer_resume(struct answer *a, struct err *err)
 /* What cannot both hold. */
 static int check_together(const struct gen_request *r, struct err *err)
 {
-    if (r->constraint && json_array_size(r->sampling.banned) > 0)
+    if (form_is_wanted(r) && json_array_size(r->sampling.banned) > 0)
         return err_set_param(err, ERR_UNSUPPORTED, "banned_strings",
                              "banned_strings is not supported together with an answer of a given "
                              "form, which may have no other way to go on");
+    if (r->sampling.beam_width == 0)
+        return 0;
+    const char *with = r->constraint          ? "response_format"
+                       : form_is_wanted(r)    ? "tools"
+                       : r->sampling.mirostat ? "mirostat"
+                       : r->logprobs          ? "logprobs"
+                       : r->echo              ? "echo"
+                       : r->prediction        ? "prediction"
+                                              : NULL;
+    if (with)
+        return err_set_param(err, ERR_UNSUPPORTED, with,
+                             "%s is not supported together with beam search", with);
+    if (r->n > r->sampling.beam_width)
+        return err_set_param(err, ERR_INVALID, "n", "n is more than beam_width");
     return 0;
 }
 
@@ -324,6 +359,7 @@ void answer_free(struct answer *a)
     embedding_free(a->embedding);
     job_free(a->job);
     job_sampling_release(&a->sampling);
+    beams_free(a->beams);
     free(a->choice);
     gen_request_release(&a->request);
     free(a);
@@ -573,7 +609,7 @@ static bool begin(struct answer *a, struct outbox *out)
     if (a->request.echo && !a->job->score_prompt)
         echo_plain(a, out);
     for (int i = 0; i < (int)a->request.n && !a->has_failed; i++) {
-        if (a->request.resume.prior && !a->choice[i].has_ended)
+        if (a->request.resume.prior && !a->choice[i].has_ended && !a->beams)
             replay(a, i, out);
         runs = runs || a->choice[i].runs;
     }
@@ -597,7 +633,7 @@ void answer_begin(struct answer *a, struct outbox *out)
         return;
     }
     engine_submit(a->model->engine, a->job);
-    for (int i = 0; i < a->job->n_seq && a->request.max_tokens != 0; i++)
+    for (int i = 0; i < a->job->n_seq && a->request.max_tokens != 0 && !a->beams; i++)
         if (!a->choice[i].runs)
             engine_cancel(a->model->engine, &a->job->seq[i]);
 }
@@ -657,9 +693,81 @@ static void on_end(struct answer *a, const struct engine_event *e, struct outbox
     finish_choice(a, index, e->end == ENGINE_END_LENGTH ? GEN_LENGTH : GEN_STOP, out);
 }
 
+/* ---- beam search ---- */
+
+/* One of the best, whole. */
+static void deliver_beam(struct answer *a, int index, struct outbox *out)
+{
+    struct choice *c = &a->choice[index];
+    struct err err;
+    int32_t *token;
+    bool ended, stopped = false;
+    int n = beams_result(a->beams, index, &token, &ended);
+    if (n > 0 && !token) {
+        err_set(&err, ERR_NOMEM, "no memory for an answer");
+        fail(a, &err, out);
+    }
+    for (int k = 0; k < n && !stopped && !a->has_failed; k++) {
+        struct gen_token t = {.id = token[k], .logprob = NAN};
+        c->n_completion++;
+        if (stream_push(&c->stream, &t, &stopped, &err) != 0)
+            fail(a, &err, out);
+    }
+    free(token);
+    if (a->has_failed)
+        return;
+    if (stopped) {
+        send_text(a, index, true, out);
+        send_end(a, index, GEN_STOP, out);
+        return;
+    }
+    c->n_completion += ended;
+    finish_choice(a, index, ended ? GEN_STOP : GEN_LENGTH, out);
+}
+
+/* All sequences of a step have ended: another one, or the answers. */
+static void end_beam_step(struct answer *a, struct outbox *out)
+{
+    struct job *next = NULL;
+    struct err err;
+    if (is_silent(a))
+        return;
+    if (beams_step(a->beams, a->job, &next, &err) != 0) {
+        fail(a, &err, out);
+        return;
+    }
+    if (a->n_cached == 0)
+        a->n_cached = a->job->seq[0].n_cached;
+    if (next) {
+        job_free(a->job);
+        a->job = next;
+        a->n_engine_ended = 0;
+        engine_submit(a->model->engine, next);
+        return;
+    }
+    for (int i = 0; i < (int)a->request.n && !a->has_failed; i++)
+        if (!a->choice[i].has_ended)
+            deliver_beam(a, i, out);
+}
+
+static void beam_event(struct answer *a, const struct engine_event *e, struct outbox *out)
+{
+    if (e->kind == ENGINE_STARTED && a->start_ns == 0 && !is_silent(a)) {
+        on_started(a, e, out);
+    } else if (e->kind == ENGINE_TOKEN) {
+        beams_take(a->beams, e->seq->index, &e->result);
+        a->first_ns = a->first_ns == a->start_ns ? e->time_ns : a->first_ns;
+        a->last_ns = e->time_ns;
+    } else if (e->kind == ENGINE_END && ++a->n_engine_ended == a->job->n_seq) {
+        end_beam_step(a, out);
+    }
+}
+
 void answer_event(struct answer *a, const struct engine_event *e, struct outbox *out)
 {
-    if (e->kind == ENGINE_END)
+    if (a->beams)
+        beam_event(a, e, out);
+    else if (e->kind == ENGINE_END)
         on_end(a, e, out);
     else if (is_silent(a))
         return;
@@ -719,7 +827,7 @@ void answer_finish(struct answer *a, struct outbox *out)
     struct gen_done done = {
         .id = a->request.id,
         .n_prompt = a->n_prompt,
-        .n_cached = a->job->seq[0].n_cached, /* all have ended: ours again */
+        .n_cached = a->beams ? a->n_cached : a->job->seq[0].n_cached, /* ours again */
         .queue_ms = (double)(a->start_ns - a->submit_ns) * 1e-6,
         .prefill_ms = (double)(a->first_ns - a->start_ns) * 1e-6,
         .decode_ms = (double)(a->last_ns - a->first_ns) * 1e-6,

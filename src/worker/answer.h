@@ -9,6 +9,7 @@
 #ifndef HEARTH_WORKER_ANSWER_H
 #define HEARTH_WORKER_ANSWER_H
 
+#include "worker/beam.h"
 #include "worker/embedding.h"
 #include "worker/job_sampling.h"
 #include "worker/load.h"
@@ -35,10 +36,12 @@ struct answer {
     struct embedding *embedding;  /* owned; embed and rerank: it takes the place of the job */
     struct job *job;              /* owned; NULL when nothing is to be computed */
     struct job_sampling sampling; /* what the job borrows */
-    uint64_t bytes;               /* what the job takes, for admission */
-    struct choice *choice;        /* [request.n] */
-    struct stream echo;           /* the prompt with log probabilities */
-    int n_echoed;                 /* tokens of the prompt given to echo */
+    struct beams *beams;   /* owned; then job is that of the present step; NULL: no beam search */
+    int n_cached;          /* beams: of the first step */
+    uint64_t bytes;        /* what the job takes, for admission */
+    struct choice *choice; /* [request.n] */
+    struct stream echo;    /* the prompt with log probabilities */
+    int n_echoed;          /* tokens of the prompt given to echo */
     int n_prompt;
     uint64_t prompt_hash;    /* of its tokens */
     bool has_bos;            /* the prompt's first token was added here */

@@ -47,6 +47,14 @@ def requests(worker):
         "perhaps a call": {**called(chat(1, "Bonn?", max_tokens=20, sampling={"seed": 6})), "tool_choice": 0},
         "penalties": text(1, "la la la", max_tokens=12, ignore_eos=True,
                           sampling={"seed": 2, "frequency_penalty": 1.5, "repeat_penalty": 1.3, "repeat_last_n": 4}),
+        "mirostat": text(1, "🦊漢字é", max_tokens=14, n=2,
+                         sampling={"seed": 4, "mirostat": 2, "mirostat_tau": 3.3, "mirostat_eta": 0.9}),
+        "mirostat 1, log probabilities": text(1, "The", max_tokens=12, logprobs=True, top_logprobs=1,
+                                              sampling={"seed": 5, "mirostat": 1, "temperature": 1.3, "post_probs": True}),
+        "of the text": text(1, "a b a b a b a", max_tokens=14, ignore_eos=True,
+                            sampling={"seed": 5, "dry_multiplier": 1.5, "dry_allowed_length": 1, "xtc_probability": 0.5,
+                                      "dynatemp_range": 0.5, "banned": [" b", "a a"], "min_tokens": 4}),
+        "beams": text(1, "The capital of France is", max_tokens=8, n=2, sampling={"beam_width": 3}),
     }
 
 
@@ -60,9 +68,11 @@ def resumed(worker, request, frames):
         if i in had.end:
             prior.append({"ended": True, "tokens": [], "n_completion": had.end[i]["n_completion"]})
         else:
-            prior.append({"tokens": [t[0] for t in had.tokens.get(i, [])],
-                          "text_len": len(had.text.get(i, "").encode()),
+            tokens = had.tokens.get(i, [])
+            prior.append({"tokens": [t[0] for t in tokens], "text_len": len(had.text.get(i, "").encode()),
                           "n_calls": sum("name" in f for f in frames if f["t"] == "delta" and f["index"] == i)})
+            if "mirostat" in request.get("sampling", {}) and tokens:
+                prior[-1].update(has_mu=True, mu=tokens[-1][-1])
     return {**request, "resume": {"n_ctx": worker.info["n_ctx"], "n_prompt": frames[0]["n_prompt"],
                                   "prompt_hash": frames[0]["prompt_hash"], "prior": prior}}
 
@@ -79,7 +89,7 @@ def outcome(frames):
 
 NAMES = ["chat", "to its own end", "choices", "log probabilities", "echo", "scored echo", "only the echo", "nothing",
          "stop", "almost stops", "half characters", "half characters, stop", "calls", "a named call",
-         "perhaps a call", "penalties"]
+         "perhaps a call", "penalties", "mirostat", "mirostat 1, log probabilities", "of the text", "beams"]
 
 
 def trim(o):

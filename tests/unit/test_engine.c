@@ -130,6 +130,7 @@ struct text {
     int n, end; /* end: -1 while running */
     int32_t token[400];
     float logprob[400];
+    double mu[400];
     float score[400];
     int n_score, n_foretold;
 };
@@ -246,6 +247,22 @@ static struct job *make_job(uint64_t seed, int i, int n_ctx)
                                       .repeat_last_n = 64,
                                       .presence_penalty = 0.5,
                                       .seed = s};
+    struct sampling *p = &job->sampling;
+    p->mirostat = (int)pick(s, 14, 5); /* of a third each, and what depends on the text */
+    p->mirostat = p->mirostat > 2 ? 0 : p->mirostat;
+    p->mirostat_tau = 2;
+    p->mirostat_eta = 0.3;
+    p->dynatemp_range = pick(s, 15, 4) == 0 ? 0.4 : 0;
+    p->dynatemp_exponent = 1;
+    p->dry_multiplier = pick(s, 16, 3) == 0 ? 0.5 : 0;
+    p->dry_base = 1.5;
+    p->dry_allowed_length = 1;
+    p->dry_last_n = -1;
+    p->xtc_probability = pick(s, 17, 3) == 0 ? 0.5 : 0;
+    p->xtc_threshold = 0.05;
+    p->count_last_n = pick(s, 18, 2) == 0 ? 0 : 9;
+    p->post_probs = pick(s, 19, 4) == 0;
+    job->min_tokens = (int)pick(s, 20, 2) * 12;
     job->ignore_eos = pick(s, 6, 4) == 0;
     job->n_top = (int)pick(s, 7, 3) - 1;
     job->score_prompt = job->n_top >= 0 && pick(s, 8, 2) == 0;
@@ -285,6 +302,7 @@ static void take_event(struct sim *m, const struct engine_event *e)
     case ENGINE_TOKEN:
         assert_true(c->started);
         t->token[t->n] = e->result.id;
+        t->mu[t->n] = e->result.mu;
         t->logprob[t->n++] = e->result.logprob;
         assert_true(e->n_foretold >= t->n_foretold && e->n_foretold <= t->n);
         t->n_foretold = e->n_foretold;
@@ -618,6 +636,8 @@ static void test_forced_tokens(void **state)
                 int most = t->end == ENGINE_END_LENGTH ? t->n - 1 : t->n;
                 forced[i][k] = (int)pick(mix(seed, (uint64_t)i), (uint64_t)k, (uint64_t)most + 1);
                 job_force(job, k, t->token, forced[i][k]);
+                job->seq[k].has_mu = forced[i][k] > 0; /* what mirostat goes on with */
+                job->seq[k].mu = forced[i][k] > 0 ? t->mu[forced[i][k] - 1] : 0;
             }
             struct err err;
             if (i % 2 == 0)
