@@ -39,6 +39,8 @@ static const struct field request_fields[] = {
     FIELD(gen_request, parse, FIELD_BOOL, 0, 0),
     FIELD(gen_request, think, FIELD_I64, 0, GEN_THINK_N - 1),
     FIELD(gen_request, think_max, FIELD_I64, -1, INT32_MAX),
+    FIELD(gen_request, n_ctx_min, FIELD_I64, 0, INT32_MAX),
+    FIELD(gen_request, truncate, FIELD_BOOL, 0, 0),
     FIELD(gen_request, priority, FIELD_I64, 0, GEN_N_PRIORITIES - 1),
     FIELD(gen_request, tenant, FIELD_I64, 0, GEN_TENANT_MAX),
     FIELD(gen_request, salt, FIELD_BITS, 0, 0),
@@ -46,6 +48,7 @@ static const struct field request_fields[] = {
     FIELD_SKIP("chat"),
     FIELD_SKIP("text"),
     FIELD_SKIP("tokens"),
+    FIELD_SKIP("suffix"),
     FIELD_SKIP("prediction"),
     FIELD_SKIP("constraint"),
     FIELD_SKIP("tool_name"),
@@ -133,6 +136,7 @@ void gen_request_release(struct gen_request *r)
     json_decref(r->chat);
     free(r->text);
     free(r->tokens);
+    free(r->suffix);
     free(r->prediction);
     json_decref(r->constraint);
     free(r->tool_name);
@@ -214,6 +218,8 @@ json_t *gen_request_to_json(const struct gen_request *r)
         ok = ok && put(obj, "text", json_stringn(r->text ? r->text : "", r->text_len));
     else
         ok = ok && put(obj, "tokens", ids_to_json(r->tokens, r->n_tokens));
+    if (r->kind == GEN_TEXT && r->suffix)
+        ok = ok && put(obj, "suffix", json_stringn(r->suffix, r->suffix_len));
     if (r->prediction)
         ok = ok && put(obj, "prediction", json_stringn(r->prediction, r->prediction_len));
     if (r->constraint)
@@ -270,13 +276,19 @@ static int read_prompt(const json_t *frame, struct gen_request *r, struct err *e
     }
     if (!str_eq_z(kind, "text"))
         return err_set_param(err, ERR_INVALID, "kind", "kind must be chat, text or tokens");
+    struct str suffix = {0};
     int rc = json_get_str(frame, "text", &text, err);
+    rc = rc != 0 ? rc : json_get_str(frame, "suffix", &suffix, err);
     if (rc != 0)
         return rc;
     r->kind = GEN_TEXT;
     r->text = str_dup(text);
     r->text_len = text.len;
-    return r->text ? 0 : err_set(err, ERR_NOMEM, "no memory for the prompt");
+    r->suffix = suffix.ptr ? str_dup(suffix) : NULL;
+    r->suffix_len = suffix.len;
+    return r->text && (!suffix.ptr || r->suffix)
+               ? 0
+               : err_set(err, ERR_NOMEM, "no memory for the prompt");
 }
 
 static int read_stops(const json_t *frame, struct gen_request *r, struct err *err)

@@ -216,6 +216,40 @@ static int answer_resume(struct answer *a, struct err *err)
     return 0;
 }
 
+/* A conversation that is too long, where the client would rather lose its oldest turns. */
+static int shorten(struct answer *a, struct tokens *prompt, struct err *err)
+{
+    struct tokens less;
+    bool has_bos = a->has_bos;
+    tokens_init(&less, prompt->max);
+    int rc =
+        prompt_truncate(a->model, &a->request, (size_t)a->model->ready.n_ctx, &less, &has_bos, err);
+    if (rc == 0 && less.len > 0) {
+        struct tokens whole = *prompt;
+        *prompt = less;
+        less = whole;
+        a->has_bos = has_bos;
+    }
+    tokens_release(&less);
+    return rc;
+}
+
+/* What no server can give (more than the model was trained for) is not missed. */
+static int check_context(const struct answer *a, struct err *err)
+{
+    const struct worker_ready *ready = &a->model->ready;
+    int64_t wanted = a->request.n_ctx_min;
+    if (ready->n_ctx_train > 0 && wanted > ready->n_ctx_train)
+        wanted = ready->n_ctx_train;
+    if (wanted <= ready->n_ctx)
+        return 0;
+    return err_set_param(
+        err, ERR_UNSUPPORTED, "num_ctx",
+        "a context of %lld tokens is not there: the model is loaded with %lld, for "
+        "all requests; start the server with --ctx %lld, or ask for no more",
+        (long long)wanted, (long long)ready->n_ctx, (long long)wanted);
+}
+
 static int prepare(struct answer *a, struct tokens *prompt, struct gen_error *e)
 {
     const struct gen_request *r = &a->request;
@@ -226,6 +260,11 @@ static int prepare(struct answer *a, struct tokens *prompt, struct gen_error *e)
                              "answers of a given form are not served yet");
     int rc = check_bias(a->model, &r->sampling, &e->err);
     rc = rc != 0 ? rc : prompt_tokens(a->model, r, prompt, &a->has_bos, &e->err);
+    if (rc != 0)
+        return rc;
+    if (r->truncate && r->kind == GEN_CHAT && prompt->len >= (size_t)a->model->ready.n_ctx)
+        rc = shorten(a, prompt, &e->err);
+    rc = rc != 0 ? rc : check_context(a, &e->err);
     if (rc != 0)
         return rc;
     a->n_prompt = (int)prompt->len;

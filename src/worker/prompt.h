@@ -17,4 +17,13 @@ int prompt_render(const struct loaded *l, json_t *chat, struct buf *out, struct 
 int prompt_tokens(const struct loaded *l, const struct gen_request *r, struct tokens *out,
                   bool *ret_bos, struct err *err) __attribute__((warn_unused_result));
 
+/*
+ * Leaves out the oldest turns of r->chat, as few as will do, so that prompt_tokens gives fewer than
+ * n_max; system messages and the last message stay. *out is what it gives then, empty before and
+ * after if nothing can be done.
+ */
+int prompt_truncate(const struct loaded *l, const struct gen_request *r, size_t n_max,
+                    struct tokens *out, bool *ret_bos, struct err *err)
+    __attribute__((warn_unused_result));
+
 #endif
