@@ -437,7 +437,8 @@ static int find_slot(struct call *c, struct slot **ret, struct err *err)
 static int start(struct call *c, const struct api_endpoint *endpoint, struct err *err)
 {
     struct slot *slot;
-    c->body = json_parse(exchange_body(c->x), JSON_DEPTH_MAX, err);
+    if (c->body == NULL)
+        c->body = json_parse(exchange_body(c->x), JSON_DEPTH_MAX, err);
     exchange_drop_body(c->x);
     if (c->body == NULL)
         return err->code;
@@ -462,12 +463,23 @@ static int start(struct call *c, const struct api_endpoint *endpoint, struct err
 
 void completions_serve(struct server *s, struct exchange *x, const struct api_endpoint *endpoint)
 {
+    completions_serve_body(s, x, endpoint, NULL);
+}
+
+void completions_serve_body(struct server *s, struct exchange *x,
+                            const struct api_endpoint *endpoint, json_t *body)
+{
     struct err err = {0};
     struct call *c = mem_zero(1, sizeof *c);
+    struct visit *v = routes_visit(x);
+    if (v->trace == NULL)
+        v->trace = traces_open(&s->traces, exchange_id(x), &v->caller, endpoint->path,
+                               exchange_start_ns(x));
     c->server = s;
     c->x = x;
-    c->caller = &routes_visit(x)->caller;
-    c->trace = routes_visit(x)->trace;
+    c->body = body;
+    c->caller = &v->caller;
+    c->trace = v->trace;
     api_request_init(&c->request, endpoint);
     buf_init(&c->out, 64u << 20);
     exchange_on_gone(x, on_gone, c);

@@ -40,6 +40,17 @@ static int add_defaults(const json_t *body, struct api_request *r, const struct 
     return code;
 }
 
+/* What the model's maker put before every conversation. */
+static bool add_messages(struct api_request *r, const struct slot *slot)
+{
+    if (slot->messages_json == NULL || !r->endpoint->is_chat)
+        return true;
+    json_t *messages = json_parse(str_z(slot->messages_json), JSON_DEPTH_MAX, NULL);
+    bool ok = api_request_prepend(r, messages);
+    json_decref(messages);
+    return ok;
+}
+
 int generation_prepare(const json_t *body, struct api_request *r, const struct slot *slot,
                        struct api_answer **ret_answer, struct err *err)
 {
@@ -48,7 +59,7 @@ int generation_prepare(const json_t *body, struct api_request *r, const struct s
     int code = add_defaults(body, r, slot, err);
     if (code != 0)
         return code;
-    if (!api_request_default_system(r, slot->system_text))
+    if (!add_messages(r, slot) || !api_request_default_system(r, slot->system_text))
         return err_set(err, ERR_NOMEM, "out of memory for the request");
     rng_system(word, sizeof word);
     snprintf(id, sizeof id, "%s%016" PRIx64 "%08" PRIx32, r->endpoint->id_prefix, word[0],
