@@ -62,7 +62,8 @@ async def first_token(port, prompt):
     call = await load.open_call(port, prompt, 4)
     await call.done
     r = call.record
-    return {"ttft": r.first - r.start, "n_prompt": r.n_prompt, "n_cached": r.n_cached, "error": r.error}
+    first = r.first or r.end  # an answer may bring no text: half characters alone
+    return {"ttft": first - r.start, "n_prompt": r.n_prompt, "n_cached": r.n_cached, "error": r.error}
 
 
 def prefix(server, salt):

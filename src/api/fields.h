@@ -35,6 +35,17 @@ struct api_field {
     /* Reads value into *into. For API_REFUSED: 0 when the value asks for nothing special. */
     int (*take)(const char *name, const json_t *value, void *into, struct err *err);
     const char *note;
+    /* For people and programs that read the contract (contract.h); nothing here checks by them. */
+    const char *shape; /* of API_ANY: a JSON schema, as text; NULL: any value */
+    const struct api_field
+        *sub; /* [n_sub]: members of the object, or of each object of the array */
+    int n_sub;
+};
+
+/* A body's fields, for who lists them (contract.h). */
+struct api_form {
+    const struct api_field *field; /* [n] */
+    int n;
 };
 
 /* Every member of obj through the table into *into. `where` precedes names: "" or "messages[2]." */

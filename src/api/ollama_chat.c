@@ -16,18 +16,11 @@ static int take_messages(const char *name, const json_t *v, void *into, struct e
     return 0;
 }
 
-static int take_tools(const char *name, const json_t *v, void *into, struct err *err)
-{
-    struct ollama_reading *g = into;
-    (void)name;
-    g->tools = ollama_tools_read(v, err);
-    return g->tools != NULL ? 0 : err != NULL ? err->code : ERR_INVALID;
-}
-
 static const struct api_field fields[] = {
     OLLAMA_SHARED_FIELDS,
-    {"messages", API_ANY, API_HONOURED, .take = take_messages},
-    {"tools", API_ANY, API_HONOURED, .take = take_tools},
+    {"messages", API_ANY, API_HONOURED, .take = take_messages, .sub = ollama_message_fields,
+     .n_sub = OLLAMA_N_MESSAGE},
+    {"tools", API_ANY, API_HONOURED, .take = ollama_take_tools},
 };
 
 static int read_body(const json_t *body, struct ollama_reading *g, struct err *err)
@@ -40,12 +33,7 @@ static int read_body(const json_t *body, struct ollama_reading *g, struct err *e
         json_decref(g->r.messages);
         g->r.messages = NULL;
     }
-    if (code == 0)
-        code = api_request_finish(&g->r, err);
-    if (code == 0 && json_array_size(g->tools) > 0 &&
-        json_object_set(g->r.gen.chat, "tools", g->tools) != 0)
-        code = err_set(err, ERR_NOMEM, "out of memory");
-    return code == 0 ? ollama_reading_check(g, err) : code;
+    return code == 0 ? ollama_reading_finish(g, err) : code;
 }
 
 static int parse(const json_t *body, const json_t *defaults, struct api_request *ret,

@@ -93,9 +93,7 @@ static int read_body(const json_t *body, struct ollama_reading *g, struct err *e
     if (raw)
         g->r.endpoint = &ollama_generate_raw;
     code = raw ? finish_raw(g, err) : finish_chat(g, err);
-    if (code == 0)
-        code = api_request_finish(&g->r, err);
-    return code == 0 ? ollama_reading_check(g, err) : code;
+    return code == 0 ? ollama_reading_finish(g, err) : code;
 }
 
 static int parse(const json_t *body, const json_t *defaults, struct api_request *ret,

@@ -121,7 +121,8 @@ static const struct api_field show_fields[] = {
     {"system", API_ANY, API_HONOURED, .take = take_given},
     {"template", API_ANY, API_HONOURED, .take = take_given},
     {"verbose", API_BOOL, API_HONOURED, AT(verbose)},
-    {"options", API_ANY, API_NO_EFFECT, .take = take_parameters},
+    {"options", API_ANY, API_NO_EFFECT, .take = take_parameters,
+     .note = "what is shown does not depend on it"},
 };
 
 static const struct api_field create_fields[] = {
@@ -134,7 +135,7 @@ static const struct api_field create_fields[] = {
     {"license", API_ANY, API_HONOURED, .take = take_license},
     {"parameters", API_ANY, API_HONOURED, .take = take_parameters},
     {"messages", API_ANY, API_HONOURED, .take = take_messages},
-    {"requires", API_STR, API_NO_EFFECT},
+    {"requires", API_STR, API_NO_EFFECT, .note = "it names a version of Ollama"},
     REFUSED("quantize", "this program does not quantize; make the file with a tool that does"),
     REFUSED("quantization", "this program does not quantize; make the file with a tool that does"),
     REFUSED("draft_quantize", "this program does not quantize"),
@@ -165,6 +166,16 @@ static const struct api_field pull_fields[] = {
     REFUSED("password", "registries are asked without a password"),
 };
 
+#define FORM(table)                                                                                \
+    {                                                                                              \
+        table, ARRAY_LEN(table)                                                                    \
+    }
+const struct api_form ollama_forms[] = {
+    [OLLAMA_SHOW] = FORM(show_fields), [OLLAMA_CREATE] = FORM(create_fields),
+    [OLLAMA_COPY] = FORM(copy_fields), [OLLAMA_DELETE] = FORM(delete_fields),
+    [OLLAMA_PULL] = FORM(pull_fields), [OLLAMA_PUSH] = FORM(pull_fields),
+};
+
 static int check_name(const char *param, struct str name, struct err *err)
 {
     if (name.len == 0)
@@ -177,19 +188,9 @@ static int check_name(const char *param, struct str name, struct err *err)
 int ollama_library_read(enum ollama_call call, const json_t *body,
                         struct ollama_library_request *ret, struct err *err)
 {
-    static const struct {
-        const struct api_field *field;
-        size_t n;
-    } tables[] = {
-        [OLLAMA_SHOW] = {show_fields, ARRAY_LEN(show_fields)},
-        [OLLAMA_CREATE] = {create_fields, ARRAY_LEN(create_fields)},
-        [OLLAMA_COPY] = {copy_fields, ARRAY_LEN(copy_fields)},
-        [OLLAMA_DELETE] = {delete_fields, ARRAY_LEN(delete_fields)},
-        [OLLAMA_PULL] = {pull_fields, ARRAY_LEN(pull_fields)},
-        [OLLAMA_PUSH] = {pull_fields, ARRAY_LEN(pull_fields)},
-    };
     struct ollama_library_request r = {.stream = true};
-    int code = api_fields_read(tables[call].field, tables[call].n, body, "", &r, err);
+    int code =
+        api_fields_read(ollama_forms[call].field, (size_t)ollama_forms[call].n, body, "", &r, err);
     if (r.model.len == 0)
         r.model = r.name;
     if (code == 0 && call == OLLAMA_COPY)

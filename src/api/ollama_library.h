@@ -35,6 +35,8 @@ struct ollama_library_request {
     const json_t *license;    /* a string or an array of them, or NULL */
 };
 
+extern const struct api_form ollama_forms[]; /* by enum ollama_call: the fields of each */
+
 /* Names have no NUL inside and are not empty after it. */
 int ollama_library_read(enum ollama_call call, const json_t *body,
                         struct ollama_library_request *ret, struct err *err)

@@ -7,6 +7,7 @@
  * they want.
  */
 #include "api/ollama_request.h"
+#include "api/tools.h"
 #include "base/mem.h"
 
 #include <stdio.h>
@@ -139,7 +140,7 @@ static int take_calls(const char *name, const json_t *v, void *into, struct err 
 
 /* ---- messages ---- */
 
-static const struct api_field message_fields[] = {
+const struct api_field ollama_message_fields[OLLAMA_N_MESSAGE] = {
     {"role", API_ANY, API_HONOURED, .take = take_role},
     {"content", API_ANY, API_HONOURED, .take = take_text},
     {"thinking", API_ANY, API_HONOURED, .take = take_text},
@@ -165,7 +166,7 @@ static int read_message(const char *where, const json_t *message, json_t *list, 
                    : take_role(name, role, &m, err);
     snprintf(name, sizeof name, "%s.", where);
     if (code == 0)
-        code = api_fields_read(message_fields, ARRAY_LEN(message_fields), message, name, &m, err);
+        code = api_fields_read(ollama_message_fields, OLLAMA_N_MESSAGE, message, name, &m, err);
     if (code == 0 && json_object_get(m.out, "content") == NULL)
         code = keep(&m, "content", json_string(""), err);
     if (code == 0 && json_array_append(list, m.out) != 0)
@@ -272,44 +273,32 @@ json_t *ollama_context_read(const json_t *context, struct err *err)
 
 /* ---- tools ---- */
 
-#define TOOLS_MAX 1024
-
-static int check_tool(const char *where, const json_t *tool, struct err *err)
+int ollama_take_tools(const char *name, const json_t *v, void *into, struct err *err)
 {
-    char name[96];
-    if (!json_is_object(tool))
-        return api_wrong_type(where, "an object", tool, err);
-    const json_t *type = json_object_get(tool, "type");
-    snprintf(name, sizeof name, "%s.type", where);
-    if (type != NULL && !json_is_null(type) && !str_eq_z(json_str(type), "function"))
-        return err_set_param(err, ERR_UNSUPPORTED, name, "'%s' must be function", name);
-    const json_t *function = json_object_get(tool, "function");
-    snprintf(name, sizeof name, "%s.function", where);
-    if (!json_is_object(function))
-        return err_set_param(err, ERR_INVALID, name, "'%s' must be an object", name);
-    snprintf(name, sizeof name, "%s.function.name", where);
-    if (json_str(json_object_get(function, "name")).len == 0)
-        return err_set_param(err, ERR_INVALID, name, "'%s' is missing", name);
-    const json_t *parameters = json_object_get(function, "parameters");
-    snprintf(name, sizeof name, "%s.function.parameters", where);
-    if (parameters != NULL && !json_is_null(parameters) && !json_is_object(parameters))
-        return api_wrong_type(name, "an object", parameters, err);
-    return 0;
-}
-
-json_t *ollama_tools_read(const json_t *tools, struct err *err)
-{
-    size_t n = json_array_size(tools);
-    if (!json_is_array(tools) || n > TOOLS_MAX) {
-        err_set_param(err, ERR_INVALID, "tools", "'tools' must be an array of at most %d tools",
-                      TOOLS_MAX);
-        return NULL;
-    }
-    for (size_t i = 0; i < n; i++) {
-        char where[32];
+    static const struct api_field fields[] = {
+        {"type", API_STR, API_NO_EFFECT},
+        {"items", API_ANY, API_NO_EFFECT},
+        {"function", API_ANY, API_NO_EFFECT},
+    };
+    struct ollama_reading *g = into;
+    size_t n = json_array_size(v);
+    int code = 0;
+    if (!json_is_array(v))
+        return api_wrong_type(name, "an array", v, err);
+    for (size_t i = 0; i < n && code == 0; i++) {
+        const json_t *tool = json_array_get(v, i);
+        struct str type = json_str(json_object_get(tool, "type"));
+        char where[32], prefix[40];
         snprintf(where, sizeof where, "tools[%zu]", i);
-        if (check_tool(where, json_array_get(tools, i), err) != 0)
-            return NULL;
+        snprintf(prefix, sizeof prefix, "%s.", where);
+        if (!json_is_object(tool))
+            return api_wrong_type(where, "an object", tool, err);
+        if (type.len > 0 && !str_eq_z(type, "function"))
+            return err_set_param(err, ERR_UNSUPPORTED, where, "'%s' must be of type function",
+                                 where);
+        code = api_fields_read(fields, ARRAY_LEN(fields), tool, prefix, NULL, err);
+        if (code == 0)
+            code = api_tool_take(&g->r, where, tool, err);
     }
-    return json_incref((json_t *)tools);
+    return code;
 }

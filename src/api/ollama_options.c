@@ -7,6 +7,7 @@
  */
 #include "api/keep_alive.h"
 #include "api/ollama_request.h"
+#include "api/response_format.h"
 #include "api/sampling.h"
 #include "base/mem.h"
 
@@ -16,16 +17,6 @@
 #define DEFAULT_TEMPERATURE 0.8
 #define DEFAULT_TOP_K       40
 #define DEFAULT_TOP_P       0.9
-
-/* -1 and other negative seeds: any. */
-static int take_seed(const char *name, const json_t *v, void *into, struct err *err)
-{
-    struct ollama_reading *g = into;
-    int code = api_take_seed(name, v, into, err);
-    if (code == 0 && json_integer_value(v) < 0)
-        g->r.seed_given = false;
-    return code;
-}
 
 /* -1: until it ends, -2: until the context is full; both are the same here. */
 static int take_num_predict(const char *name, const json_t *v, void *into, struct err *err)
@@ -43,98 +34,67 @@ static int take_num_predict(const char *name, const json_t *v, void *into, struc
     return code;
 }
 
-#define SAMPLING(name, kind, min, max, member)                                                     \
+#define RUNNER                                                                                     \
+    "how the model is loaded is the server's business: a model is never loaded anew for it"
+#define OLD "Ollama takes it and forgets it, too"
+#define HINT(name, kind, min, max, why)                                                            \
     {                                                                                              \
-        name, kind, API_HONOURED, min, max, OLLAMA_AT(r.gen.sampling.member)                       \
-    }
-#define HINT(name, kind, min, max)                                                                 \
-    {                                                                                              \
-        name, kind, API_NO_EFFECT, min, max                                                        \
+        name, kind, API_NO_EFFECT, min, max, .note = why                                           \
     }
 
 /* clang-format off: rows of a table */
-static const struct api_field option_fields[] = {
-    SAMPLING("temperature", API_NUM, 0, 100, temperature),
-    SAMPLING("top_p", API_NUM, 0, 1, top_p),
-    SAMPLING("top_k", API_INT, -1, API_TOKEN_MAX, top_k),
-    SAMPLING("min_p", API_NUM, 0, 1, min_p),
-    {"typical_p", API_NUM, API_HONOURED, 0, 1, .above_min = true,
-     OLLAMA_AT(r.gen.sampling.typical_p)},
-    {"repeat_penalty", API_NUM, API_HONOURED, 0, 10, .above_min = true,
-     OLLAMA_AT(r.gen.sampling.repeat_penalty)},
-    SAMPLING("repeat_last_n", API_INT, -1, API_TOKEN_MAX, repeat_last_n),
-    SAMPLING("presence_penalty", API_NUM, -2, 2, presence_penalty),
-    SAMPLING("frequency_penalty", API_NUM, -2, 2, frequency_penalty),
-    {"seed", API_ANY, API_HONOURED, .take = take_seed},
+const struct api_field ollama_option_fields[] = {
+    {"temperature", API_NUM, API_HONOURED, 0, 100, API_SAMPLING_AT(temperature)},
+    {"top_p", API_NUM, API_HONOURED, 0, 1, API_SAMPLING_AT(top_p)},
+    API_SAMPLING_FIELDS,
     {"stop", API_ANY, API_HONOURED, .take = api_take_stop},
     {"num_predict", API_ANY, API_HONOURED, .take = take_num_predict},
     {"num_ctx", API_INT, API_HONOURED, 0, API_TOKEN_MAX, OLLAMA_AT(r.gen.n_ctx_min)},
-    HINT("num_keep", API_INT, -1, API_TOKEN_MAX),
-    HINT("num_batch", API_INT, 0, API_TOKEN_MAX),
-    HINT("num_gpu", API_INT, -1, API_TOKEN_MAX),
-    HINT("main_gpu", API_INT, 0, API_TOKEN_MAX),
-    HINT("num_thread", API_INT, 0, API_TOKEN_MAX),
-    HINT("draft_num_predict", API_INT, 0, API_TOKEN_MAX),
-    HINT("use_mmap", API_BOOL, 0, 0),
-    HINT("numa", API_BOOL, 0, 0),
+    HINT("num_keep", API_INT, -1, API_TOKEN_MAX,
+         "nothing is cut out of a prompt: an answer ends where the context is full"),
+    HINT("num_batch", API_INT, 0, API_TOKEN_MAX, RUNNER),
+    HINT("num_gpu", API_INT, -1, API_TOKEN_MAX, RUNNER),
+    HINT("main_gpu", API_INT, 0, API_TOKEN_MAX, RUNNER),
+    HINT("num_thread", API_INT, 0, API_TOKEN_MAX, RUNNER),
+    HINT("draft_num_predict", API_INT, 0, API_TOKEN_MAX, RUNNER),
+    HINT("use_mmap", API_BOOL, 0, 0, RUNNER),
+    HINT("numa", API_BOOL, 0, 0, RUNNER),
     /* Ollama takes these and forgets them */
-    HINT("penalize_newline", API_BOOL, 0, 0),
-    HINT("low_vram", API_BOOL, 0, 0),
-    HINT("f16_kv", API_BOOL, 0, 0),
-    HINT("logits_all", API_BOOL, 0, 0),
-    HINT("vocab_only", API_BOOL, 0, 0),
-    HINT("use_mlock", API_BOOL, 0, 0),
-    HINT("embedding_only", API_BOOL, 0, 0),
-    HINT("mirostat", API_INT, 0, 2),
-    HINT("mirostat_tau", API_NUM, 0, 1000),
-    HINT("mirostat_eta", API_NUM, 0, 1000),
-    HINT("tfs_z", API_NUM, 0, 1000),
-    HINT("rope_frequency_base", API_NUM, 0, 1e12),
-    HINT("rope_frequency_scale", API_NUM, 0, 1e12),
-    HINT("num_gqa", API_INT, 0, API_TOKEN_MAX),
+    HINT("penalize_newline", API_BOOL, 0, 0, OLD),
+    HINT("low_vram", API_BOOL, 0, 0, OLD),
+    HINT("f16_kv", API_BOOL, 0, 0, OLD),
+    HINT("logits_all", API_BOOL, 0, 0, OLD),
+    HINT("vocab_only", API_BOOL, 0, 0, OLD),
+    HINT("use_mlock", API_BOOL, 0, 0, OLD),
+    HINT("embedding_only", API_BOOL, 0, 0, OLD),
+    HINT("tfs_z", API_NUM, 0, 1000, OLD),
+    HINT("rope_frequency_base", API_NUM, 0, 1e12, OLD),
+    HINT("rope_frequency_scale", API_NUM, 0, 1e12, OLD),
+    HINT("num_gqa", API_INT, 0, API_TOKEN_MAX, OLD),
 };
 /* clang-format on */
+
+_Static_assert(ARRAY_LEN(ollama_option_fields) == OLLAMA_N_OPTIONS, "the header says how many");
 
 int ollama_take_options(const char *name, const json_t *v, void *into, struct err *err)
 {
     if (!json_is_object(v))
         return api_wrong_type(name, "an object", v, err);
-    return api_fields_read(option_fields, ARRAY_LEN(option_fields), v, "options.", into, err);
+    return api_fields_read(ollama_option_fields, ARRAY_LEN(ollama_option_fields), v, "options.",
+                           into, err);
 }
 
 int ollama_take_format(const char *name, const json_t *v, void *into, struct err *err)
 {
-    struct gen_request *g = &((struct ollama_reading *)into)->r.gen;
+    struct ollama_reading *g = into;
     if (json_is_string(v) && json_str(v).len == 0)
         return 0;
     if (str_eq_z(json_str(v), "json"))
-        g->constraint = json_pack("{s:s}", "type", "json");
-    else if (json_is_object(v))
-        g->constraint = json_pack("{s:s, s:O}", "type", "schema", "schema", v);
-    else
-        return err_set_param(err, ERR_INVALID, name,
-                             "'%s' must be \"json\" or a JSON schema (an object)", name);
-    return g->constraint == NULL ? err_set(err, ERR_NOMEM, "out of memory") : 0;
-}
-
-/* true, false, or how much: the level is a variable of the template. */
-int ollama_take_think(const char *name, const json_t *v, void *into, struct err *err)
-{
-    static const char *const levels[] = {"low", "medium", "high", "max"};
-    struct ollama_reading *g = into;
-    struct str word = json_str(v);
-    bool known = json_is_boolean(v);
-    for (size_t i = 0; i < ARRAY_LEN(levels); i++)
-        known = known || str_eq_z(word, levels[i]);
-    if (!known)
-        return err_set_param(err, ERR_INVALID, name,
-                             "'%s' must be true, false, \"low\", \"medium\", \"high\" or \"max\"",
-                             name);
-    g->r.gen.think = json_is_false(v) ? GEN_THINK_OFF : GEN_THINK_ON;
+        return api_form_json(&g->r, name, err);
     if (!json_is_string(v))
-        return 0;
-    g->level = str_eq_z(word, "max") ? "high" : json_string_value(v);
-    return 0;
+        return api_form_schema(&g->r, name, v, false, err);
+    return err_set_param(err, ERR_INVALID, name,
+                         "'%s' must be \"json\" or a JSON schema (an object)", name);
 }
 
 int ollama_take_template(const char *name, const json_t *v, void *into, struct err *err)
@@ -174,15 +134,12 @@ int ollama_reading_init(struct ollama_reading *g, const struct api_endpoint *end
     json_t *num_predict = json_object_get(defaults, "num_predict");
     if (code == 0 && json_is_integer(num_predict))
         code = take_num_predict("num_predict", num_predict, g, err);
-    if (code == 0 && g->r.seed_given && (int64_t)g->r.gen.sampling.seed < 0)
-        g->r.seed_given = false;
     return code;
 }
 
 int ollama_reading_end(struct ollama_reading *g, int code, struct api_request *ret)
 {
     json_decref(g->history);
-    json_decref(g->tools);
     if (code == 0)
         *ret = g->r;
     else
@@ -190,15 +147,15 @@ int ollama_reading_end(struct ollama_reading *g, int code, struct api_request *r
     return code;
 }
 
-int ollama_reading_check(struct ollama_reading *g, struct err *err)
+int ollama_reading_finish(struct ollama_reading *g, struct err *err)
 {
     struct api_request *r = &g->r;
+    if ((int64_t)r->gen.sampling.seed < 0)
+        r->seed_given = false; /* -1 and other negative seeds: any */
+    api_sampling_penalties_as_llama(r);
     if (r->n_logprobs > 0 && !r->gen.logprobs)
         return err_set_param(err, ERR_INVALID, "top_logprobs",
                              "'top_logprobs' needs 'logprobs': true");
     r->gen.top_logprobs = r->n_logprobs > 0 ? r->n_logprobs : 0;
-    if (g->level == NULL || r->gen.chat == NULL ||
-        json_object_set_new(r->gen.chat, "reasoning_effort", json_string(g->level)) == 0)
-        return 0;
-    return err_set(err, ERR_NOMEM, "out of memory");
+    return api_request_finish(r, err);
 }

@@ -11,6 +11,7 @@
 
 #include "api/fields.h"
 #include "api/request.h"
+#include "api/think.h"
 
 /* A templated prompt, and one that is continued as it stands (`raw`, `suffix`): parse of the first
  * chooses. */
@@ -24,16 +25,17 @@ bool ollama_write_rendered(const struct api_request *r, struct str text, struct 
 struct ollama_reading {
     struct api_request r; /* first */
     struct str prompt, suffix, system;
-    const char *level; /* of thinking; or NULL; borrows */
     bool raw, render_only;
     json_t *history; /* of `context`: messages; owned */
-    json_t *tools;   /* owned */
 };
 
 /* Rows that both tables have. */
+#define OLLAMA_N_OPTIONS 58
+#define OLLAMA_N_MESSAGE 8
+extern const struct api_field ollama_option_fields[OLLAMA_N_OPTIONS];
+extern const struct api_field ollama_message_fields[OLLAMA_N_MESSAGE];
 int ollama_take_options(const char *name, const json_t *v, void *into, struct err *err);
 int ollama_take_format(const char *name, const json_t *v, void *into, struct err *err);
-int ollama_take_think(const char *name, const json_t *v, void *into, struct err *err);
 int ollama_take_template(const char *name, const json_t *v, void *into, struct err *err);
 int ollama_no_images(const char *name, const json_t *v, void *into, struct err *err);
 /* What both endpoints begin with: Ollama's own defaults, then the model's. */
@@ -42,8 +44,8 @@ int ollama_reading_init(struct ollama_reading *g, const struct api_endpoint *end
     __attribute__((warn_unused_result));
 /* The end of a parse: *ret on code 0, which is returned. */
 int ollama_reading_end(struct ollama_reading *g, int code, struct api_request *ret);
-/* What holds between fields of both. */
-int ollama_reading_check(struct ollama_reading *g, struct err *err)
+/* Once all is read: what holds between fields of both, and api_request_finish. */
+int ollama_reading_finish(struct ollama_reading *g, struct err *err)
     __attribute__((warn_unused_result));
 
 #define OLLAMA_AT(member) .offset = offsetof(struct ollama_reading, member)
@@ -52,8 +54,13 @@ int ollama_reading_check(struct ollama_reading *g, struct err *err)
     {"model", API_STR, API_HONOURED, OLLAMA_AT(r.model)},                                          \
         {"stream", API_BOOL, API_HONOURED, OLLAMA_AT(r.stream)},                                   \
         {"format", API_ANY, API_HONOURED, .take = ollama_take_format},                             \
-        {"options", API_ANY, API_HONOURED, .take = ollama_take_options},                           \
-        {"think", API_ANY, API_HONOURED, .take = ollama_take_think},                               \
+        {"options",                                                                                \
+         API_ANY,                                                                                  \
+         API_HONOURED,                                                                             \
+         .take = ollama_take_options,                                                              \
+         .sub = ollama_option_fields,                                                              \
+         .n_sub = OLLAMA_N_OPTIONS},                                                               \
+        {"think", API_ANY, API_HONOURED, .take = api_take_think},                                  \
         {"keep_alive", API_ANY, API_HONOURED, .take = api_take_keep_alive},                        \
         {"logprobs", API_BOOL, API_HONOURED, OLLAMA_AT(r.gen.logprobs)},                           \
         {"top_logprobs", API_INT, API_HONOURED, 0, GEN_TOP_LOGPROBS_MAX, OLLAMA_AT(r.n_logprobs)}, \
@@ -71,8 +78,8 @@ int ollama_reading_check(struct ollama_reading *g, struct err *err)
  */
 json_t *ollama_messages_read(const char *where, const json_t *messages, struct err *err)
     __attribute__((warn_unused_result));
-/* Tools into the template's form: a new reference. */
-json_t *ollama_tools_read(const json_t *tools, struct err *err) __attribute__((warn_unused_result));
+/* Adds each to the request's tools (tools.h). */
+int ollama_take_tools(const char *name, const json_t *v, void *into, struct err *err);
 
 /*
  * `context` of /api/generate: "an encoding of the conversation": the messages so far, as JSON, six

@@ -17,4 +17,9 @@ extern const struct api_endpoint openai_chat, openai_completion;
 json_t *openai_messages_read(const json_t *messages, struct err *err)
     __attribute__((warn_unused_result));
 
+/* The body through the endpoint's table, over the model's own parameters and the server's default
+ * for a request that says nothing of sampling. */
+int openai_fields_read(const json_t *body, const json_t *defaults, struct api_request *r,
+                       struct err *err) __attribute__((warn_unused_result));
+
 #endif

@@ -44,7 +44,7 @@ static void write_chat_token(const char *bytes, size_t n, float logprob, struct 
     buf_add_char(out, ']');
 }
 
-static void add_chat_token(const struct gen_token *t, struct buf *out)
+void openai_token_write(const struct gen_token *t, struct buf *out)
 {
     if (out->len > 0)
         buf_add_char(out, ',');
@@ -132,7 +132,7 @@ static bool add_tokens(struct openai_answer *a, struct openai_choice *c, const s
     bool ok = true;
     for (size_t i = 0; i < d->n_tokens; i++) {
         if (a->base.endpoint->is_chat)
-            add_chat_token(&d->tokens[i], &c->part[0]);
+            openai_token_write(&d->tokens[i], &c->part[0]);
         else
             add_plain_token(c, &d->tokens[i], a->top_logprobs > 0);
     }
@@ -178,16 +178,22 @@ struct api_answer *openai_answer_new(const struct api_request *r)
     *a = (struct openai_answer){.include_usage = r->include_usage,
                                 .logprobs = r->gen.logprobs,
                                 .top_logprobs = r->gen.top_logprobs,
-                                .has_prediction = r->gen.prediction != NULL};
+                                .has_prediction = r->gen.prediction != NULL,
+                                .has_tools = json_array_size(r->tools) > 0,
+                                .own = json_incref(r->own)};
     buf_init(&a->head, 8192);
+    buf_init(&a->scratch, PARTS_MAX);
     a->choice = mem_try_array((size_t)n_choice, sizeof *a->choice);
     if (a->choice == NULL) {
+        json_decref(a->own);
         free(a);
         return NULL;
     }
     a->n_choice = n_choice;
     for (int i = 0; i < n_choice; i++) {
         buf_init(&a->choice[i].text, OPENAI_ANSWER_BYTES_MAX);
+        buf_init(&a->choice[i].reasoning, OPENAI_ANSWER_BYTES_MAX);
+        openai_calls_init(&a->choice[i].calls, OPENAI_ANSWER_BYTES_MAX);
         for (int j = 0; j < 4; j++)
             buf_init(&a->choice[i].part[j], PARTS_MAX);
     }
@@ -199,11 +205,15 @@ void openai_answer_free(struct api_answer *base)
     struct openai_answer *a = openai_answer(base);
     for (int i = 0; i < a->n_choice; i++) {
         buf_release(&a->choice[i].text);
+        buf_release(&a->choice[i].reasoning);
+        openai_calls_release(&a->choice[i].calls);
         for (int j = 0; j < 4; j++)
             buf_release(&a->choice[i].part[j]);
     }
     free(a->choice);
     buf_release(&a->head);
+    buf_release(&a->scratch);
+    json_decref(a->own);
     free(a);
 }
 
@@ -249,22 +259,59 @@ bool openai_answer_begin(struct api_answer *base, struct buf *sse)
     struct openai_answer *a = openai_answer(base);
     for (int i = 0; a->base.endpoint->is_chat && a->base.stream && i < a->base.n_choice; i++) {
         chunk_open(a, i, sse);
-        buf_add_z(sse, "\"delta\":{\"role\":\"assistant\",\"content\":\"\",\"refusal\":null},"
-                       "\"logprobs\":null");
+        buf_printf(sse,
+                   "\"delta\":{\"role\":\"assistant\",\"content\":%s,\"refusal\":null},"
+                   "\"logprobs\":null",
+                   a->has_tools ? "null" : "\"\"");
         chunk_close(a, NULL, sse);
     }
     return !sse->overflow;
 }
 
-bool openai_answer_delta(struct api_answer *base, int i_prompt, const struct gen_delta *d,
-                         struct buf *sse)
+/* One chunk with the member of a->scratch; none when that is empty. */
+static bool write_member(struct openai_answer *a, int i_choice, struct buf *sse)
 {
-    struct openai_answer *a = openai_answer(base);
-    int i = api_answer_choice(base, i_prompt, d->index);
-    struct openai_choice *c = i < 0 ? NULL : &a->choice[i];
-    if (c == NULL || (a->logprobs && !add_tokens(a, c, d)))
-        return false;
+    if (a->scratch.len == 0)
+        return !a->scratch.overflow;
+    chunk_open(a, i_choice, sse);
+    buf_add_z(sse, "\"delta\":{");
+    buf_add_str(sse, buf_str(&a->scratch));
+    buf_add_z(sse, "},\"logprobs\":null");
+    return chunk_close(a, NULL, sse);
+}
+
+/* Thinking has two names, and clients that know either. */
+static bool add_reasoning(struct openai_answer *a, int i_choice, struct str text, struct buf *sse)
+{
+    if (!a->base.stream)
+        return buf_add_str(&a->choice[i_choice].reasoning, text);
+    buf_clear(&a->scratch);
+    if (text.len > 0) {
+        buf_add_z(&a->scratch, "\"reasoning_content\":");
+        json_write_string(text, &a->scratch);
+        buf_add_z(&a->scratch, ",\"reasoning\":");
+        json_write_string(text, &a->scratch);
+    }
+    return write_member(a, i_choice, sse);
+}
+
+static bool add_call(struct openai_answer *a, int i_choice, const struct gen_delta *d,
+                     struct buf *sse)
+{
+    struct openai_calls *c = &a->choice[i_choice].calls;
+    buf_clear(&a->scratch);
+    return openai_calls_add(c, &a->base, a->own, i_choice, d,
+                            a->base.stream ? &a->scratch : NULL) &&
+           (!a->base.stream || write_member(a, i_choice, sse));
+}
+
+/* Log probabilities are those of the content, as OpenAI has it. */
+static bool add_content(struct openai_answer *a, int i, const struct gen_delta *d, struct buf *sse)
+{
+    struct openai_choice *c = &a->choice[i];
     struct str text = {d->text, d->text_len};
+    if (a->logprobs && !add_tokens(a, c, d))
+        return false;
     if (!a->base.stream)
         return buf_add_str(&c->text, text);
     if (text.len == 0 && c->part[0].len == 0)
@@ -279,6 +326,20 @@ bool openai_answer_delta(struct api_answer *base, int i_prompt, const struct gen
     return chunk_close(a, NULL, sse);
 }
 
+bool openai_answer_delta(struct api_answer *base, int i_prompt, const struct gen_delta *d,
+                         struct buf *sse)
+{
+    struct openai_answer *a = openai_answer(base);
+    int i = api_answer_choice(base, i_prompt, d->index);
+    if (i < 0)
+        return false;
+    if (d->channel == GEN_REASONING)
+        return add_reasoning(a, i, (struct str){d->text, d->text_len}, sse);
+    if (d->channel == GEN_TOOL_CALL)
+        return add_call(a, i, d, sse);
+    return add_content(a, i, d, sse);
+}
+
 bool openai_answer_end(struct api_answer *base, int i_prompt, const struct gen_end *e,
                        struct buf *sse)
 {
@@ -287,9 +348,16 @@ bool openai_answer_end(struct api_answer *base, int i_prompt, const struct gen_e
     struct openai_choice *c = i < 0 ? NULL : &a->choice[i];
     if (c == NULL || c->finish[0] != '\0')
         return false;
-    strcpy(c->finish, gen_reason_word(e->reason));
+    bool old = json_object_get(a->own, "functions") != NULL;
+    strcpy(c->finish,
+           e->reason == GEN_TOOL_CALLS && old ? "function_call" : gen_reason_word(e->reason));
+    buf_clear(&a->scratch);
+    if (!openai_calls_close(&c->calls, a->base.stream ? &a->scratch : NULL))
+        return false;
     if (!a->base.stream)
         return true;
+    if (!write_member(a, i, sse))
+        return false;
     chunk_open(a, i, sse);
     buf_add_z(sse, a->base.endpoint->is_chat ? "\"delta\":{},\"logprobs\":null"
                                              : "\"text\":\"\",\"logprobs\":null");
@@ -305,11 +373,16 @@ static void write_usage(const struct openai_answer *a, struct buf *out)
                "}",
                a->base.n_prompt, a->base.n_completion, a->base.n_prompt + a->base.n_completion,
                a->base.n_cached);
+    if (a->base.endpoint->is_chat || a->has_prediction)
+        buf_printf(out, ",\"completion_tokens_details\":{\"reasoning_tokens\":%" PRId64,
+                   a->base.n_reasoning);
     if (a->has_prediction)
         buf_printf(out,
-                   ",\"completion_tokens_details\":{\"accepted_prediction_tokens\":%" PRId64
-                   ",\"rejected_prediction_tokens\":%" PRId64 "}",
+                   ",\"accepted_prediction_tokens\":%" PRId64
+                   ",\"rejected_prediction_tokens\":%" PRId64,
                    a->base.n_foretold, a->base.n_not_met);
+    if (a->base.endpoint->is_chat || a->has_prediction)
+        buf_add_char(out, '}');
     buf_printf(out, "},\"timings\":{\"queue_ms\":%.3f,\"prefill_ms\":%.3f,\"decode_ms\":%.3f}",
                a->base.queue_ms, a->base.prefill_ms, a->base.decode_ms);
 }
@@ -339,6 +412,24 @@ bool openai_answer_fail(struct api_answer *base, const struct err *err, struct b
 
 /* ---- the whole answer ---- */
 
+/* content is null where calls stand in its place. */
+static void write_message(const struct openai_choice *c, struct buf *out)
+{
+    buf_add_z(out, "\"message\":{\"role\":\"assistant\",\"content\":");
+    if (c->text.len == 0 && c->calls.n > 0)
+        buf_add_z(out, "null");
+    else
+        json_write_string(buf_str(&c->text), out);
+    if (c->reasoning.len > 0) {
+        buf_add_z(out, ",\"reasoning_content\":");
+        json_write_string(buf_str(&c->reasoning), out);
+        buf_add_z(out, ",\"reasoning\":");
+        json_write_string(buf_str(&c->reasoning), out);
+    }
+    openai_calls_write(&c->calls, out);
+    buf_add_z(out, ",\"refusal\":null},\"logprobs\":");
+}
+
 bool openai_answer_whole(struct api_answer *base, struct buf *out)
 {
     struct openai_answer *a = openai_answer(base);
@@ -348,12 +439,13 @@ bool openai_answer_whole(struct api_answer *base, struct buf *out)
     for (int i = 0; i < a->base.n_choice; i++) {
         const struct openai_choice *c = &a->choice[i];
         buf_printf(out, "%s{\"index\":%d,", i ? "," : "", i);
-        buf_add_z(out, a->base.endpoint->is_chat
-                           ? "\"message\":{\"role\":\"assistant\",\"content\":"
-                           : "\"text\":");
-        json_write_string(buf_str(&c->text), out);
-        buf_add_z(out, a->base.endpoint->is_chat ? ",\"refusal\":null},\"logprobs\":"
-                                                 : ",\"logprobs\":");
+        if (a->base.endpoint->is_chat) {
+            write_message(c, out);
+        } else {
+            buf_add_z(out, "\"text\":");
+            json_write_string(buf_str(&c->text), out);
+            buf_add_z(out, ",\"logprobs\":");
+        }
         write_logprobs(a, c, out);
         buf_printf(out, ",\"finish_reason\":\"%s\"}", c->finish[0] ? c->finish : "stop");
     }

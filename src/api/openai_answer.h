@@ -10,11 +10,14 @@
 
 #include "api/errors.h"
 #include "api/openai.h"
+#include "api/openai_calls.h"
 
 #define OPENAI_ANSWER_BYTES_MAX (256u << 20) /* of one choice gathered whole */
 
 struct openai_choice {
-    struct buf text;    /* whole: the answer so far */
+    struct buf text;      /* whole: the answer so far */
+    struct buf reasoning; /* the same of reasoning_content */
+    struct openai_calls calls;
     struct buf part[4]; /* log probabilities, as the insides of JSON arrays (see .c) */
     int64_t n_chars;    /* of text, for text_offset */
     char finish[24];    /* "" until the choice is complete */
@@ -26,13 +29,19 @@ struct openai_answer {
     int64_t top_logprobs;
     int n_choice;
     struct openai_choice *choice; /* [n_choice]; owned */
-    struct buf head;              /* the members every chunk begins with, without the brace */
+    json_t *own;                  /* api_request.own: a reference, or NULL */
+    bool has_tools;
+    struct buf scratch; /* a delta's member */
+    struct buf head;    /* the members every chunk begins with, without the brace */
 };
 
 static inline struct openai_answer *openai_answer(struct api_answer *base)
 {
     return (struct openai_answer *)base; /* its first member */
 }
+
+/* Appends a token's log probability as chat's "content" has it; after a comma, if out holds any. */
+void openai_token_write(const struct gen_token *t, struct buf *out);
 
 /* struct api_endpoint says what each does. */
 struct api_answer *openai_answer_new(const struct api_request *r);

@@ -4,6 +4,7 @@
 #include "api/openai_batch.h"
 
 #include "api/fields.h"
+#include "api/responses.h"
 #include "base/mem.h"
 
 #include <inttypes.h>
@@ -130,7 +131,8 @@ bool openai_list_end(const char *first_id, const char *last_id, bool has_more, s
 
 const struct api_endpoint *openai_batch_endpoint(struct str path)
 {
-    static const struct api_endpoint *const all[] = {&openai_chat, &openai_completion};
+    static const struct api_endpoint *const all[] = {&openai_chat, &openai_completion,
+                                                     &openai_responses_line};
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         if (str_eq_z(path, all[i]->path))
             return all[i];
@@ -201,6 +203,8 @@ static const struct api_field create_fields[] = {
     {"metadata", API_ANY, API_HONOURED, .take = take_metadata},
     {"output_expires_after", API_ANY, API_HONOURED, .take = take_ttl},
 };
+
+const struct api_form openai_batch_form = {create_fields, ARRAY_LEN(create_fields)};
 
 int openai_batch_create_parse(const json_t *body, struct openai_batch_create *ret, struct err *err)
 {

@@ -7,6 +7,7 @@
 #ifndef HEARTH_API_OPENAI_BATCH_H
 #define HEARTH_API_OPENAI_BATCH_H
 
+#include "api/fields.h"
 #include "api/openai.h"
 
 #define OPENAI_CUSTOM_ID_MAX 512
@@ -48,6 +49,7 @@ struct openai_batch_create {
     const json_t *metadata; /* or NULL */
     int64_t output_ttl_s;   /* 0: kept until deleted */
 };
+extern const struct api_form openai_batch_form;
 int openai_batch_create_parse(const json_t *body, struct openai_batch_create *ret, struct err *err)
     __attribute__((warn_unused_result));
 /* NULL: an endpoint that batches do not take. */

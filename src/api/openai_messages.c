@@ -7,6 +7,7 @@
  */
 #include "api/fields.h"
 #include "api/openai.h"
+#include "api/openai_tools.h"
 #include "base/mem.h"
 
 #include <stdio.h>
@@ -52,6 +53,8 @@ static int take_role(const char *name, const json_t *v, void *into, struct err *
     m->role = json_str(v);
     if (str_eq_z(m->role, "developer"))
         m->role = STR("system");
+    if (str_eq_z(m->role, "function"))
+        m->role = STR("tool"); /* of before there were tools */
     for (size_t i = 0; i < ARRAY_LEN(roles); i++)
         if (str_eq_z(m->role, roles[i]))
             return keep(m, "role", json_string(roles[i]), err);
@@ -134,52 +137,28 @@ static int take_content(const char *name, const json_t *v, void *into, struct er
 
 /* ---- tool calls of an assistant's turn ---- */
 
-static int read_call(const char *where, const json_t *call, struct err *err)
-{
-    static const struct api_field function_fields[] = {
-        {"name", API_STR, API_NO_EFFECT},
-        {"arguments", API_STR, API_NO_EFFECT},
-    };
-    static const struct api_field call_fields[] = {
-        {"id", API_STR, API_NO_EFFECT},
-        {"type", API_STR, API_NO_EFFECT},
-        {"index", API_INT, API_NO_EFFECT, 0, 1e6},
-        {"function", API_ANY, API_NO_EFFECT},
-    };
-    char name[96];
-    if (!json_is_object(call))
-        return api_wrong_type(where, "an object", call, err);
-    snprintf(name, sizeof name, "%s.", where);
-    int code = api_fields_read(call_fields, ARRAY_LEN(call_fields), call, name, NULL, err);
-    if (code != 0)
-        return code;
-    const json_t *function = json_object_get(call, "function");
-    snprintf(name, sizeof name, "%s.function", where);
-    if (!json_is_object(function) || !json_is_string(json_object_get(function, "name")) ||
-        !json_is_string(json_object_get(function, "arguments")))
-        return err_set_param(err, ERR_INVALID, name,
-                             "'%s' must be an object with the strings 'name' and 'arguments'",
-                             name);
-    snprintf(name, sizeof name, "%s.function.", where);
-    return api_fields_read(function_fields, ARRAY_LEN(function_fields), function, name, NULL, err);
-}
-
 static int take_calls(const char *name, const json_t *v, void *into, struct err *err)
 {
     struct reading *m = into;
-    if (!json_is_array(v))
-        return api_wrong_type(name, "an array", v, err);
-    for (size_t i = 0; i < json_array_size(v); i++) {
-        char where[64];
-        snprintf(where, sizeof where, "%s[%zu]", name, i);
-        int code = read_call(where, json_array_get(v, i), err);
-        if (code != 0)
-            return code;
-    }
-    if (json_array_size(v) == 0)
+    json_t *calls = openai_calls_read(name, v, err);
+    if (calls == NULL)
+        return err != NULL ? err->code : ERR_INVALID;
+    if (json_array_size(calls) == 0) {
+        json_decref(calls);
         return 0;
+    }
     m->has_calls = true;
-    return keep(m, "tool_calls", json_incref((json_t *)v), err);
+    return keep(m, "tool_calls", calls, err);
+}
+
+static int take_function_call(const char *name, const json_t *v, void *into, struct err *err)
+{
+    struct reading *m = into;
+    json_t *calls = openai_function_call_read(name, v, err);
+    if (calls == NULL)
+        return err != NULL ? err->code : ERR_INVALID;
+    m->has_calls = true;
+    return keep(m, "tool_calls", calls, err);
 }
 
 static int only_empty_list(const char *name, const json_t *v, void *into, struct err *err)
@@ -201,7 +180,7 @@ static const struct api_field message_fields[] = {
     {"annotations", API_ANY, API_REFUSED, .take = only_empty_list, .note = "only text is taken"},
     {"audio", API_ANY, API_REFUSED, .note = "only text is taken"},
     {"images", API_ANY, API_REFUSED, .take = only_empty_list, .note = "only text is taken"},
-    {"function_call", API_ANY, API_REFUSED, .note = "use 'tool_calls'"},
+    {"function_call", API_ANY, API_HONOURED, .take = take_function_call},
 };
 /* clang-format on */
 

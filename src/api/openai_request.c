@@ -4,7 +4,10 @@
  */
 #include "api/fields.h"
 #include "api/openai_answer.h"
+#include "api/openai_tools.h"
+#include "api/response_format.h"
 #include "api/sampling.h"
+#include "api/think.h"
 #include "base/mem.h"
 
 #include <stddef.h>
@@ -13,22 +16,22 @@
 
 #define PREDICTION_BYTES_MAX (64u << 20)
 
-#define DEFAULT_TEMPERATURE 0.7
-#define DEFAULT_MIN_P       0.05 /* Nguyen et al., "Turning up the heat" (2024): 0.05 to 0.1 */
-
 /* ---- values that need more than a type and a range ---- */
+
+static const struct api_field stream_options_fields[] = {
+    {"include_usage", API_BOOL, API_HONOURED,
+     .offset = offsetof(struct api_request, include_usage)},
+    {"include_obfuscation", API_BOOL, API_NO_EFFECT,
+     .note = "it pads events against listeners that the transport keeps out"},
+};
 
 static int take_stream_options(const char *name, const json_t *value, void *into, struct err *err)
 {
-    static const struct api_field table[] = {
-        {"include_usage", API_BOOL, API_HONOURED,
-         .offset = offsetof(struct api_request, include_usage)},
-        {"include_obfuscation", API_BOOL, API_NO_EFFECT},
-    };
     if (!json_is_object(value))
         return api_wrong_type(name, "an object", value, err);
     ((struct api_request *)into)->stream_options_given = true;
-    return api_fields_read(table, ARRAY_LEN(table), value, "stream_options.", into, err);
+    return api_fields_read(stream_options_fields, ARRAY_LEN(stream_options_fields), value,
+                           "stream_options.", into, err);
 }
 
 /* {"type": "content", "content": string | [{"type": "text", "text": string}]}; parts are joined. */
@@ -101,13 +104,47 @@ static int take_messages(const char *name, const json_t *value, void *into, stru
 /* More variables for the model's chat template, as vLLM and llama-server name them. */
 static int take_template_vars(const char *name, const json_t *value, void *into, struct err *err)
 {
-    static const char *const ours[] = {"messages", "tools", "add_generation_prompt"};
+    static const char *const ours[] = {"messages", "tools", "add_generation_prompt",
+                                       "continue_final_message"};
     if (!json_is_object(value))
         return api_wrong_type(name, "an object", value, err);
     for (size_t i = 0; i < ARRAY_LEN(ours); i++)
         if (json_object_get(value, ours[i]) != NULL)
             return err_set_param(err, ERR_INVALID, name, "'%s' may not set '%s'", name, ours[i]);
     ((struct api_request *)into)->template_vars = (json_t *)value;
+    return 0;
+}
+
+/* Switches of templates that say the same as `think` does, where nothing else says it. */
+static void think_as_template(struct api_request *r)
+{
+    static const char *const names[] = {"enable_thinking", "thinking"};
+    for (size_t i = 0; i < ARRAY_LEN(names) && r->gen.think == GEN_THINK_DEFAULT; i++) {
+        const json_t *v = json_object_get(r->template_vars, names[i]);
+        if (json_is_boolean(v))
+            r->gen.think = json_is_true(v) ? GEN_THINK_ON : GEN_THINK_OFF;
+    }
+}
+
+/* What llama-server calls it: "none" leaves thinking in the text, as the model wrote it. */
+static int take_reasoning_format(const char *name, const json_t *value, void *into, struct err *err)
+{
+    struct str word = json_str(value);
+    if (str_eq_z(word, "none"))
+        ((struct api_request *)into)->gen.parse = false;
+    else if (!str_eq_z(word, "auto") && !str_eq_z(word, "deepseek"))
+        return err_set_param(err, ERR_INVALID, name, "'%s' must be auto, deepseek or none", name);
+    return 0;
+}
+
+static int take_generation_prompt(const char *name, const json_t *value, void *into,
+                                  struct err *err)
+{
+    struct api_request *r = into;
+    if (!json_is_boolean(value))
+        return api_wrong_type(name, "a boolean", value, err);
+    r->generation_prompt_given = true;
+    r->generation_prompt = json_is_true(value);
     return 0;
 }
 
@@ -174,28 +211,10 @@ static int only_false(const char *name, const json_t *v, void *into, struct err 
     return neutral(json_is_false(v));
 }
 
-static int only_empty(const char *name, const json_t *v, void *into, struct err *err)
-{
-    (void)name, (void)into, (void)err;
-    return neutral(json_is_array(v) && json_array_size(v) == 0);
-}
-
-static int only_text_format(const char *name, const json_t *v, void *into, struct err *err)
-{
-    (void)name, (void)into, (void)err;
-    return neutral(str_eq_z(json_str(json_object_get(v, "type")), "text"));
-}
-
 static int only_text_modality(const char *name, const json_t *v, void *into, struct err *err)
 {
     (void)name, (void)into, (void)err;
     return neutral(json_array_size(v) == 1 && str_eq_z(json_str(json_array_get(v, 0)), "text"));
-}
-
-static int only_no_tool(const char *name, const json_t *v, void *into, struct err *err)
-{
-    (void)name, (void)into, (void)err;
-    return neutral(str_eq_z(json_str(v), "none") || str_eq_z(json_str(v), "auto"));
 }
 
 static int only_default_tier(const char *name, const json_t *v, void *into, struct err *err)
@@ -229,32 +248,28 @@ static int any_object(const char *name, const json_t *v, void *into, struct err 
     }
 
 /* clang-format off: rows of a table */
-#define SHARED_FIELDS                                                                                \
-    {"model", API_STR, API_HONOURED, AT(model)}, {"stream", API_BOOL, API_HONOURED, AT(stream)},     \
-        {"stream_options", API_ANY, API_HONOURED, .take = take_stream_options},                      \
-        {"temperature", API_NUM, API_HONOURED, 0, 2, AT(gen.sampling.temperature)},                  \
-        {"top_p", API_NUM, API_HONOURED, 0, 1, AT(gen.sampling.top_p)},                              \
-        {"top_k", API_INT, API_HONOURED, -1, API_TOKEN_MAX, AT(gen.sampling.top_k)},                 \
-        {"min_p", API_NUM, API_HONOURED, 0, 1, AT(gen.sampling.min_p)},                              \
-        {"typical_p", API_NUM, API_HONOURED, 0, 1, .above_min = true, AT(gen.sampling.typical_p)},   \
-        {"repeat_penalty",                                                                           \
-         API_NUM,                                                                                    \
-         API_HONOURED,                                                                               \
-         0,                                                                                          \
-         10,                                                                                         \
-         .above_min = true,                                                                          \
-         AT(gen.sampling.repeat_penalty)},                                                           \
-        {"repeat_last_n", API_INT, API_HONOURED, -1, API_TOKEN_MAX, AT(gen.sampling.repeat_last_n)}, \
-        {"presence_penalty", API_NUM, API_HONOURED, -2, 2, AT(gen.sampling.presence_penalty)},       \
-        {"frequency_penalty", API_NUM, API_HONOURED, -2, 2, AT(gen.sampling.frequency_penalty)},     \
-        {"seed", API_ANY, API_HONOURED, .take = api_take_seed},                                      \
-        {"stop", API_ANY, API_HONOURED, .take = api_take_stop},                                      \
-        {"logit_bias", API_ANY, API_HONOURED, .take = api_take_bias},                                \
-        {"n", API_INT, API_HONOURED, 1, GEN_N_MAX, AT(gen.n)},                                       \
-        {"keep_alive", API_ANY, API_HONOURED, .take = api_take_keep_alive},                          \
-        {"ignore_eos", API_BOOL, API_HONOURED, AT(gen.ignore_eos)},                                  \
-    {                                                                                                \
-        "user", API_STR, API_NO_EFFECT                                                               \
+#define SHARED_FIELDS                                                                              \
+    {"model", API_STR, API_HONOURED, AT(model)}, {"stream", API_BOOL, API_HONOURED, AT(stream)},   \
+        {"stream_options",                                                                         \
+         API_ANY,                                                                                  \
+         API_HONOURED,                                                                             \
+         .take = take_stream_options,                                                              \
+         .sub = stream_options_fields,                                                             \
+         .n_sub = ARRAY_LEN(stream_options_fields)},                                               \
+        {"temperature", API_NUM, API_HONOURED, 0, 2, AT(gen.sampling.temperature)},                \
+        {"top_p", API_NUM, API_HONOURED, 0, 1, AT(gen.sampling.top_p)}, API_SAMPLING_FIELDS,       \
+        {"stop", API_ANY, API_HONOURED, .take = api_take_stop},                                    \
+        {"n", API_INT, API_HONOURED, 1, GEN_N_MAX, AT(gen.n)},                                     \
+        {"keep_alive", API_ANY, API_HONOURED, .take = api_take_keep_alive},                        \
+        {"grammar", API_ANY, API_HONOURED, .take = api_take_gbnf},                                 \
+        {"json_schema", API_ANY, API_HONOURED, .take = api_take_schema},                           \
+        {"structured_outputs", API_ANY, API_HONOURED, .take = api_take_structured},                \
+        {"guided_json", API_ANY, API_HONOURED, .take = api_take_schema},                           \
+        {"guided_regex", API_ANY, API_HONOURED, .take = api_take_regex},                           \
+        {"guided_choice", API_ANY, API_HONOURED, .take = api_take_choice},                         \
+        {"guided_grammar", API_ANY, API_HONOURED, .take = api_take_gbnf},                          \
+    {                                                                                              \
+        "user", API_STR, API_NO_EFFECT, .note = "a label; keys say who asks"                       \
     }
 
 static const struct api_field chat_fields[] = {
@@ -264,24 +279,36 @@ static const struct api_field chat_fields[] = {
     {"max_completion_tokens", API_INT, API_HONOURED, 1, API_TOKEN_MAX, AT(max_completion_tokens)},
     {"logprobs", API_BOOL, API_HONOURED, AT(gen.logprobs)},
     {"top_logprobs", API_INT, API_HONOURED, 0, GEN_TOP_LOGPROBS_MAX, AT(n_logprobs)},
+    {"continue_final_message", API_BOOL, API_HONOURED, AT(continue_final)},
+    {"add_generation_prompt", API_ANY, API_HONOURED, .take = take_generation_prompt,
+     .shape = "{\"type\":\"boolean\"}"},
     {"chat_template_kwargs", API_ANY, API_HONOURED, .take = take_template_vars},
-    {"metadata", API_ANY, API_NO_EFFECT, .take = any_object},
-    {"safety_identifier", API_STR, API_NO_EFFECT},
-    {"prompt_cache_key", API_STR, API_NO_EFFECT},
-    {"prompt_cache_retention", API_STR, API_NO_EFFECT},
-    {"parallel_tool_calls", API_BOOL, API_NO_EFFECT},
+    {"metadata", API_ANY, API_NO_EFFECT, .take = any_object, .note = "a label for the client"},
+    {"safety_identifier", API_STR, API_NO_EFFECT, .note = "a label for the provider's own use"},
+    {"prompt_cache_key", API_STR, API_NO_EFFECT, .note = "what is cached is found by its text"},
+    {"prompt_cache_retention", API_STR, API_NO_EFFECT,
+     .note = "what is cached stays while there is room"},
     {"prediction", API_ANY, API_HONOURED, .take = take_prediction},
-    REFUSED_BUT("tools", only_empty, "tool calls are not served yet; describe them in the prompt"),
-    REFUSED_BUT("tool_choice", only_no_tool, "tool calls are not served yet"),
-    REFUSED_BUT("functions", only_empty, "tool calls are not served yet"),
-    REFUSED_BUT("function_call", only_no_tool, "tool calls are not served yet"),
-    REFUSED_BUT("response_format", only_text_format, "only {\"type\": \"text\"} is served yet"),
+    {"tools", API_ANY, API_HONOURED, .take = openai_take_tools},
+    {"tool_choice", API_ANY, API_HONOURED, .take = openai_take_tool_choice},
+    {"parallel_tool_calls", API_ANY, API_HONOURED, .take = openai_take_parallel},
+    {"functions", API_ANY, API_HONOURED, .take = openai_take_functions},
+    {"function_call", API_ANY, API_HONOURED, .take = openai_take_function_call},
+    {"reasoning_effort", API_ANY, API_HONOURED, .take = api_take_effort},
+    {"reasoning", API_ANY, API_HONOURED, .take = api_take_reasoning},
+    {"thinking", API_ANY, API_HONOURED, .take = api_take_thinking},
+    {"think", API_ANY, API_HONOURED, .take = api_take_think},
+    {"enable_thinking", API_ANY, API_HONOURED, .take = api_take_think},
+    {"thinking_budget", API_ANY, API_HONOURED, .take = api_take_think_max},
+    {"thinking_token_budget", API_ANY, API_HONOURED, .take = api_take_think_max},
+    {"reasoning_budget", API_ANY, API_HONOURED, .take = api_take_think_max},
+    {"reasoning_format", API_ANY, API_HONOURED, .take = take_reasoning_format},
+    {"response_format", API_ANY, API_HONOURED, .take = api_take_response_format},
     REFUSED_BUT("modalities", only_text_modality, "only [\"text\"] is served"),
     REFUSED_BUT("store", only_false, "answers are not stored; leave it out"),
     REFUSED_BUT("service_tier", only_default_tier, "there is one tier; leave it out"),
     REFUSED("audio", "there is no speech output"),
     REFUSED("web_search_options", "there is no web search"),
-    REFUSED("reasoning_effort", "use chat_template_kwargs for what the model's template knows"),
     REFUSED("verbosity", "no local model takes it; ask for it in the prompt"),
     REFUSED("moderation", "there is no moderation"),
 };
@@ -338,38 +365,24 @@ static int check_logprobs(struct api_request *r, struct err *err)
 
 static int finish(struct api_request *r, struct err *err)
 {
+    think_as_template(r);
+    if (r->endpoint->is_chat && !r->gen.parse && json_array_size(r->tools) > 0)
+        return err_set_param(err, ERR_INVALID, "reasoning_format",
+                             "'reasoning_format': 'none' leaves the answer as it is, tool calls "
+                             "too; leave it out where there are tools");
     int code = api_request_finish(r, err);
     if (code == 0)
         code = check_limits(r, err);
     return code == 0 ? check_logprobs(r, err) : code;
 }
 
-/*
- * A request that says nothing of sampling leaves it to the server: full-width sampling, OpenAI's
- * default, makes small models babble. A request that sets any of these is sampled exactly as it
- * says.
- */
-static bool tells_sampling(const json_t *obj)
-{
-    static const char *const told[] = {"temperature", "top_p", "top_k", "min_p", "typical_p"};
-    for (size_t i = 0; i < ARRAY_LEN(told); i++) {
-        const json_t *v = json_object_get(obj, told[i]);
-        if (v != NULL && !json_is_null(v))
-            return true;
-    }
-    return false;
-}
-
-static int read_fields(const json_t *body, const json_t *defaults, struct api_request *r,
+int openai_fields_read(const json_t *body, const json_t *defaults, struct api_request *r,
                        struct err *err)
 {
     if (!json_is_object(body))
         return err_set(err, ERR_INVALID, "the body must be a JSON object");
-    if (!tells_sampling(body) && !tells_sampling(defaults)) {
-        r->gen.sampling.temperature = DEFAULT_TEMPERATURE;
-        r->gen.sampling.min_p = DEFAULT_MIN_P;
-    }
-    int code = api_sampling_defaults(defaults, r, err);
+    r->gen.parse = r->endpoint->is_chat;
+    int code = api_sampling_begin(body, defaults, r, err);
     if (code != 0)
         return code;
     return api_fields_read(r->endpoint->fields, (size_t)r->endpoint->n_fields, body, "", r, err);
@@ -380,7 +393,7 @@ static int parse(const struct api_endpoint *endpoint, const json_t *body, const 
 {
     struct api_request r;
     api_request_init(&r, endpoint);
-    int code = read_fields(body, defaults, &r, err);
+    int code = openai_fields_read(body, defaults, &r, err);
     if (code == 0)
         code = finish(&r, err);
     if (code == 0)

@@ -3,6 +3,8 @@
  */
 #include "api/request.h"
 
+#include "api/sampling.h"
+#include "api/tools.h"
 #include "base/mem.h"
 #include "base/rng.h"
 
@@ -28,20 +30,50 @@ void api_request_release(struct api_request *r)
     json_decref(r->messages);
     json_decref(r->prompts);
     json_decref(r->own);
-    r->messages = r->prompts = r->own = NULL;
+    json_decref(r->tools);
+    json_decref(r->tools_allowed);
+    free(r->effort);
+    r->messages = r->prompts = r->own = r->tools = r->tools_allowed = NULL;
+    r->effort = NULL;
+}
+
+/* Only an answer can be gone on with, and a call of tools is a whole one. */
+static int check_final(const struct api_request *r, struct err *err)
+{
+    const json_t *last = json_array_get(r->messages, json_array_size(r->messages) - 1);
+    if (!str_eq_z(json_str(json_object_get(last, "role")), "assistant") ||
+        json_object_get(last, "tool_calls") != NULL)
+        return err_set_param(err, ERR_INVALID, "messages",
+                             "to be continued, the last message must be the assistant's and call "
+                             "no tools");
+    if (r->generation_prompt_given && r->generation_prompt)
+        return err_set_param(err, ERR_INVALID, "add_generation_prompt",
+                             "'add_generation_prompt' begins a new message; it cannot go with "
+                             "'continue_final_message'");
+    return 0;
 }
 
 static int finish_chat(struct api_request *r, struct err *err)
 {
     if (r->messages == NULL)
         return err_set_param(err, ERR_INVALID, "messages", "'messages' is missing");
+    bool begins = !r->continue_final && (!r->generation_prompt_given || r->generation_prompt);
+    int code = r->continue_final ? check_final(r, err) : 0;
+    if (code != 0)
+        return code;
     r->n_prompt = 1;
     r->gen.kind = GEN_CHAT;
     r->gen.chat = r->template_vars == NULL ? json_object() : json_copy(r->template_vars);
     if (r->gen.chat == NULL || json_object_set(r->gen.chat, "messages", r->messages) != 0 ||
-        json_object_set_new(r->gen.chat, "add_generation_prompt", json_true()) != 0)
+        json_object_set_new(r->gen.chat, "add_generation_prompt", json_boolean(begins)) != 0)
         return err_set(err, ERR_NOMEM, "out of memory");
-    return 0;
+    if (r->continue_final &&
+        json_object_set_new(r->gen.chat, "continue_final_message", json_true()) != 0)
+        return err_set(err, ERR_NOMEM, "out of memory");
+    if (r->effort != NULL &&
+        json_object_set_new(r->gen.chat, "reasoning_effort", json_string(r->effort)) != 0)
+        return err_set(err, ERR_NOMEM, "out of memory");
+    return api_tools_finish(r, err);
 }
 
 int api_request_finish(struct api_request *r, struct err *err)
@@ -56,7 +88,7 @@ int api_request_finish(struct api_request *r, struct err *err)
         s->top_k = 0; /* -1 is how some clients write "off" */
     if (!r->seed_given)
         rng_system(&s->seed, sizeof s->seed);
-    return code;
+    return code == 0 ? api_sampling_finish(r, err) : code;
 }
 
 bool api_request_default_system(struct api_request *r, const char *text)

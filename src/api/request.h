@@ -12,6 +12,7 @@
 #define HEARTH_API_REQUEST_H
 
 #include "api/errors.h"
+#include "api/volatile.h"
 #include "ipc/message.h"
 
 struct api_answer;
@@ -43,6 +44,9 @@ struct api_endpoint {
     /* Of a stream each appends what is to be sent; `out` is NULL when the answer is whole. False:
      * memory, or out's maximum, was passed, or the worker speaks of what does not exist. */
     bool (*begin)(struct api_answer *a, struct buf *out); /* of a stream: all was accepted */
+    /* A prompt is being computed: a->n_prompt_taken and n_cached_taken hold it. NULL: of no
+     * interest. Not of a request that goes on. */
+    bool (*started)(struct api_answer *a, struct buf *out);
     bool (*delta)(struct api_answer *a, int i_prompt, const struct gen_delta *d, struct buf *out);
     bool (*end)(struct api_answer *a, int i_prompt, const struct gen_end *e, struct buf *out);
     bool (*finish)(struct api_answer *a,
@@ -59,17 +63,26 @@ struct api_request {
     struct str model; /* empty: the client named none; borrows from the body */
     bool stream, include_usage;
     bool seed_given;
+    bool continue_final;    /* the answer goes on with the last message, the assistant's */
+    bool use_beam_search;   /* with gen.sampling.beam_width, or n, beams */
     struct gen_request gen; /* what all prompts share; gen.chat is set for chat */
     json_t *prompts;        /* not for chat: array of strings or of arrays of ids; owned */
     int n_prompt;           /* 1 for chat */
     json_t *messages;       /* owned: checked, as templates take them */
     json_t *template_vars;  /* borrowed; more variables of the template, or NULL */
-    json_t *own;            /* owned; what the dialect's answer needs to know of it; or NULL */
+    /* By tools.h: */
+    json_t *tools;         /* owned: checked, in OpenAI's shape; or NULL */
+    json_t *tools_allowed; /* owned: names; NULL: all */
+    char tools_param[64];  /* what the client calls the choice among them */
+    char *effort;          /* owned: the template's variable reasoning_effort; or NULL */
+    json_t *own;           /* owned; what the dialect's answer needs to know of it; or NULL */
     bool keep_alive_given;
     int64_t keep_alive_ms; /* or KEEP_ALIVE_FOREVER */
     /* as given, -1 when not: they only make sense together, once all are read */
     int64_t max_tokens, max_completion_tokens, best_of, n_logprobs;
     bool stream_options_given;
+    bool generation_prompt_given, generation_prompt; /* chat: as a template's variable */
+    struct api_volatile removed; /* of what clients put into prompts: volatile.h */
 };
 
 /* All as the dialects have it when nothing is given. */
@@ -99,6 +112,8 @@ struct api_answer {
     int64_t n_foretold, n_not_met;                         /* of a prediction's tokens */
     double load_ms;                                        /* the model was not there at first */
     double queue_ms, prefill_ms, decode_ms;                /* the largest of them */
+    /* of prompts that were accepted, and that were started, so far */
+    int64_t n_prompt_taken, n_cached_taken;
 };
 
 /* Makes the answer of a request: endpoint->answer_new and what all have. NULL: memory. */

@@ -44,16 +44,25 @@ static bool read_days(struct str text, int64_t *ret_s)
 
 /* Options that are more than a value; NULL: not given. */
 struct words {
-    const char *keep_alive, *files_keep, *worker_exe;
+    const char *keep_alive, *files_keep, *responses_keep, *worker_exe;
 };
+
+/* How long something is kept; word NULL: as it is. */
+static bool read_keep(const char *option, const char *word, int64_t *ret_s)
+{
+    if (word == NULL || read_days(str_z(word), ret_s))
+        return true;
+    fprintf(stderr,
+            "hearth: %s '%s' is no time: it is 30d, 12h, 600 (seconds), or 0 (until they are "
+            "deleted)\n",
+            option, word);
+    return false;
+}
 
 static int settle(struct gateway_opts *o, const struct words *w, struct args *args, int *ret_code)
 {
-    if (w->files_keep != NULL && !read_days(str_z(w->files_keep), &o->files_keep_s)) {
-        fprintf(stderr,
-                "hearth: --files-keep '%s' is no time: it is 30d, 12h, 600 (seconds), or 0 (until "
-                "they are deleted)\n",
-                w->files_keep);
+    if (!read_keep("--files-keep", w->files_keep, &o->files_keep_s) ||
+        !read_keep("--responses-keep", w->responses_keep, &o->responses_keep_s)) {
         args_release(args);
         *ret_code = CLI_USAGE;
         return 0;
@@ -151,6 +160,7 @@ static int list_options(struct gateway_opts *o, struct words *w, bool *calibrate
          &o->files_disk_max, 0, INT64_MAX},
         {"files-keep", 0, ARG_STR, "TIME", "files, and batches after their end; unset: 30d",
          &w->files_keep},
+        {"responses-keep", 0, ARG_STR, "TIME", "stored responses; unset: 30d", &w->responses_keep},
         {"batch-parallel", 0, ARG_INT, "N",
          "lines of batches computed at once; 0: half of --parallel", &o->batch_parallel, 0, 1024},
         {"queue", 0, ARG_INT, "N", "requests that may wait per model; more are refused",
@@ -180,6 +190,9 @@ static int list_options(struct gateway_opts *o, struct words *w, bool *calibrate
          &o->request_log_bytes_max, 65536, INT64_MAX},
         {"keep-prompts", 0, ARG_BOOL, NULL,
          "hold recent prompts in memory, for /v1/requests/ID?prompt=1", &o->keep_prompts},
+        {"keep-volatile", 0, ARG_BOOL, NULL,
+         "leave billing headers and token counts of coding agents in their prompts",
+         &o->keep_volatile},
         {"worker-exe", 0, ARG_STR, "FILE", "program started as the worker (for tests)",
          &w->worker_exe},
         {"quiet", 'q', ARG_BOOL, NULL, "print no banner", &o->quiet},

@@ -30,6 +30,7 @@ struct engine {
     int n_scratch;
     struct step_cost cost;
     struct speculation speculation;
+    struct guides *guides;
 
     pthread_t thread;
     bool is_started;
@@ -59,6 +60,7 @@ uint64_t engine_bytes(const struct engine_config *c)
     uint64_t row = (uint64_t)c->n_vocab * sizeof(float) + sizeof(struct sampler_result);
     return (uint64_t)c->limits.n_out_max * row +
            (uint64_t)n_scratch_of(c) * sampler_scratch_bytes(c->n_vocab) +
+           guides_bytes(c->n_vocab, c->limits.n_out_max) +
            EVENTS_MAX * sizeof(struct engine_event) + scheduler_bytes(&c->limits, c->kv.n_blocks);
 }
 
@@ -84,11 +86,12 @@ static int engine_init(struct engine *e, struct err *err)
     e->event = mem_try_array(EVENTS_MAX, sizeof(*e->event));
     if (!e->logits || !e->result || !e->scratch || !e->event)
         return err_set(err, ERR_NOMEM, "no memory for the engine");
-    for (int i = 0; i < e->n_scratch; i++) {
+    rc = guides_new(c->n_vocab, c->limits.n_out_max, c->force, c->force_ctx, &e->guides, err);
+    for (int i = 0; i < e->n_scratch && rc == 0; i++) {
         rc = sampler_scratch_init(&e->scratch[i], c->n_vocab, err);
-        if (rc != 0)
-            return rc;
     }
+    if (rc != 0)
+        return rc;
     e->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     return e->event_fd < 0 ? err_set(err, ERR_IO, "cannot create an event descriptor") : 0;
 }
@@ -120,6 +123,7 @@ void engine_free(struct engine *e)
     for (int i = 0; e->scratch && i < e->n_scratch; i++)
         sampler_scratch_release(&e->scratch[i]);
     scheduler_release(&e->scheduler);
+    guides_free(e->guides);
     free(e->logits);
     free(e->result);
     free(e->scratch);
@@ -330,6 +334,38 @@ static void announce(struct engine *e, const struct plan *p)
     }
 }
 
+static void pick_row(struct engine *e, int i, double mu, int i_thread)
+{
+    const struct plan_row *row = &e->scheduler.plan.row[i];
+    const struct sequence *seq = row->seq;
+    const struct job *job = seq->job;
+    int next = row->position + 1;
+    float *logits = e->logits + (size_t)i * (size_t)e->config.n_vocab;
+    struct sampling sampling = job->sampling;
+    sampling.seed += (uint64_t)seq->index;
+    struct sampler_history history = {seq->token, next, job->n_prompt, mu};
+    bool goes_on = job->ignore_eos || next - job->n_prompt < job->min_tokens;
+    struct sampler_ban ban = {.token = e->config.eog,
+                              .n = goes_on ? e->config.n_eog : 0,
+                              .mask = guides_row(e->guides, i).mask};
+    sampler_pick(&e->scratch[i_thread], logits, &sampling, &history, &ban, job->n_top,
+                 &e->result[i]);
+}
+
+/* What mirostat draws depends on what it drew before: rows after guesses are sampled behind their
+ * ROW_NEXT, by the same thread, as long as the guesses hold. */
+static void pick_chain(struct engine *e, int i, int i_thread)
+{
+    const struct sequence *seq = e->scheduler.plan.row[i].seq;
+    double mu = seq->has_mu ? seq->mu : sampler_mu_init(&seq->job->sampling);
+    pick_row(e, i, mu, i_thread);
+    for (int k = 0; k < seq->n_draft; k++) {
+        if (e->result[i + k].id != seq->token[seq->n_token + k])
+            return;
+        pick_row(e, i + k + 1, e->result[i + k].mu, i_thread);
+    }
+}
+
 /* Row i of the logits becomes result i; rows are independent. One after a guess is sampled as if
  * the guess was right: if not, it is dropped. */
 static void sample_row(void *ctx, int i, int i_thread)
@@ -337,19 +373,14 @@ static void sample_row(void *ctx, int i, int i_thread)
     struct engine *e = ctx;
     const struct plan_row *row = &e->scheduler.plan.row[i];
     const struct sequence *seq = row->seq;
-    const struct job *job = seq->job;
-    int n_vocab = e->config.n_vocab, next = row->position + 1;
-    float *logits = e->logits + (size_t)i * (size_t)n_vocab;
-    if (row->kind == ROW_SCORE) {
-        sampler_score(logits, n_vocab, seq->token[next], job->n_top, &e->result[i]);
-        return;
-    }
-    struct sampling sampling = job->sampling;
-    sampling.seed += (uint64_t)seq->index;
-    struct sampler_history history = {seq->token, next, job->n_prompt};
-    struct sampler_ban ban = {e->config.eog, job->ignore_eos ? e->config.n_eog : 0};
-    sampler_pick(&e->scratch[i_thread], logits, &sampling, &history, &ban, job->n_top,
-                 &e->result[i]);
+    int n_vocab = e->config.n_vocab;
+    if (row->kind == ROW_SCORE)
+        sampler_score(e->logits + (size_t)i * (size_t)n_vocab, n_vocab,
+                      seq->token[row->position + 1], seq->job->n_top, &e->result[i]);
+    else if (!seq->job->sampling.mirostat)
+        pick_row(e, i, 0, i_thread);
+    else if (row->kind == ROW_NEXT)
+        pick_chain(e, i, i_thread);
 }
 
 static void sample(struct engine *e, const struct plan *p)
@@ -393,6 +424,12 @@ static void deliver_token(struct engine *e, struct sequence *seq, int n_token,
     emit(e, event);
 }
 
+/* All was forbidden: nothing can follow. */
+static enum engine_end end_of(struct guide_row row)
+{
+    return row.ends ? ENGINE_END_EOG : row.is_broken ? ENGINE_END_STUCK : ENGINE_END_LENGTH;
+}
+
 /* What was accepted, which is text already, and the token after it, which becomes text. */
 static void deliver_next(struct engine *e, struct sequence *seq, int i_row, int64_t now)
 {
@@ -403,10 +440,16 @@ static void deliver_next(struct engine *e, struct sequence *seq, int i_row, int6
         deliver_token(e, seq, n_before + k + 1, &event);
     }
     event.result = e->result[i_row + n];
-    if (is_eog(e, event.result.id)) {
+    if (event.result.id == SAMPLER_NONE) {
+        end_sequence(e, seq, end_of(guides_row(e->guides, i_row + n)));
+        return;
+    }
+    if (is_eog(e, event.result.id) && !seq->job->peek) {
         end_sequence(e, seq, ENGINE_END_EOG);
         return;
     }
+    seq->has_mu = true;
+    seq->mu = event.result.mu;
     seq->token[seq->n_token++] = event.result.id;
     deliver_token(e, seq, seq->n_token, &event);
     if (seq->n_token == seq->job->n_token_max)
@@ -481,6 +524,8 @@ bool engine_step(struct engine *e)
     alloc_guard_enter();
     if (e->config.disk)
         set_disk_price(e);
+    if (e->config.speculate != SPECULATE_OFF)
+        guides_force(e->guides, e->scheduler.running, e->scheduler.n_running);
     struct step_budget may = budget(e);
     const struct plan *p = scheduler_plan(&e->scheduler, &may);
     if (e->config.drafter)
@@ -488,8 +533,10 @@ bool engine_step(struct engine *e)
     if (p->batch.n_tokens > 0) {
         announce(e, p);
         int64_t start = clock_ns();
+        guides_begin(e->guides, p);
         copy_blocks(e, p);
         e->config.forward(e->config.forward_ctx, &e->config.kv, &p->batch, e->logits);
+        guides_wait(e->guides);
         sample(e, p);
         accept(e, p);
         scheduler_commit(&e->scheduler);
@@ -549,11 +596,16 @@ static void on_disk_news(void *ctx)
 
 int engine_start(struct engine *e, struct err *err)
 {
-    int rc = e->config.disk ? disk_tier_start(e->config.disk, on_disk_news, e, err) : 0;
-    if (rc != 0)
+    int rc = guides_start(e->guides, err);
+    if (rc == 0 && e->config.disk)
+        rc = disk_tier_start(e->config.disk, on_disk_news, e, err);
+    if (rc != 0) {
+        guides_stop(e->guides);
         return rc;
+    }
     rc = pthread_create(&e->thread, NULL, engine_run, e);
     if (rc != 0) {
+        guides_stop(e->guides);
         if (e->config.disk)
             disk_tier_stop(e->config.disk, &e->scheduler.cache, 0);
         return err_set_errno(err, rc, "cannot start the engine thread");
@@ -572,6 +624,7 @@ void engine_stop(struct engine *e)
     pthread_cond_signal(&e->room);
     pthread_mutex_unlock(&e->lock);
     pthread_join(e->thread, NULL);
+    guides_stop(e->guides);
     if (e->config.disk)
         disk_tier_stop(e->config.disk, &e->scheduler.cache, DISK_FLUSH_MS);
     e->is_started = false;

@@ -31,6 +31,8 @@ struct engine_config {
     int step_ms;
     enum speculate speculate; /* for jobs with drafts (job_draft) */
     struct drafter *drafter;  /* borrowed; for jobs with job_draft_model; or NULL */
+    guide_force_fn force;     /* for jobs with job_guide (engine/guide.h); or NULL */
+    void *force_ctx;
 };
 #define ENGINE_ALONE 4
 
@@ -41,7 +43,12 @@ enum engine_event_kind {
     ENGINE_END,     /* the last event of this sequence */
 };
 
-enum engine_end { ENGINE_END_EOG, ENGINE_END_LENGTH, ENGINE_END_CANCELLED };
+enum engine_end {
+    ENGINE_END_EOG,
+    ENGINE_END_LENGTH,
+    ENGINE_END_CANCELLED,
+    ENGINE_END_STUCK, /* no token can go on as the grammar wants it */
+};
 
 struct engine_event {
     enum engine_event_kind kind;

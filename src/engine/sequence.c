@@ -86,6 +86,14 @@ int job_draft_model(struct job *job, struct err *err)
     return 0;
 }
 
+int job_guide(struct job *job, struct grammar *grammar, const struct vocabulary *v, struct err *err)
+{
+    int rc = 0;
+    for (int i = 0; i < job->n_seq && rc == 0; i++)
+        rc = guide_new(grammar, v, job->n_prompt, &job->seq[i].guide, err);
+    return rc;
+}
+
 void job_force(struct job *job, int i_seq, const int32_t *token, int n)
 {
     CHECK(i_seq >= 0 && i_seq < job->n_seq && n >= 0);
@@ -104,6 +112,7 @@ void job_free(struct job *job)
         free(job->seq[i].token);
         free(job->seq[i].block);
         draft_free(job->seq[i].draft);
+        guide_free(job->seq[i].guide);
         free(job->seq[i].shadow.block);
     }
     prediction_free(job->prediction);

@@ -10,6 +10,7 @@
 #define HEARTH_ENGINE_SEQUENCE_H
 
 #include "engine/drafter.h"
+#include "engine/guide.h"
 #include "engine/sampler.h"
 #include "model/model.h"
 
@@ -35,12 +36,15 @@ struct sequence {
     int n_token;
     struct draft *draft;  /* guesses what comes next; NULL: nobody asked for it */
     struct shadow shadow; /* the draft model's */
+    struct guide *guide;  /* the grammar that it keeps to; owned; NULL: none */
     int n_draft;          /* within a step: guesses behind token[n_token), to be computed with it */
     int n_accepted;       /* the first so many of them are what was sampled */
     bool is_draft_model;  /* they are the draft model's */
     int n_computed;       /* tokens whose keys and values are in blocks; < n_token while alive */
-    int n_scored;         /* prompt tokens whose log probability was reported; the first has none */
-    uint32_t *block;      /* [n_block_max] block table */
+    bool has_mu; /* mirostat's state after the last token of the text, else its first one */
+    double mu;
+    int n_scored;    /* prompt tokens whose log probability was reported; the first has none */
+    uint32_t *block; /* [n_block_max] block table */
     int n_block;
     int n_shared;  /* the first so many blocks stand in the prefix cache */
     int n_loading; /* the so many after them are being read from the disk */
@@ -67,14 +71,16 @@ struct job {
     int n_prompt;
     int n_token_max; /* prompt and answer */
     int n_seq;
-    struct sampling sampling; /* borrows bias from the owner */
+    struct sampling sampling; /* borrows from the owner */
     int n_top;                /* -1: no log probabilities */
     bool score_prompt;        /* report log probabilities of the prompt's tokens (choice 0) */
     bool ignore_eos;
-    int priority;                  /* enum job_class */
-    uint32_t tenant;               /* who asks, for fair share */
-    uint64_t salt;                 /* jobs share cached prefixes only with equal ones */
-    bool started;                  /* its first token is or was being computed */
+    int min_tokens;  /* no end token before the answer has so many */
+    bool peek;       /* an end token is reported, too, and then the sequence ends (beam search) */
+    int priority;    /* enum job_class */
+    uint32_t tenant; /* who asks, for fair share */
+    uint64_t salt;   /* jobs share cached prefixes only with equal ones */
+    bool started;    /* its first token is or was being computed */
     struct prediction *prediction; /* of the answer; owned; NULL: none */
     struct job *next_new;          /* the engine's inbox */
     struct sequence seq[];
@@ -99,6 +105,9 @@ int job_draft(struct job *job, const int32_t *prediction, int n_prediction, stru
     __attribute__((warn_unused_result));
 /* Likewise: the draft model may guess for them, too (engine/drafter.h). ERR_NOMEM. */
 int job_draft_model(struct job *job, struct err *err) __attribute__((warn_unused_result));
+/* Likewise: its sequences keep to a grammar over the vocabulary, which outlives it. ERR_NOMEM. */
+int job_guide(struct job *job, struct grammar *grammar, const struct vocabulary *v, struct err *err)
+    __attribute__((warn_unused_result));
 /* What job_new, job_draft and job_draft_model would allocate, roughly: for admission. */
 uint64_t job_bytes(int n_token_max, int n_seq);
 uint64_t job_draft_bytes(int n_token_max, int n_seq, int n_prediction);

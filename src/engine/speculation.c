@@ -51,6 +51,16 @@ static bool is_eog(const struct speculation *s, int32_t id)
     return false;
 }
 
+/* What must come next by the sequence's grammar is as good as known. */
+static void offer_forced(struct offer *o)
+{
+    const struct guide *guide = o->seq->guide;
+    for (o->n_guess = 0; o->n_guess < guide->n_forced && o->n_guess < o->n_max; o->n_guess++) {
+        o->seq->token[o->seq->n_token + o->n_guess] = guide->forced[o->n_guess];
+        o->chance[o->n_guess] = 1;
+    }
+}
+
 static void collect(const struct speculation *s, struct sequence *const *seq, int n_seq,
                     struct choice *c)
 {
@@ -60,6 +70,10 @@ static void collect(const struct speculation *s, struct sequence *const *seq, in
         struct offer *o = &c->offer[i];
         int n_max = min_int(DRAFT_MAX, seq[i]->job->n_token_max - seq[i]->n_token - 1);
         *o = (struct offer){.seq = seq[i], .n_max = n_max};
+        if (n_max > 0 && seq[i]->guide && seq[i]->guide->n_forced > 0) {
+            offer_forced(o);
+            continue;
+        }
         if (!seq[i]->draft || n_max <= 0)
             continue;
         draft_see(seq[i]->draft, seq[i]->token, seq[i]->n_token);

@@ -6,7 +6,10 @@
  * Recursive least squares with directional forgetting (R. Kulhavy, Automatica 23(5), 1987): a step
  * makes old ones fade only in what it says something about, so hours of nothing but decodes do
  * not blur what a prompt costs. Over the relative error: a step that was disturbed and took ten
- * times as long weighs a hundredth. a, b and c stay >= 0. No allocation, no clock.
+ * times as long weighs a hundredth. No allocation, no clock.
+ *
+ * What is used is >= 0: of all such weights those that the steps speak for most. The recursion
+ * itself is left free: cut off at zero it would run away from noisy steps.
  */
 #ifndef HEARTH_ENGINE_STEP_COST_H
 #define HEARTH_ENGINE_STEP_COST_H
@@ -14,8 +17,9 @@
 #include "engine/scheduler.h"
 
 struct step_cost {
-    double weight[3]; /* ms; of 1, tokens and positions in the units of the .c */
-    double p[3][3];   /* covariance of the weights */
+    double weight[3]; /* ms; of 1, tokens and positions in the units of the .c; >= 0 */
+    double free[3];   /* the same, of any sign */
+    double p[3][3];   /* covariance of free */
     int n_prefill;    /* the most tokens beside decodes that a step had */
     bool is_measured;
 };

@@ -63,5 +63,6 @@ int access_check_origin(const char *origin, const char *host, struct err *err)
 
 int access_identify(struct server *s, const struct exchange *x, struct caller *ret, struct err *err)
 {
-    return callers_identify(&s->callers, exchange_header(x, "Authorization"), ret, err);
+    return callers_identify(&s->callers, exchange_header(x, "Authorization"),
+                            exchange_header(x, "x-api-key"), ret, err);
 }

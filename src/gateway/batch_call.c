@@ -23,6 +23,8 @@ struct batch_call {
     bool accepted;
     struct job **job; /* [n_job]; NULL when over */
     int n_job, n_done;
+    struct batch_call_live live; /* text NULL: nobody listens */
+    struct buf out;              /* of its stream, what was not handed on */
     batch_call_fn fn;
     void *ctx;
 };
@@ -35,6 +37,7 @@ static void call_free(struct batch_call *c)
     api_answer_free(c->answer);
     api_request_release(&c->request);
     json_decref(c->top);
+    buf_release(&c->out);
     free(c->job);
     free(c);
 }
@@ -62,6 +65,7 @@ static void fail(struct batch_call *c, const struct err *err, const struct api_c
     o.again = err->code == ERR_UNAVAILABLE || err->code == ERR_BUSY || err->code == ERR_CANCELLED ||
               err->code == ERR_NOMEM;
     api_error_write(API_OPENAI, err, counts, &body);
+    buf_clear(&c->out); /* it may hold half an event */
     tell(c, &o);
     buf_release(&body);
 }
@@ -83,7 +87,9 @@ static void finish(struct batch_call *c)
     m->cached_tokens += (uint64_t)c->answer->n_cached;
     m->completion_tokens += (uint64_t)c->answer->n_completion;
     buf_init(&body, ANSWER_BYTES_MAX);
-    if (c->answer->endpoint->whole(c->answer, &body))
+    bool ok = c->live.text == NULL || c->answer->endpoint->finish(c->answer, &c->out);
+    o.last = buf_str(&c->out);
+    if (ok && c->answer->endpoint->whole(c->answer, &body))
         tell(c, &o);
     else
         fail_full(c);
@@ -103,6 +109,7 @@ static void on_error(struct batch_call *c, int tag, const struct gen_error *e)
 static void on_news(void *ctx, int tag, const struct job_news *news)
 {
     struct batch_call *c = ctx;
+    struct buf *out = c->live.text == NULL ? NULL : &c->out;
     bool ok = true;
     switch (news->event) {
     case JOB_ACCEPTED:
@@ -110,11 +117,15 @@ static void on_news(void *ctx, int tag, const struct job_news *news)
             api_answer_fingerprint(c->answer, c->slot->ready.fingerprint);
         c->accepted = true;
         break;
+    case JOB_STARTED:
+        if (out != NULL)
+            ok = c->answer->endpoint->begin(c->answer, out);
+        break;
     case JOB_DELTA:
-        ok = c->answer->endpoint->delta(c->answer, tag, news->delta, NULL);
+        ok = c->answer->endpoint->delta(c->answer, tag, news->delta, out);
         break;
     case JOB_END:
-        ok = c->answer->endpoint->end(c->answer, tag, news->end, NULL);
+        ok = c->answer->endpoint->end(c->answer, tag, news->end, out);
         break;
     case JOB_DONE:
         c->job[tag] = NULL;
@@ -130,8 +141,12 @@ static void on_news(void *ctx, int tag, const struct job_news *news)
     default:
         break;
     }
-    if (!ok)
+    if (!ok) {
         fail_full(c);
+    } else if (c->out.len > 0) {
+        c->live.text(c->ctx, buf_str(&c->out));
+        buf_clear(&c->out);
+    }
 }
 
 /* ---- the start ---- */
@@ -211,16 +226,21 @@ static int parse(struct batch_call *c, const struct api_endpoint *endpoint, stru
     return endpoint->parse(c->body, NULL, &c->request, err);
 }
 
+static void set_owner(struct batch_call *c, const struct caller *who, int64_t priority)
+{
+    struct gen_request *gen = &c->request.gen;
+    gen->priority = priority;
+    gen->tenant = who->tenant;
+    gen->salt = who->salt;
+}
+
 /* Lines go last, and share what is cached with their key's requests alone. */
 static int find_owner(struct batch_call *c, const char *owner, struct err *err)
 {
     struct caller who;
-    struct gen_request *gen = &c->request.gen;
     if (!callers_find(&c->server->callers, owner, &who))
         return err_set(err, ERR_AUTH, "the API key that made this batch was revoked");
-    gen->priority = GEN_BATCH;
-    gen->tenant = who.tenant;
-    gen->salt = who.salt;
+    set_owner(c, &who, GEN_BATCH);
     return 0;
 }
 
@@ -250,4 +270,57 @@ int batch_call_start(struct server *s, const char *owner, const struct api_endpo
     else
         *ret = c;
     return code;
+}
+
+/* ---- calls that are heard ---- */
+
+static int check_room(const struct batch_call *c, const struct slot *slot, const struct caller *who,
+                      struct err *err)
+{
+    int retry_s;
+    enum slot_room room = slot_has_room(slot, who->tenant, callers_n(&c->server->callers) > 1,
+                                        c->request.gen.n * c->request.n_prompt, &retry_s);
+    return room == SLOT_ROOM_YES
+               ? 0
+               : err_set(err, ERR_BUSY, "the queue of the model '%s' is full", slot->name);
+}
+
+int batch_call_start_live(struct server *s, const struct caller *who,
+                          const struct api_endpoint *endpoint, const json_t *body,
+                          const struct batch_call_live *live, batch_call_fn fn, void *ctx,
+                          struct batch_call **ret, struct err *err)
+{
+    struct slot *slot;
+    struct batch_call *c = mem_zero(1, sizeof *c);
+    *c = (struct batch_call){.server = s, .fn = fn, .ctx = ctx, .live = *live};
+    buf_init(&c->out, ANSWER_BYTES_MAX);
+    c->body = (json_t *)body;
+    int code = endpoint->parse(body, NULL, &c->request, err);
+    if (code == 0)
+        code = find_slot(c, &slot, err);
+    if (code == 0)
+        code = check_room(c, slot, who, err);
+    if (code == 0)
+        code = prepare(c, slot, err);
+    if (code == 0) {
+        set_owner(c, who, live->priority);
+        snprintf(c->answer->id, sizeof c->answer->id, "%s", live->id);
+        c->answer->created_ms = live->created_ms;
+        code = submit(c, slot, err);
+    }
+    if (code != 0)
+        call_free(c);
+    else
+        *ret = c;
+    return code;
+}
+
+struct api_answer *batch_call_answer(const struct batch_call *c)
+{
+    return c->answer;
+}
+
+const char *batch_call_model(const struct batch_call *c)
+{
+    return c->slot->name;
 }

@@ -1,6 +1,7 @@
 /*
- * batch_call: one line of a batch as a generation, the way an HTTP request of it would go: the same
- * parsing, the same slot, the same answer. Loop thread only.
+ * batch_call: a generation without an exchange, the way an HTTP request of it would go: the same
+ * parsing, the same slot, the same answer. A line of a batch, or a response that runs in the
+ * background. Loop thread only.
  */
 #ifndef HEARTH_GATEWAY_BATCH_CALL_H
 #define HEARTH_GATEWAY_BATCH_CALL_H
@@ -16,6 +17,7 @@ struct batch_outcome {
     struct buf *body;                /* the answer or error object; the owner may steal it */
     const char *model;               /* that computed it; NULL with an error */
     const struct api_answer *answer; /* its counts; NULL with an error */
+    struct str last;                 /* of a call that is heard: the end of its stream */
     struct err err;
 };
 
@@ -36,6 +38,22 @@ struct batch_need {
 int batch_call_start(struct server *s, const char *owner, const struct api_endpoint *endpoint,
                      struct str line, struct batch_need *need, batch_call_fn fn, void *ctx,
                      struct batch_call **ret, struct err *err) __attribute__((warn_unused_result));
+
+/* A call that is heard while it runs, and is of its key's own class, not a batch's. */
+struct batch_call_live {
+    const char *id; /* of its answer */
+    int64_t created_ms, priority;
+    void (*text)(void *ctx, struct str stream); /* pieces of the stream as they come */
+};
+/* body: borrowed. As batch_call_start; ERR_BUSY: the queue of its model is full. */
+int batch_call_start_live(struct server *s, const struct caller *who,
+                          const struct api_endpoint *endpoint, const json_t *body,
+                          const struct batch_call_live *live, batch_call_fn fn, void *ctx,
+                          struct batch_call **ret, struct err *err)
+    __attribute__((warn_unused_result));
+/* What is there of it; in fn, too. */
+struct api_answer *batch_call_answer(const struct batch_call *c);
+const char *batch_call_model(const struct batch_call *c);
 /* Stops it; fn does not run. */
 void batch_call_cancel(struct batch_call *c);
 

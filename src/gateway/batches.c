@@ -486,6 +486,7 @@ static void expire(struct batches *all)
     all->expiring = true;
     all->n_posts++;
     all->retention = (struct retention){.keep_s = all->server->opts.files_keep_s,
+                                        .responses_keep_s = all->server->opts.responses_keep_s,
                                         .now_s = clock_wall_ms() / 1000};
     state_post(all->server->state, expire_work, on_expired, all);
 }
@@ -503,7 +504,10 @@ static void on_expired(void *ctx)
 
 static int64_t expire_each_ms(const struct batches *all)
 {
-    int64_t keep_s = all->server->opts.files_keep_s;
+    const struct gateway_opts *o = &all->server->opts;
+    int64_t keep_s = o->files_keep_s;
+    if (keep_s == 0 || (o->responses_keep_s > 0 && o->responses_keep_s < keep_s))
+        keep_s = o->responses_keep_s;
     bool short_time = keep_s > 0 && keep_s < EXPIRE_MS * EXPIRE_SHARE / 1000;
     return short_time ? keep_s * 1000 / EXPIRE_SHARE : EXPIRE_MS;
 }

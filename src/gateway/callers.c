@@ -135,10 +135,26 @@ bool callers_find(const struct callers *c, const char *name, struct caller *ret)
     return name[0] == '\0' && (c->one_key || !c->file_needed);
 }
 
-int callers_identify(struct callers *c, const char *authorization, struct caller *ret,
+/* The key that the headers give. */
+static int given_key(const char *authorization, const char *api_key, struct str *ret,
                      struct err *err)
 {
     struct str given = str_z(authorization);
+    *ret = str_trim(str_z(api_key));
+    if (authorization == NULL && api_key != NULL)
+        return 0;
+    if (!str_eq_nocase(str_sub(given, 0, 7), STR("Bearer ")))
+        return err_set(err, ERR_AUTH,
+                       "an API key is needed: send it as 'Authorization: Bearer KEY' or as "
+                       "'x-api-key: KEY'");
+    *ret = str_trim(str_from(given, 7));
+    return 0;
+}
+
+int callers_identify(struct callers *c, const char *authorization, const char *api_key,
+                     struct caller *ret, struct err *err)
+{
+    struct str given;
     struct err why = {0};
     struct caller who = {.priority = KEY_INTERACTIVE, .admin = true};
     bool failed = refresh(c, &why) != 0;
@@ -146,10 +162,9 @@ int callers_identify(struct callers *c, const char *authorization, struct caller
         log_error("%s; the keys stay as they were", why.text);
     c->unread = failed;
     if (c->one_key || c->file_needed) {
-        if (!str_eq_nocase(str_sub(given, 0, 7), STR("Bearer ")))
-            return err_set(err, ERR_AUTH,
-                           "an API key is needed: send it as 'Authorization: Bearer KEY'");
-        given = str_trim(str_from(given, 7));
+        int code = given_key(authorization, api_key, &given, err);
+        if (code != 0)
+            return code;
         const struct key *k = key_file_find(&c->file, given);
         if (k == NULL && !is_one_key(c, given))
             return err_set(err, ERR_AUTH, "the API key is none that this server knows");

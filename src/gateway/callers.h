@@ -59,9 +59,10 @@ int callers_init(struct callers *c, const char *path, const char *api_key, struc
     __attribute__((warn_unused_result));
 void callers_release(struct callers *c);
 int callers_n(const struct callers *c); /* keys that open */
-/* authorization: the header, or NULL. ERR_AUTH. ret may be NULL. */
-int callers_identify(struct callers *c, const char *authorization, struct caller *ret,
-                     struct err *err);
+/* authorization, api_key: the headers (x-api-key: as Anthropic's clients send it), or NULL; the
+ * first goes before the second. ERR_AUTH. ret may be NULL. */
+int callers_identify(struct callers *c, const char *authorization, const char *api_key,
+                     struct caller *ret, struct err *err);
 /* Whose work it is that goes on without a request (batches). False: the key is not there any more.
  */
 bool callers_find(const struct callers *c, const char *name, struct caller *ret);

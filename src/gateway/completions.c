@@ -47,6 +47,8 @@ struct call {
     int64_t told_position; /* in the queue */
     int64_t priority;      /* enum gen_priority */
     uv_timer_t *ping;
+    struct call_keeper keeper; /* or nobody */
+    bool kept;
 };
 
 static void on_handle_closed(uv_handle_t *handle)
@@ -85,6 +87,8 @@ static void count_call(struct call *c, bool client_left)
 static void call_free(struct call *c, bool client_left)
 {
     count_call(c, client_left);
+    if (c->keeper.over != NULL)
+        c->keeper.over(c->keeper.ctx, c->answer);
     for (int i = 0; c->job != NULL && i < c->request.n_prompt; i++)
         if (c->job[i] != NULL)
             job_cancel(c->job[i], client_left);
@@ -211,6 +215,11 @@ static void finish(struct call *c)
     c->trace->n_prompt = c->answer->n_prompt; /* the worker's own counts at the end */
     c->trace->n_cached = c->answer->n_cached;
     c->trace->n_completion = c->answer->n_completion;
+    if (c->keeper.complete != NULL && !c->kept) {
+        c->kept = true;
+        if (c->keeper.complete(c->keeper.ctx, c, c->answer))
+            return;
+    }
     if (c->request.stream) {
         if (!c->request.endpoint->finish(c->answer, &c->out)) {
             fail_full(c);
@@ -232,6 +241,11 @@ static void finish(struct call *c)
         }
     }
     call_free(c, false);
+}
+
+void completions_go_on(struct call *c)
+{
+    finish(c);
 }
 
 static struct buf *stream_out(struct call *c)
@@ -288,13 +302,17 @@ static void on_news(void *ctx, int tag, const struct job_news *news)
     bool ok = true;
     switch (news->event) {
     case JOB_ACCEPTED:
+        c->answer->n_prompt_taken += news->n_prompt;
         trace_accepted(c->trace, news->n_prompt);
         on_accepted(c);
         return;
     case JOB_STARTED:
         trace_started(c->trace, news->n_cached);
         histogram_add(&c->model_metrics->queue, (double)(clock_ns() - c->submit_ns) * 1e-9);
-        return;
+        c->answer->n_cached_taken += news->n_cached;
+        if (c->begun && c->answer->endpoint->started != NULL)
+            ok = c->answer->endpoint->started(c->answer, &c->out);
+        break;
     case JOB_RESUMED:
         trace_restarted(c->trace);
         return;
@@ -334,8 +352,11 @@ static int prepare(struct call *c, const struct slot *slot, struct err *err)
     int code = generation_prepare(c->body, &c->request, slot, &c->answer, err);
     if (code != 0)
         return code;
+    c->trace->n_volatile = c->request.removed.n_billing + c->request.removed.n_budget;
     c->job = mem_zero((size_t)c->request.n_prompt, sizeof *c->job);
     c->last_ns = mem_zero((size_t)c->answer->n_choice, sizeof *c->last_ns);
+    if (c->keeper.id != NULL)
+        snprintf(c->answer->id, sizeof c->answer->id, "%s", c->keeper.id);
     return 0;
 }
 
@@ -390,21 +411,28 @@ static int submit(struct call *c, struct slot *slot, struct err *err)
 }
 
 /* Who goes first, and for whom: the key's own class, or the lower one that the header asks for. */
-static int read_priority(struct call *c, struct err *err)
+int completions_priority(const struct exchange *x, const struct caller *who, int64_t *ret,
+                         struct err *err)
 {
-    const char *word = exchange_header(c->x, "X-Hearth-Priority");
-    struct gen_request *gen = &c->request.gen;
-    int64_t asked = c->caller->priority;
+    const char *word = exchange_header(x, "X-Hearth-Priority");
+    int64_t asked = who->priority;
     if (word != NULL && !gen_priority_of_word(str_trim(str_z(word)), &asked))
         return err_set_param(err, ERR_INVALID, "X-Hearth-Priority",
                              "the header X-Hearth-Priority is '%.64s'; it takes interactive, "
                              "agent, background or batch",
                              word);
+    *ret = asked > who->priority ? asked : who->priority;
+    return 0;
+}
+
+static int set_owner(struct call *c, struct err *err)
+{
+    struct gen_request *gen = &c->request.gen;
+    int code = completions_priority(c->x, c->caller, &gen->priority, err);
     gen->tenant = c->caller->tenant;
     gen->salt = c->caller->salt;
-    gen->priority = asked > c->caller->priority ? asked : c->caller->priority;
     c->priority = gen->priority;
-    return 0;
+    return code;
 }
 
 /* The key's own limits: 429, where the server's are 503. */
@@ -437,9 +465,10 @@ static int find_slot(struct call *c, struct slot **ret, struct err *err)
 static int start(struct call *c, const struct api_endpoint *endpoint, struct err *err)
 {
     struct slot *slot;
-    if (c->body == NULL)
+    if (c->body == NULL) {
         c->body = json_parse(exchange_body(c->x), JSON_DEPTH_MAX, err);
-    exchange_drop_body(c->x);
+        exchange_drop_body(c->x);
+    }
     if (c->body == NULL)
         return err->code;
     int code = endpoint->parse(c->body, NULL, &c->request, err);
@@ -455,19 +484,15 @@ static int start(struct call *c, const struct api_endpoint *endpoint, struct err
     if (code == 0)
         code = prepare(c, slot, err);
     if (code == 0)
-        code = read_priority(c, err);
+        code = set_owner(c, err);
     if (code == 0)
         code = submit(c, slot, err);
     return code;
 }
 
-void completions_serve(struct server *s, struct exchange *x, const struct api_endpoint *endpoint)
-{
-    completions_serve_body(s, x, endpoint, NULL);
-}
-
 void completions_serve_body(struct server *s, struct exchange *x,
-                            const struct api_endpoint *endpoint, json_t *body)
+                            const struct api_endpoint *endpoint, json_t *body,
+                            const struct call_keeper *keeper)
 {
     struct err err = {0};
     struct call *c = mem_zero(1, sizeof *c);
@@ -478,6 +503,8 @@ void completions_serve_body(struct server *s, struct exchange *x,
     c->server = s;
     c->x = x;
     c->body = body;
+    if (keeper != NULL)
+        c->keeper = *keeper;
     c->caller = &v->caller;
     c->trace = v->trace;
     api_request_init(&c->request, endpoint);
@@ -485,6 +512,11 @@ void completions_serve_body(struct server *s, struct exchange *x,
     exchange_on_gone(x, on_gone, c);
     if (start(c, endpoint, &err) != 0)
         fail(c, &err, NULL);
+}
+
+void completions_serve(struct server *s, struct exchange *x, const struct api_endpoint *endpoint)
+{
+    completions_serve_body(s, x, endpoint, NULL, NULL);
 }
 
 void completions_chat(struct server *s, struct exchange *x)

@@ -24,7 +24,7 @@
  * was checked; usage is summed over its lines.
  * lines: of batches that are not over: where each is in the input file; its result once it has one.
  */
-static const char schema[] =
+static const char schema_1[] =
     "CREATE TABLE usage ("
     " day TEXT NOT NULL, key TEXT NOT NULL, model TEXT NOT NULL, class TEXT NOT NULL,"
     " requests INTEGER NOT NULL, prompt INTEGER NOT NULL, cached INTEGER NOT NULL,"
@@ -58,6 +58,26 @@ static const char schema[] =
     "CREATE UNIQUE INDEX lines_custom_id ON lines (batch, custom_id);"
     "CREATE INDEX lines_state ON lines (batch, state, line);"
     "PRAGMA user_version = 1;";
+
+/*
+ * responses: `input` is the items of its own turn, `previous` the turn before; `object` is what
+ * clients see. Until one that runs without a client is over, `body` is its whole request; after
+ * that `events` is its stream. n_starts: how often a server began with it.
+ */
+static const char schema_2[] =
+    "CREATE TABLE responses ("
+    " seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, owner TEXT NOT NULL,"
+    " previous TEXT, model TEXT NOT NULL, status TEXT NOT NULL, background INTEGER NOT NULL,"
+    " priority INTEGER NOT NULL, created_s INTEGER NOT NULL, bytes INTEGER NOT NULL,"
+    " n_starts INTEGER NOT NULL DEFAULT 0," /* what may be large comes last */
+    " input TEXT NOT NULL, object TEXT NOT NULL, body TEXT, events TEXT);"
+    "CREATE INDEX responses_owner ON responses (owner, seq);"
+    "CREATE INDEX responses_previous ON responses (previous);"
+    "CREATE INDEX responses_open ON responses (seq) WHERE body IS NOT NULL;"
+    "PRAGMA user_version = 2;";
+
+/* [i] takes a database from version i to i + 1. */
+static const char *const schemas[DB_VERSION] = {schema_1, schema_2};
 
 /* ---- errors ---- */
 
@@ -235,17 +255,20 @@ static int check_version(sqlite3 *db, bool make, struct err *err)
         code = db_number(db, err, &n_tables, "SELECT count(*) FROM sqlite_master", "");
     if (code != 0 || version == DB_VERSION)
         return code;
+    if (version > 0 && version < DB_VERSION && !make)
+        return 0; /* what readers look at has been there since the first */
     const char *file = sqlite3_db_filename(db, "main");
     if (version > DB_VERSION)
         return err_set(err, ERR_UNSUPPORTED,
                        "the database %.200s was made by a newer Hearth (its version %lld, ours "
                        "%d): run that one, or name another folder with --state-dir",
                        file, (long long)version, DB_VERSION);
-    if (n_tables > 0 || !make)
+    if (version < 0 || (version == 0 && n_tables > 0) || !make)
         return err_set(err, ERR_CORRUPT, "the database %.200s is not one of Hearth's", file);
     code = db_begin(db, err);
-    if (code == 0 && sqlite3_exec(db, schema, NULL, NULL, NULL) != SQLITE_OK)
-        code = fail(db, err);
+    for (; code == 0 && version < DB_VERSION; version++)
+        if (sqlite3_exec(db, schemas[version], NULL, NULL, NULL) != SQLITE_OK)
+            code = fail(db, err);
     return db_end(db, code, err);
 }
 

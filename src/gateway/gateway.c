@@ -8,6 +8,7 @@
 #include "gateway/batches.h"
 #include "gateway/errand.h"
 #include "gateway/ledger.h"
+#include "gateway/response_runs.h"
 #include "gateway/retention.h"
 #include "gateway/server.h"
 #include "gateway/state.h"
@@ -41,6 +42,7 @@ void gateway_opts_init(struct gateway_opts *o)
         .file_bytes_max = (int64_t)200 << 20,
         .files_bytes_max = (int64_t)10 << 30,
         .files_keep_s = RETENTION_DEFAULT_S,
+        .responses_keep_s = RETENTION_DEFAULT_S,
         .queue_max = 256,
         .connections_max = 1024,
         .header_timeout_ms = 10000,
@@ -268,6 +270,8 @@ static int open_state(struct server *s, struct err *err)
     s->ledger = ledger_new(s->state, &s->loop);
     if (s->state != NULL)
         s->batches = batches_new(s);
+    if (s->state != NULL)
+        s->runs = response_runs_new(s);
     return 0;
 }
 
@@ -275,9 +279,11 @@ static int open_state(struct server *s, struct err *err)
 static void close_state(struct server *s)
 {
     batches_stop(s->batches);
+    response_runs_stop(s->runs);
     ledger_free(s->ledger);
     state_close(s->state);
     batches_free(s->batches);
+    response_runs_free(s->runs);
 }
 
 static int start(struct server *s, struct err *err)

@@ -51,8 +51,9 @@ struct gateway_opts {
     int64_t files_bytes_max; /* of all files of a key */
     int64_t files_disk_max;  /* of all files of all keys; 0: as much as they leave free */
     int64_t files_keep_s;    /* and batches that are over (gateway/retention.h); 0: until deleted */
-    int batch_parallel;      /* lines of batches at once; 0 = half of `parallel` */
-    int queue_max;           /* choices waiting per model; more get 503 with Retry-After */
+    int64_t responses_keep_s; /* stored responses; 0: until deleted */
+    int batch_parallel;       /* lines of batches at once; 0 = half of `parallel` */
+    int queue_max;            /* choices waiting per model; more get 503 with Retry-After */
     int connections_max;
     int header_timeout_ms, body_timeout_ms; /* for the whole head, the whole body */
     int write_timeout_ms;                   /* a client that takes nothing for so long is dropped */
@@ -66,6 +67,7 @@ struct gateway_opts {
     const char *request_log;         /* a file; NULL: none */
     int64_t request_log_bytes_max;   /* of each of its files */
     bool keep_prompts;               /* for /v1/requests/{id}?prompt=1 */
+    bool keep_volatile;              /* prompts of coding agents stay as they are: api/volatile.h */
     bool quiet;                      /* no banner */
 };
 

@@ -51,6 +51,20 @@ static bool add_messages(struct api_request *r, const struct slot *slot)
     return ok;
 }
 
+int generation_messages(struct api_request *r, const struct slot *slot, struct err *err)
+{
+    if (!slot->models->opts->keep_volatile && r->messages != NULL) {
+        int code = api_volatile_remove(r->messages, &r->removed, err);
+        if (code != 0)
+            return code;
+        slot->models->metrics->volatile_billing += (uint64_t)r->removed.n_billing;
+        slot->models->metrics->volatile_budget += (uint64_t)r->removed.n_budget;
+    }
+    return add_messages(r, slot) && api_request_default_system(r, slot->system_text)
+               ? 0
+               : err_set(err, ERR_NOMEM, "out of memory for the request");
+}
+
 int generation_prepare(const json_t *body, struct api_request *r, const struct slot *slot,
                        struct api_answer **ret_answer, struct err *err)
 {
@@ -59,8 +73,9 @@ int generation_prepare(const json_t *body, struct api_request *r, const struct s
     int code = add_defaults(body, r, slot, err);
     if (code != 0)
         return code;
-    if (!add_messages(r, slot) || !api_request_default_system(r, slot->system_text))
-        return err_set(err, ERR_NOMEM, "out of memory for the request");
+    code = generation_messages(r, slot, err);
+    if (code != 0)
+        return code;
     rng_system(word, sizeof word);
     snprintf(id, sizeof id, "%s%016" PRIx64 "%08" PRIx32, r->endpoint->id_prefix, word[0],
              (uint32_t)word[1]);

@@ -17,10 +17,15 @@ int generation_model(const struct server *s, const struct api_request *r,
     __attribute__((warn_unused_result));
 /*
  * What the model's own layers add: its parameters, where the client gave none (body is read again
- * into *r), and its system text. Then an empty answer with a new id; owned by the caller.
+ * into *r), and its system text; what is volatile of the client's own is taken out. Then an empty
+ * answer with a new id; owned by the caller.
  */
 int generation_prepare(const json_t *body, struct api_request *r, const struct slot *slot,
                        struct api_answer **ret_answer, struct err *err)
+    __attribute__((warn_unused_result));
+
+/* The second half of it, for who needs no answer: a conversation as the worker is to have it. */
+int generation_messages(struct api_request *r, const struct slot *slot, struct err *err)
     __attribute__((warn_unused_result));
 
 /* The worker's error as the client is told it. */

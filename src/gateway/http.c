@@ -23,7 +23,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define SWEEP_MS 100
+#define PIECE_BYTES_MAX (64u << 20) /* of one write beyond what a client may be behind */
+#define SWEEP_MS        100
 #define HEAD_BYTES_MAX                                                                             \
     (32u << 10) /* per connection, libmicrohttpd's pool: head and write buffer                     \
                  */
@@ -270,7 +271,7 @@ static void *on_uri(void *cls, const char *uri, struct MHD_Connection *conn)
     x->since_ms = p->served ? clock_ms() : p->since_ms;
     x->body_max = h->o.body_bytes_max;
     buf_init(&x->body, (size_t)h->o.body_bytes_max + 1);
-    buf_init(&x->out, (size_t)h->o.client_buffer_bytes_max + 1);
+    buf_init(&x->out, (size_t)h->o.client_buffer_bytes_max + PIECE_BYTES_MAX);
     p->x = x;
     h->n_exchanges++;
     return x;
@@ -835,14 +836,21 @@ bool exchange_write(struct exchange *x, struct str bytes)
         buf_consume(&x->out, x->out_taken);
         x->out_taken = 0;
     }
+    /* One event may be larger than the limit: who had taken half of it was not slow. */
     size_t max = (size_t)x->http->o.client_buffer_bytes_max;
-    if (x->out.len - x->out_taken + bytes.len > max || !buf_add_str(&x->out, bytes)) {
+    size_t behind = x->out.len - x->out_taken;
+    if ((behind > max / 2 && behind + bytes.len > max) || !buf_add_str(&x->out, bytes)) {
         x->http->counts.overflowed++;
         drop(x, false);
         return false;
     }
     resume(x);
     return true;
+}
+
+size_t exchange_behind(const struct exchange *x)
+{
+    return x->out.len - x->out_taken;
 }
 
 int64_t exchange_idle_ms(const struct exchange *x)

@@ -108,6 +108,7 @@ void exchange_on_gone(struct exchange *x, void (*on_gone)(struct exchange *x, vo
 void exchange_begin(struct exchange *x, int status, const char *type);
 /* False: the client's buffer is full; it was dropped, do not touch x again (no on_gone). */
 bool exchange_write(struct exchange *x, struct str bytes) __attribute__((warn_unused_result));
+size_t exchange_behind(const struct exchange *x);   /* bytes written and not yet taken */
 int64_t exchange_idle_ms(const struct exchange *x); /* since the last byte was written or taken */
 void exchange_end(struct exchange *x);
 

@@ -24,7 +24,7 @@ bool inquiry_has_state(struct server *s, struct exchange *x)
     struct err err = {0};
     if (s->state != NULL && !s->stopping)
         return true;
-    err_set(&err, ERR_UNAVAILABLE, "files and batches are off: %s",
+    err_set(&err, ERR_UNAVAILABLE, "files, batches and stored responses are off: %s",
             s->state_err.text[0] == '\0' ? "the server was started with --state off"
                                          : s->state_err.text);
     reply_error(x, &err, NULL);

@@ -29,6 +29,7 @@ struct inquiry {
     int64_t limit;
     bool ascending;
     json_t *body; /* owned */
+    void *ctx;    /* of `then` */
     int fd;       /* -1 */
     int64_t bytes, seq;
     struct buf text; /* more of the work's own */

@@ -3,8 +3,10 @@
  * unloading. Short answers from what is at hand; nothing here waits.
  */
 #include "gateway/batches.h"
+#include "gateway/response_runs.h"
 #include "gateway/server.h"
 
+#include "api/contract.h"
 #include "api/ollama.h"
 #include "base/clock.h"
 #include "base/mem.h"
@@ -41,7 +43,7 @@ static void write_openai_model(const char *name, int64_t modified_ms, struct buf
 }
 
 /* A file that is served under its path is not in the library: it is listed all the same. */
-static const struct slot *path_slot(const struct server *s)
+const struct slot *inventory_path_slot(const struct server *s)
 {
     const struct slot *slot = s->models.slots;
     while (slot != NULL && slot->digest[0] != '\0')
@@ -52,6 +54,10 @@ static const struct slot *path_slot(const struct server *s)
 void inventory_models(struct server *s, struct exchange *x)
 {
     struct err err = {0};
+    if (routes_dialect(x) == API_ANTHROPIC) {
+        anthropic_list_models(s, x);
+        return;
+    }
     struct store_model *list = NULL;
     struct buf out;
     int n = 0;
@@ -61,7 +67,7 @@ void inventory_models(struct server *s, struct exchange *x)
     }
     buf_init(&out, BODY_MAX);
     buf_add_z(&out, "{\"object\":\"list\",\"data\":[");
-    const struct slot *extra = path_slot(s);
+    const struct slot *extra = inventory_path_slot(s);
     if (extra != NULL)
         write_openai_model(extra->name, extra->modified_ms, &out);
     for (int i = 0; i < n; i++) {
@@ -77,10 +83,14 @@ void inventory_models(struct server *s, struct exchange *x)
 void inventory_model(struct server *s, struct exchange *x)
 {
     struct err err = {0};
+    if (routes_dialect(x) == API_ANTHROPIC) {
+        anthropic_show_model(s, x);
+        return;
+    }
     struct store_model found = {0};
     struct buf out;
     const char *name = exchange_path(x) + strlen("/v1/models/");
-    const struct slot *extra = path_slot(s);
+    const struct slot *extra = inventory_path_slot(s);
     buf_init(&out, BODY_MAX);
     if (extra != NULL && strcmp(extra->name, name) == 0) {
         write_openai_model(extra->name, extra->modified_ms, &out);
@@ -147,8 +157,8 @@ void inventory_tags(struct server *s, struct exchange *x)
         return;
     }
     struct ollama_model *model = mem_zero((size_t)n + 1, sizeof *model);
-    if (path_slot(s) != NULL)
-        describe(&model[n_model++], path_slot(s));
+    if (inventory_path_slot(s) != NULL)
+        describe(&model[n_model++], inventory_path_slot(s));
     for (int i = 0; i < n; i++, n_model++) {
         struct ollama_model *m = &model[n_model];
         describe(m, slot_of(s, list[i].name));
@@ -190,6 +200,21 @@ void inventory_version(struct server *s, struct exchange *x)
     exchange_reply(
         x, 200, "application/json",
         STR("{\"version\":\"" OLLAMA_API_VERSION "\",\"hearth\":\"" HEARTH_VERSION "\"}"));
+}
+
+void inventory_openapi(struct server *s, struct exchange *x)
+{
+    (void)s;
+    struct buf body;
+    struct err err = {0};
+    buf_init(&body, 4u << 20);
+    if (api_openapi_write(HEARTH_VERSION, &body)) {
+        exchange_reply(x, 200, "application/json", buf_str(&body));
+    } else {
+        err_set(&err, ERR_NOMEM, "out of memory for the document");
+        reply_error(x, &err, NULL);
+    }
+    buf_release(&body);
 }
 
 /* ---- health and metrics ---- */
@@ -302,6 +327,7 @@ void inventory_metrics(struct server *s, struct exchange *x)
     metrics_write(&s->metrics, &out);
     models_write_metrics(&s->models, &out);
     batches_write_metrics(s->batches, &out);
+    response_runs_write_metrics(s->runs, &out);
     callers_write_metrics(&s->callers, &routes_visit(x)->caller, &out);
     exchange_reply(x, 200, "text/plain; version=0.0.4; charset=utf-8", buf_str(&out));
     buf_release(&out);

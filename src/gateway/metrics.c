@@ -233,6 +233,12 @@ void metrics_write(const struct metrics *m, struct buf *out)
                m->refused_full);
     buf_printf(out, "hearth_requests_refused_total{reason=\"share\"} %" PRIu64 "\n",
                m->refused_share);
+    metrics_head(out, "hearth_volatile_removed_total", "counter",
+                 "Billing headers and token counts of coding agents taken out of prompts.");
+    buf_printf(out, "hearth_volatile_removed_total{kind=\"billing_header\"} %" PRIu64 "\n",
+               m->volatile_billing);
+    buf_printf(out, "hearth_volatile_removed_total{kind=\"token_budget\"} %" PRIu64 "\n",
+               m->volatile_budget);
     write_counter(out, "hearth_worker_starts_total", m->worker_starts, "Worker processes started.");
     write_counter(out, "hearth_worker_restarts_total", m->worker_restarts,
                   "Worker processes started again after a death.");

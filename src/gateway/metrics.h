@@ -10,7 +10,7 @@
 
 #include "base/buf.h"
 
-#define METRICS_ROUTES_MAX   24
+#define METRICS_ROUTES_MAX   64
 #define METRICS_STATUSES_MAX 24
 #define METRICS_BUCKETS_MAX  20
 #define METRICS_MODELS_MAX   32 /* with series of their own; the rest: "+other" */
@@ -47,6 +47,7 @@ struct metrics {
     uint64_t failed, refused_full, refused_share; /* generations */
     uint64_t worker_starts, worker_restarts, worker_deaths, worker_stalls;
     uint64_t resumed; /* generations sent to another worker after a death */
+    uint64_t volatile_billing, volatile_budget; /* api/volatile.h */
     struct histogram duration, cancel;
     struct model_metrics model[METRICS_MODELS_MAX + 1]; /* the last: all others */
     int n_model;

@@ -190,7 +190,7 @@ static void serve(struct server *s, struct exchange *x, const struct api_endpoin
     } else if (json_is_true(json_object_get(body, "_debug_render_only"))) {
         render(s, x, endpoint, body);
     } else {
-        completions_serve_body(s, x, endpoint, body);
+        completions_serve_body(s, x, endpoint, body, NULL);
     }
 }
 

@@ -60,8 +60,11 @@ int replay_delta(struct replay *r, const struct gen_delta *d, struct err *err)
                   sizeof *c->token))
         return err_set(err, ERR_INVALID, "more tokens than any context holds");
     c->token = array;
-    for (size_t i = 0; i < d->n_tokens; i++)
+    for (size_t i = 0; i < d->n_tokens; i++) {
         c->token[c->n_token++] = d->tokens[i].id;
+        c->has_mu = d->tokens[i].has_mu;
+        c->mu = d->tokens[i].mu;
+    }
     c->text_len += (int64_t)d->text_len;
     c->n_calls += d->name != NULL;
     return 0;
@@ -73,8 +76,10 @@ int replay_end(struct replay *r, const struct gen_end *e, struct err *err)
     if (c == NULL)
         return ERR_INVALID;
     free(c->token);
-    *c = (struct replay_choice){
-        .ended = true, .n_completion = e->n_completion, .n_foretold = e->n_foretold};
+    *c = (struct replay_choice){.ended = true,
+                                .n_completion = e->n_completion,
+                                .n_reasoning = e->n_reasoning,
+                                .n_foretold = e->n_foretold};
     return 0;
 }
 
@@ -89,10 +94,13 @@ bool replay_is_over(const struct replay *r)
 static void write_choice(const struct replay_choice *c, struct buf *out)
 {
     buf_printf(out,
-               "{\"ended\":%s,\"n_completion\":%" PRId64 ",\"n_foretold\":%" PRId64
-               ",\"text_len\":%" PRId64 ",\"n_calls\":%" PRId64 ",\"tokens\":[",
-               c->ended ? "true" : "false", c->n_completion, c->n_foretold, c->text_len,
-               c->n_calls);
+               "{\"ended\":%s,\"n_completion\":%" PRId64 ",\"n_reasoning\":%" PRId64
+               ",\"n_foretold\":%" PRId64 ",\"text_len\":%" PRId64 ",\"n_calls\":%" PRId64,
+               c->ended ? "true" : "false", c->n_completion, c->n_reasoning, c->n_foretold,
+               c->text_len, c->n_calls);
+    if (c->has_mu) /* 17 digits: the same double again */
+        buf_printf(out, ",\"has_mu\":true,\"mu\":%.17g", c->mu);
+    buf_add_z(out, ",\"tokens\":[");
     for (size_t i = 0; i < c->n_token; i++)
         buf_printf(out, "%s%d", i > 0 ? "," : "", (int)c->token[i]);
     buf_add_z(out, "]}");

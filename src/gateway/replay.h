@@ -20,7 +20,9 @@ struct replay_choice {
     int64_t text_len;
     int64_t n_calls;
     bool ended;
-    int64_t n_completion, n_foretold; /* of its end */
+    int64_t n_completion, n_reasoning, n_foretold; /* of its end */
+    bool has_mu;                                   /* mirostat's state after the last token */
+    double mu;
 };
 
 struct replay {

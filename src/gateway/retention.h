@@ -22,7 +22,8 @@
 #define RETENTION_STEP_ROWS  200
 
 struct retention {
-    int64_t keep_s; /* 0: until deleted */
+    int64_t keep_s;           /* 0: until deleted */
+    int64_t responses_keep_s; /* likewise, of responses */
     int64_t now_s;
     bool more;                           /* there is more to do: step again */
     int64_t n_files, file_bytes, n_over; /* that are there afterwards; n_over: batches */

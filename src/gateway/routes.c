@@ -5,6 +5,7 @@
  */
 #include "gateway/files.h"
 #include "gateway/page.h"
+#include "gateway/responses.h"
 #include "gateway/server.h"
 
 #include "base/clock.h"
@@ -35,13 +36,18 @@ static const struct route table[] = {
     {"/", GET, true, false, API_OPENAI, serve_page},
     {"/assets/", GET, true, false, API_OPENAI, serve_page},
     {"/health", GET, true, false, API_OPENAI, inventory_health},
+    {"/openapi.json", GET, true, false, API_OPENAI, inventory_openapi},
     {"/metrics", GET, false, false, API_OPENAI, inventory_metrics},
     {"/v1/chat/completions", POST, false, true, API_OPENAI, completions_chat},
     {"/v1/completions", POST, false, true, API_OPENAI, completions_text},
+    {"/v1/responses", POST, false, true, API_OPENAI, responses_create},
+    {"/v1/responses/", GET | POST | DELETE, false, false, API_OPENAI, responses_one},
     {"/v1/files", GET | POST, false, false, API_OPENAI, files_collection},
     {"/v1/files/", GET | DELETE, false, false, API_OPENAI, files_one},
     {"/v1/batches", GET | POST, false, false, API_OPENAI, batches_collection},
     {"/v1/batches/", GET | POST, false, false, API_OPENAI, batches_one},
+    {"/v1/messages", POST, false, true, API_ANTHROPIC, anthropic_serve_messages},
+    {"/v1/messages/count_tokens", POST, false, false, API_ANTHROPIC, anthropic_serve_count},
     {"/v1/models", GET, false, false, API_OPENAI, inventory_models},
     {"/v1/models/", GET, false, false, API_OPENAI, inventory_model},
     {"/v1/requests", GET, false, false, API_OPENAI, requests_list},
@@ -88,32 +94,40 @@ struct visit *routes_visit(const struct exchange *x)
 enum api_dialect routes_dialect(const struct exchange *x)
 {
     const struct visit *v = routes_visit(x);
-    return v == NULL ? API_OPENAI : v->route->dialect;
+    if (v == NULL)
+        return API_OPENAI;
+    bool shared = v->route->serve == inventory_models || v->route->serve == inventory_model;
+    if (shared && exchange_header(x, "anthropic-version") != NULL)
+        return API_ANTHROPIC; /* both dialects have /v1/models */
+    return v->route->dialect;
 }
 
 static void reply_status(struct exchange *x, int status, const struct err *err,
                          const struct api_counts *counts)
 {
     struct buf body;
+    struct api_counts more = counts == NULL ? (struct api_counts){0} : *counts;
     struct visit *v = routes_visit(x);
     if (v != NULL && v->trace != NULL)
         trace_failed(v->trace, err);
+    more.request_id = exchange_id(x);
     buf_init(&body, 16384);
-    api_error_write(routes_dialect(x), err, counts, &body);
+    api_error_write(routes_dialect(x), err, &more, &body);
     exchange_reply(x, status, "application/json", buf_str(&body));
     buf_release(&body);
 }
 
 void reply_error(struct exchange *x, const struct err *err, const struct api_counts *counts)
 {
-    reply_status(x, api_status(err->code), err, counts);
+    reply_status(x, api_status_in(routes_dialect(x), err->code), err, counts);
 }
 
 void routes_write_error(struct exchange *x, int err_code, const char *text, struct buf *out)
 {
     struct err err = {0};
+    struct api_counts more = {.request_id = exchange_id(x)};
     err_set(&err, err_code, "%s", text);
-    api_error_write(routes_dialect(x), &err, NULL, out);
+    api_error_write(routes_dialect(x), &err, &more, out);
 }
 
 static void refuse_method(struct exchange *x, const struct route *route)
@@ -152,6 +166,8 @@ void routes_on_head(struct exchange *x, void *ctx)
     v->route = route;
     v->caller.tenant = UINT32_MAX;
     exchange_set_tag(x, v);
+    if (routes_dialect(x) == API_ANTHROPIC)
+        exchange_add_header(x, "request-id", exchange_id(x)); /* as its clients know an answer */
     int code = check_access(s, x, v, &err);
     if (route->generates && exchange_method(x) == HTTP_POST)
         v->trace =

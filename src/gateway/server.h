@@ -19,6 +19,7 @@ struct inspection;
 struct state;
 struct ledger;
 struct batches;
+struct response_runs;
 
 struct server {
     struct gateway_opts opts;
@@ -28,7 +29,8 @@ struct server {
     struct state *state;  /* what outlives the server; NULL: off, */
     struct err state_err; /* for this reason */
     struct ledger *ledger;
-    struct batches *batches; /* NULL without state */
+    struct batches *batches;    /* NULL without state */
+    struct response_runs *runs; /* likewise */
     int n_uploads, n_blob_uploads;
     struct errand *errands;         /* errand.h */
     struct inspection *inspections; /* inspection.h */
@@ -81,9 +83,26 @@ int access_identify(struct server *s, const struct exchange *x, struct caller *r
 /* completions.c */
 /* Serves one call of an endpoint, from its body to the end of its answer. */
 void completions_serve(struct server *s, struct exchange *x, const struct api_endpoint *endpoint);
-/* The same of a body that was read already; takes it. */
+/* Who keeps the answer of a call; both functions may be NULL. */
+struct call;
+struct call_keeper {
+    void *ctx;
+    const char *id; /* of the answer; NULL: a new one */
+    /* All of the answer is there and its end was not told. True: completions_go_on follows, unless
+     * `over` came first; until then the answer stays as it is. */
+    bool (*complete)(void *ctx, struct call *c, struct api_answer *a);
+    /* The call is over, in whatever way: the last that is heard of it. a: NULL when the request was
+     * refused. */
+    void (*over)(void *ctx, struct api_answer *a);
+};
+/* body: a new reference, taken over; NULL: the exchange's own. keeper: copied; may be NULL. */
 void completions_serve_body(struct server *s, struct exchange *x,
-                            const struct api_endpoint *endpoint, json_t *body);
+                            const struct api_endpoint *endpoint, json_t *body,
+                            const struct call_keeper *keeper);
+void completions_go_on(struct call *c);
+/* The class that a request asks for, by its key and its header. ERR_INVALID. */
+int completions_priority(const struct exchange *x, const struct caller *who, int64_t *ret,
+                         struct err *err) __attribute__((warn_unused_result));
 void completions_chat(struct server *s, struct exchange *x);
 void completions_text(struct server *s, struct exchange *x);
 
@@ -94,6 +113,8 @@ void batches_collection(struct server *s, struct exchange *x);
 void batches_one(struct server *s, struct exchange *x);
 
 /* inventory.c */
+/* A model that is served under its path, not out of the library; or NULL. */
+const struct slot *inventory_path_slot(const struct server *s);
 void inventory_models(struct server *s, struct exchange *x);
 void inventory_model(struct server *s, struct exchange *x);
 void inventory_tags(struct server *s, struct exchange *x);
@@ -101,6 +122,7 @@ void inventory_ps(struct server *s, struct exchange *x);
 void inventory_health(struct server *s, struct exchange *x);
 void inventory_metrics(struct server *s, struct exchange *x);
 void inventory_version(struct server *s, struct exchange *x);
+void inventory_openapi(struct server *s, struct exchange *x);
 
 /* ollama_routes.c: the routes of Ollama's API that generate, load and unload. */
 void ollama_serve_generate(struct server *s, struct exchange *x);
@@ -134,6 +156,22 @@ typedef void (*ask_fn)(struct server *s, struct exchange *x, void *ctx, struct s
 /* frame: a new reference; its "id" is filled in here. free_ctx may be NULL. */
 void ask_worker(struct server *s, struct exchange *x, struct slot *slot, json_t *frame, ask_fn fn,
                 void *ctx, void (*free_ctx)(void *ctx));
+/* The same for answers that are more than a text: fn gets the frame, or NULL and why. */
+typedef void (*ask_frame_fn)(struct server *s, struct exchange *x, void *ctx, const json_t *frame,
+                             const struct err *err);
+void ask_worker_frame(struct server *s, struct exchange *x, struct slot *slot, json_t *frame,
+                      ask_frame_fn fn, void *ctx, void (*free_ctx)(void *ctx));
+
+/* counting.c: how many tokens the prompt of a request has, as its endpoint parses it. Answered as
+ * {"object": object, "input_tokens": N}; object may be NULL: without it. */
+void counting_serve(struct server *s, struct exchange *x, const struct api_endpoint *endpoint,
+                    const char *object);
+
+/* anthropic_routes.c: the routes of Anthropic's dialect. */
+void anthropic_serve_messages(struct server *s, struct exchange *x);
+void anthropic_serve_count(struct server *s, struct exchange *x);
+void anthropic_list_models(struct server *s, struct exchange *x);
+void anthropic_show_model(struct server *s, struct exchange *x);
 
 /* banner.c: what a person at the terminal sees. */
 void banner_progress(struct server *s, const struct slot *slot);

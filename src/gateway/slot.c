@@ -473,7 +473,7 @@ static int on_text(struct job *j, const json_t *frame, struct err *err)
     int tag = j->tag;
     job_remove(j);
     if (fn != NULL)
-        fn(ctx, tag, &(struct job_news){.event = JOB_TEXT, .text = text});
+        fn(ctx, tag, &(struct job_news){.event = JOB_TEXT, .text = text, .frame = frame});
     return 0;
 }
 
@@ -547,7 +547,9 @@ static void on_watch(uv_timer_t *t)
         return;
     }
     patience_ms *= s->state == SLOT_LOADING ? LOAD_PATIENCE : 1;
-    if (clock_ms() - s->progress_ms < patience_ms)
+    int64_t now_ms = clock_ms(), waited_ms = starved_waited_ms(process_pid(s->process));
+    now_ms -= starved_forgive(&s->starved, now_ms, s->progress_ms, waited_ms);
+    if (now_ms - s->progress_ms < patience_ms)
         s->n_still = 0;
     else if (s->n_still++ > 0) {
         snprintf(why, sizeof why, "made no progress for %" PRId64 " ms and was killed",

@@ -12,6 +12,7 @@
 
 #include "base/buf.h"
 #include "gateway/rate.h"
+#include "gateway/starved.h"
 #include "ipc/message.h"
 #include "store/store.h"
 
@@ -81,16 +82,17 @@ struct slot {
     int64_t n_jobs, n_units;           /* jobs, and the choices they ask for */
     int64_t death_ms[SLOT_DEATHS_MAX]; /* the latest, as a ring */
     uint64_t n_deaths, n_starts;
-    struct job *trial;    /* runs alone, see trial.c; or NULL */
-    int n_sent;           /* jobs that the present process has, WORKER_REQUESTS_MAX at most */
-    bool worker_full;     /* it refused one more: none is sent until one is over */
-    int64_t held_bytes;   /* of the jobs' frames */
-    bool blameless;       /* the present process is ended for a reason of our own */
-    uint64_t model_epoch; /* counts changes of the files between two starts */
-    char model_key[80];   /* of the files at the last start */
-    int ctx_kept;         /* the context that running jobs were admitted to; 0: none */
-    int64_t progress_ms;  /* the worker's last sign of progress */
-    int n_still;          /* looks since then that found it overdue */
+    struct job *trial;      /* runs alone, see trial.c; or NULL */
+    int n_sent;             /* jobs that the present process has, WORKER_REQUESTS_MAX at most */
+    bool worker_full;       /* it refused one more: none is sent until one is over */
+    int64_t held_bytes;     /* of the jobs' frames */
+    bool blameless;         /* the present process is ended for a reason of our own */
+    uint64_t model_epoch;   /* counts changes of the files between two starts */
+    char model_key[80];     /* of the files at the last start */
+    int ctx_kept;           /* the context that running jobs were admitted to; 0: none */
+    int64_t progress_ms;    /* the worker's last sign of progress */
+    struct starved starved; /* what of that is others' doing */
+    int n_still;            /* looks since then that found it overdue */
     struct slot_pace pace;
     uv_timer_t timer, watch;
     int n_handles; /* of the two, not yet closed */
@@ -109,9 +111,10 @@ enum job_event {
 
 struct job_news { /* one pointer is set, by event; none for the first two */
     enum job_event event;
-    int64_t n_prompt; /* JOB_ACCEPTED */
-    int64_t n_cached; /* JOB_STARTED */
-    struct str text;  /* JOB_TEXT; empty for `tokens` */
+    int64_t n_prompt;    /* JOB_ACCEPTED */
+    int64_t n_cached;    /* JOB_STARTED */
+    struct str text;     /* JOB_TEXT; empty for `tokens` */
+    const json_t *frame; /* JOB_TEXT: all of it */
     const struct gen_delta *delta;
     const struct gen_end *end;
     const struct gen_done *done;

@@ -260,6 +260,7 @@ void trace_write(const struct trace *one, int64_t position, struct buf *out)
         buf_add_z(out, "null");
     else
         buf_printf(out, "%" PRId64, one->n_cached);
+    buf_printf(out, ",\"volatile_removed\":%" PRId64, one->n_volatile);
     buf_printf(out, "},\"restarts\":%d,\"client_gone\":%s,", one->restarts,
                one->gone ? "true" : "false");
     write_text(out, "finish_reason", one->finish_reason);

@@ -40,6 +40,7 @@ struct trace {
     int64_t received_ns, accepted_ns, started_ns, first_ns, last_ns, end_ns;
     int64_t n_prompt, n_cached, n_completion;
     double queue_ms, prefill_ms, decode_ms; /* the worker's own, once it is done */
+    int64_t n_volatile;                     /* taken out of its prompt: api/volatile.h */
     int restarts;                           /* of its worker, while it ran */
     char finish_reason[16];
     int err_code;

@@ -48,5 +48,8 @@ size_t matcher_forced(const struct matcher *m, char *ret, size_t max);
 /* Takes back the last n accepted tokens (of a guess that did not hold); n up to MATCHER_UNDO. */
 #define MATCHER_UNDO 64
 void matcher_rollback(struct matcher *m, int n);
+/* Steps of the automaton that the last accept or mask took: tests bound it, not time. */
+uint64_t matcher_work(const struct matcher *m);
+uint64_t matcher_bytes(const struct vocabulary *v); /* what one takes, roughly */
 
 #endif

@@ -207,11 +207,14 @@ static int id_from_json(const json_t *value, int32_t *ret, struct err *err)
     return 0;
 }
 
-/* A token is [id] or, with log probabilities, [id, logprob, bytes, [[id, logprob, bytes], ...]]. */
+/* A token is [id] or, with log probabilities, [id, logprob, bytes, [[id, logprob, bytes], ...]];
+ * with mirostat its state comes last. */
 static json_t *token_to_json(const struct gen_token *t)
 {
     json_t *array = json_array();
     bool ok = json_array_append_new(array, json_integer(t->id)) == 0;
+    if (!t->bytes && t->has_mu)
+        json_array_append_new(array, json_real(t->mu));
     if (!t->bytes)
         return array;
     json_t *top = json_array();
@@ -225,6 +228,8 @@ static json_t *token_to_json(const struct gen_token *t)
     ok = ok && json_array_append_new(array, logprob_to_json(t->logprob)) == 0 &&
          json_array_append_new(array, bytes_to_json(t->bytes, t->n_bytes)) == 0;
     ok = json_array_append_new(array, top) == 0 && ok;
+    if (t->has_mu)
+        ok = json_array_append_new(array, json_real(t->mu)) == 0 && ok;
     if (!ok) {
         json_decref(array);
         return NULL;
@@ -260,11 +265,18 @@ static int top_from_json(const json_t *array, struct gen_token *t, struct err *e
 static int token_from_json(const json_t *array, struct gen_token *t, struct err *err)
 {
     t->logprob = NAN;
+    size_t n = json_array_size(array);
     int rc = id_from_json(json_array_get(array, 0), &t->id, err);
-    if (rc != 0 || json_array_size(array) == 1)
+    if (rc == 0 && (n == 2 || n == 5)) {
+        const json_t *mu = json_array_get(array, n - 1);
+        t->has_mu = json_is_number(mu);
+        t->mu = json_number_value(mu);
+    }
+    if (rc != 0 || n == 1 || (n == 2 && t->has_mu))
         return rc;
-    if (json_array_size(array) != 4)
-        return err_set_param(err, ERR_INVALID, "tokens", "a token has one or four parts");
+    if (n != 4 && !(n == 5 && t->has_mu))
+        return err_set_param(err, ERR_INVALID, "tokens",
+                             "a token has one or four parts, and perhaps its state");
     rc = logprob_from_json(json_array_get(array, 1), &t->logprob, err);
     if (rc == 0)
         rc = bytes_from_json(json_array_get(array, 2), &t->bytes, &t->n_bytes, err);

@@ -5,8 +5,7 @@
 #ifndef HEARTH_IPC_GEN_REQUEST_H
 #define HEARTH_IPC_GEN_REQUEST_H
 
-#include "base/err.h"
-#include "base/json.h"
+#include "ipc/gen_sampling.h"
 
 enum gen_kind {
     GEN_CHAT,   /* `chat` holds the template's variables: messages, tools, ... */
@@ -14,32 +13,10 @@ enum gen_kind {
     GEN_TOKENS, /* `tokens` is the prompt */
 };
 
-/* Sampling in the order it is applied: penalties, logit bias, top-k, typical, top-p, min-p,
- * temperature, draw. temperature 0 is greedy and ignores all truncation. */
-struct gen_sampling {
-    double temperature;      /* [0, 100], default 1 */
-    double top_p;            /* (0, 1], default 1 */
-    int64_t top_k;           /* 0 = off */
-    double min_p;            /* [0, 1], 0 = off */
-    double typical_p;        /* (0, 1], 1 = off */
-    double repeat_penalty;   /* (0, 100], 1 = off */
-    int64_t repeat_last_n;   /* window of repeat_penalty in tokens; 0 = off, -1 = the whole context,
-                                default 64 */
-    double presence_penalty; /* [-2, 2]; over generated tokens (OpenAI) */
-    double frequency_penalty; /* [-2, 2] */
-    uint64_t seed;            /* always set: the gateway draws one when the client gave none */
-    struct gen_bias {
-        int32_t token;
-        float bias; /* added to the logit; <= -100 forbids, >= 100 forces */
-    } * bias;
-    size_t n_bias;
-};
-
 #define GEN_STOPS_MAX        16
 #define GEN_STOP_BYTES_MAX   1024
 #define GEN_N_MAX            64
 #define GEN_TOP_LOGPROBS_MAX 20
-#define GEN_BIAS_MAX         8192
 
 enum gen_priority { /* who goes first; the least number */
                     GEN_INTERACTIVE,
@@ -74,10 +51,12 @@ enum gen_think {
 struct gen_prior {
     int32_t *tokens; /* [n_tokens] of its deltas, an echo's included; owned */
     size_t n_tokens;
-    int64_t text_len;                 /* bytes of its deltas' text */
-    int64_t n_calls;                  /* tool calls that its deltas began */
-    bool ended;                       /* its `end` arrived; tokens and text_len say nothing then */
-    int64_t n_completion, n_foretold; /* of that end */
+    int64_t text_len; /* bytes of its deltas' text */
+    int64_t n_calls;  /* tool calls that its deltas began */
+    bool ended;       /* its `end` arrived; tokens and text_len say nothing then */
+    int64_t n_completion, n_reasoning, n_foretold; /* of that end */
+    bool has_mu; /* mirostat's state after these tokens is known: */
+    double mu;
 };
 
 /* A request that goes on: what it was when it was accepted first, and what came of it. */

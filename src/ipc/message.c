@@ -65,23 +65,11 @@ static const struct field resume_fields[] = {
 };
 
 static const struct field prior_fields[] = {
-    FIELD_COUNT(gen_prior, text_len),          FIELD_COUNT(gen_prior, n_calls),
-    FIELD(gen_prior, ended, FIELD_BOOL, 0, 0), FIELD_COUNT(gen_prior, n_completion),
-    FIELD_COUNT(gen_prior, n_foretold),        FIELD_SKIP("tokens"),
-};
-
-static const struct field sampling_fields[] = {
-    FIELD(gen_sampling, temperature, FIELD_F64, 0, 100),
-    FIELD(gen_sampling, top_p, FIELD_F64, DBL_MIN, 1),
-    FIELD(gen_sampling, top_k, FIELD_I64, 0, INT32_MAX),
-    FIELD(gen_sampling, min_p, FIELD_F64, 0, 1),
-    FIELD(gen_sampling, typical_p, FIELD_F64, DBL_MIN, 1),
-    FIELD(gen_sampling, repeat_penalty, FIELD_F64, 1e-3, 100),
-    FIELD(gen_sampling, repeat_last_n, FIELD_I64, -1, INT32_MAX),
-    FIELD(gen_sampling, presence_penalty, FIELD_F64, -2, 2),
-    FIELD(gen_sampling, frequency_penalty, FIELD_F64, -2, 2),
-    FIELD(gen_sampling, seed, FIELD_BITS, 0, 0),
-    FIELD_SKIP("bias"),
+    FIELD_COUNT(gen_prior, text_len),           FIELD_COUNT(gen_prior, n_calls),
+    FIELD(gen_prior, ended, FIELD_BOOL, 0, 0),  FIELD_COUNT(gen_prior, n_completion),
+    FIELD_COUNT(gen_prior, n_foretold),         FIELD(gen_prior, has_mu, FIELD_BOOL, 0, 0),
+    FIELD(gen_prior, mu, FIELD_F64, -1e9, 1e9), FIELD_SKIP("tokens"),
+    FIELD_COUNT(gen_prior, n_reasoning),
 };
 
 bool message_is(const json_t *frame, const char *type)
@@ -123,12 +111,8 @@ void gen_request_init(struct gen_request *r)
         .max_tokens = -1,
         .think_max = -1,
         .n = 1,
-        .sampling = {.temperature = 1,
-                     .top_p = 1,
-                     .typical_p = 1,
-                     .repeat_penalty = 1,
-                     .repeat_last_n = 64},
     };
+    gen_sampling_init(&r->sampling);
 }
 
 void gen_request_release(struct gen_request *r)
@@ -142,7 +126,7 @@ void gen_request_release(struct gen_request *r)
     free(r->tool_name);
     for (int i = 0; i < r->n_stop; i++)
         free(r->stop[i]);
-    free(r->sampling.bias);
+    gen_sampling_release(&r->sampling);
     for (int64_t i = 0; r->resume.prior && i < r->n; i++)
         free(r->resume.prior[i].tokens);
     free(r->resume.prior);
@@ -165,21 +149,6 @@ static json_t *ids_to_json(const int32_t *id, size_t n)
         }
     }
     return array;
-}
-
-static json_t *sampling_to_json(const struct gen_sampling *s)
-{
-    json_t *obj = fields_write(sampling_fields, ARRAY_LEN(sampling_fields), s);
-    json_t *bias = json_array();
-    for (size_t i = 0; i < s->n_bias; i++) {
-        json_t *pair = json_pack("[I,f]", (json_int_t)s->bias[i].token, (double)s->bias[i].bias);
-        json_array_append_new(bias, pair);
-    }
-    if (json_array_size(bias) != s->n_bias || !put(obj, "bias", bias)) {
-        json_decref(obj);
-        return NULL;
-    }
-    return obj;
 }
 
 static json_t *resume_to_json(const struct gen_resume *s, int64_t n)
@@ -211,7 +180,7 @@ json_t *gen_request_to_json(const struct gen_request *r)
     bool ok = put(obj, "stop", stop) && json_array_size(stop) == (size_t)r->n_stop;
     ok = ok && put(obj, "t", json_string("generate"));
     ok = ok && put(obj, "kind", json_string(kind_names[r->kind]));
-    ok = ok && put(obj, "sampling", sampling_to_json(&r->sampling));
+    ok = ok && put(obj, "sampling", gen_sampling_to_json(&r->sampling));
     if (r->kind == GEN_CHAT)
         ok = ok && put(obj, "chat", json_incref(r->chat));
     else if (r->kind == GEN_TEXT)
@@ -338,35 +307,6 @@ static int read_form(const json_t *frame, struct gen_request *r, struct err *err
     return name.ptr && !r->tool_name ? err_set(err, ERR_NOMEM, "no memory for a name") : 0;
 }
 
-static int read_bias(const json_t *sampling, struct gen_sampling *s, struct err *err)
-{
-    const json_t *bias = json_object_get(sampling, "bias");
-    if (!bias || json_is_null(bias))
-        return 0;
-    size_t n = json_array_size(bias);
-    if (!json_is_array(bias) || n > GEN_BIAS_MAX)
-        return err_set_param(err, ERR_INVALID, "logit_bias", "logit_bias takes at most %d tokens",
-                             GEN_BIAS_MAX);
-    if (n == 0)
-        return 0;
-    s->bias = mem_try_array(n, sizeof(*s->bias));
-    if (!s->bias)
-        return err_set(err, ERR_NOMEM, "no memory for logit_bias");
-    for (size_t i = 0; i < n; i++) {
-        const json_t *pair = json_array_get(bias, i);
-        const json_t *id = json_array_get(pair, 0), *value = json_array_get(pair, 1);
-        if (json_array_size(pair) != 2 || !json_is_integer(id) || json_integer_value(id) < 0 ||
-            json_integer_value(id) > INT32_MAX || !json_is_number(value) ||
-            fabs(json_number_value(value)) > 1e6)
-            return err_set_param(err, ERR_INVALID, "logit_bias",
-                                 "logit_bias maps token ids to numbers");
-        s->bias[i].token = (int32_t)json_integer_value(id);
-        s->bias[i].bias = (float)json_number_value(value);
-    }
-    s->n_bias = n;
-    return 0;
-}
-
 /* All of them or an error; what was read is released with the request. */
 static int read_priors(const json_t *resume, struct gen_request *r, struct err *err)
 {
@@ -417,8 +357,7 @@ static int read_request(const json_t *frame, struct gen_request *r, struct err *
     const json_t *sampling = json_object_get(frame, "sampling");
     if (rc != 0 || !sampling)
         return rc;
-    rc = fields_read(sampling_fields, ARRAY_LEN(sampling_fields), sampling, &r->sampling, err);
-    return rc != 0 ? rc : read_bias(sampling, &r->sampling, err);
+    return gen_sampling_from_json(sampling, &r->sampling, err);
 }
 
 int gen_request_from_json(const json_t *frame, struct gen_request *ret, struct err *err)

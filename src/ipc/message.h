@@ -7,7 +7,10 @@
  *               client has already is not sent again
  *   cancel      {id}: stop it; the worker answers `error` (cancelled) or the `done` that was
  *               already on its way; nothing if it does not know the id (any more)
- *   tokenize    {id, text, special, bos}         -> `tokens` {id, tokens:[...]} or `error`
+ *   tokenize    {id, text, special, bos, pieces, count}, or {id, request, pieces, count} with a
+ *               `generate` frame, of its prompt  -> `tokens` {id, n, tokens:[...], pieces:[...]} or
+ *               `error`. pieces: what each token is, byte b as the character U+00b; only if asked
+ *               for; count: n alone
  *   detokenize  {id, tokens:[...]}               -> `text` {id, text} or `error`
  *   render      {id, request}: chat template only -> `text` {id, text} or `error`
  *   drain       {}: finish what is running, take nothing new, then exit 0.
@@ -81,6 +84,8 @@ struct gen_token {
     size_t n_bytes;
     struct gen_top *top; /* [n_top], descending; owned */
     size_t n_top;
+    bool has_mu; /* mirostat's state after it, so that another worker can go on */
+    double mu;
 };
 
 /* What a piece of an answer is; message.h's request says `parse`. */

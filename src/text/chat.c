@@ -12,6 +12,9 @@
 #include <string.h>
 
 #define ARGUMENTS_DEPTH_MAX 32
+/* Where a message that goes on ends in the rendered text: behind its content a template puts what
+ * ends a turn. Plain letters, for templates that quote what is in them. */
+#define END_MARK "~hearth~end~of~the~final~message~"
 
 bool chat_template_is_fallback(const struct chat *c)
 {
@@ -28,6 +31,11 @@ bool chat_supports_tools(const struct chat *c)
     return c->caps.tools;
 }
 
+const struct dialect *chat_dialect(const struct chat *c)
+{
+    return &c->dialect;
+}
+
 void chat_free(struct chat *c)
 {
     if (!c)
@@ -35,6 +43,8 @@ void chat_free(struct chat *c)
     jinja_free(c->tmpl);
     free(c->bos);
     free(c->eos);
+    free(c->markers[0]);
+    free(c->markers[1]);
     free(c);
 }
 
@@ -51,6 +61,8 @@ int chat_new(struct str source, struct str bos_token, struct str eos_token, stru
     int rc = jinja_compile(source, &c->tmpl, err);
     if (rc == 0)
         rc = chat_probe(c, err);
+    if (rc == 0)
+        chat_find_dialect(c, source);
     if (rc != 0) {
         chat_free(c);
         return rc;
@@ -247,14 +259,10 @@ int chat_render_raw(const struct chat *c, json_t *vars, struct buf *out, struct 
 static int prepare(const struct chat *c, json_t *vars, struct err *err)
 {
     json_t *messages = json_object_get(vars, "messages"), *m;
-    const json_t *tools = json_object_get(vars, "tools");
     size_t i;
     int rc = 0;
     if (!json_is_array(messages) || json_array_size(messages) == 0)
         return err_set_param(err, ERR_INVALID, "messages", "messages must be a list, not empty");
-    if (json_array_size(tools) > 0 && !c->caps.tools)
-        return err_set_param(err, ERR_UNSUPPORTED, "tools",
-                             "this model's chat template has no place for tools");
     json_array_foreach(messages, i, m)
     {
         if (!json_is_object(m) || !json_is_string(json_object_get(m, "role")))
@@ -266,7 +274,94 @@ static int prepare(const struct chat *c, json_t *vars, struct err *err)
         if (rc != 0)
             return rc;
     }
-    return c->caps.system ? 0 : fold_system(c, messages, err);
+    return rc;
+}
+
+/* `strict` is between client and server; models were not taught it. */
+static void drop_strict(json_t *tools)
+{
+    size_t i;
+    json_t *tool;
+    json_array_foreach(tools, i, tool)
+    {
+        json_object_del(json_object_get(tool, "function"), "strict");
+    }
+}
+
+/* The whole of it: what is folded becomes content of the form that the template takes. */
+static int prepare_all(const struct chat *c, json_t *vars, struct err *err)
+{
+    json_t *messages = json_object_get(vars, "messages");
+    drop_strict(json_object_get(vars, "tools"));
+    int rc = json_is_array(messages) ? chat_name_calls(c, messages, err) : 0;
+    bool has_tools = json_array_size(json_object_get(vars, "tools")) > 0;
+    if (rc == 0 && !c->caps.tools && (has_tools || !c->caps.calls))
+        rc = chat_fold_tools(vars, err);
+    if (rc == 0)
+        rc = prepare(c, vars, err);
+    return rc != 0 || c->caps.system ? rc : fold_system(c, messages, err);
+}
+
+/* --- a last message that goes on --- */
+
+static int mark_content(json_t *content, const char *key, json_t *owner, struct err *err)
+{
+    struct buf text;
+    buf_init(&text, SIZE_MAX / 4);
+    bool ok = buf_add_str(&text, json_str(content)) && buf_add_z(&text, END_MARK) &&
+              json_object_set_new(owner, key, json_of(buf_str(&text))) == 0;
+    buf_release(&text);
+    return ok ? 0 : no_memory(err);
+}
+
+/* After prepare: content is a string, or a list whose parts are text, or absent. */
+static int mark_end(json_t *vars, struct err *err)
+{
+    json_t *messages = json_object_get(vars, "messages");
+    json_t *last = json_array_get(messages, json_array_size(messages) - 1);
+    json_t *content = json_object_get(last, "content");
+    json_t *part = json_array_get(content, json_array_size(content) - 1);
+    if (!has_role(last, "assistant") || json_object_get(last, "tool_calls"))
+        return err_set_param(err, ERR_INVALID, "messages",
+                             "to be continued, the last message must be the assistant's and call "
+                             "no tools");
+    json_object_del(vars, "continue_final_message");
+    if (json_object_set_new(vars, "add_generation_prompt", json_false()) != 0)
+        return no_memory(err);
+    if (part)
+        return mark_content(json_object_get(part, "text"), "text", part, err);
+    return mark_content(content, "content", last, err);
+}
+
+/* The last mark: what a client wrote before it may look the same. */
+static ptrdiff_t find_mark(struct str text)
+{
+    ptrdiff_t at = -1, next = 0;
+    size_t from = 0;
+    while ((next = str_find(str_from(text, from), STR(END_MARK))) >= 0) {
+        at = (ptrdiff_t)from + next;
+        from = (size_t)at + sizeof(END_MARK) - 1;
+    }
+    return at;
+}
+
+static int render_open(const struct chat *c, json_t *vars, struct buf *out, struct err *err)
+{
+    struct buf text;
+    buf_init(&text, out->max);
+    int rc = mark_end(vars, err);
+    if (rc == 0)
+        rc = chat_render_raw(c, vars, &text, err);
+    if (rc == 0) {
+        ptrdiff_t end = find_mark(buf_str(&text));
+        if (end < 0)
+            rc = err_set_param(err, ERR_UNSUPPORTED, "messages",
+                               "it does not write the last message, so that cannot be continued");
+        else if (!buf_add(out, text.ptr, (size_t)end))
+            rc = err_set(err, ERR_LIMIT, "the prompt is too long");
+    }
+    buf_release(&text);
+    return rc;
 }
 
 int chat_render(const struct chat *c, const json_t *request, struct buf *out, struct err *err)
@@ -278,9 +373,11 @@ int chat_render(const struct chat *c, const json_t *request, struct buf *out, st
         return no_memory(err);
     if (json_array_size(json_object_get(vars, "tools")) == 0)
         json_object_del(vars, "tools");
-    int rc = prepare(c, vars, err);
+    int rc = prepare_all(c, vars, err);
     if (rc == 0) {
-        rc = chat_render_raw(c, vars, out, err);
+        rc = json_is_true(json_object_get(vars, "continue_final_message"))
+                 ? render_open(c, vars, out, err)
+                 : chat_render_raw(c, vars, out, err);
         if (rc != 0)
             err_wrap(err, "the model's chat template refuses these messages");
     }

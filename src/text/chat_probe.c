@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "text/chat_impl.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #define USER   "q7user7q"
@@ -26,6 +27,11 @@
     "\"type\": \"function\", \"function\": {\"name\": "                                            \
     "\"" TOOL "\", \"arguments\": " arguments "}}]}, {\"role\": \"tool\", \"tool_call_id\": "      \
     "\"call12345\", \"name\": \"" TOOL "\", \"content\": \"1\"}"
+#define CALL_ALONE(arguments)                                                                      \
+    USER_TEXT                                                                                      \
+    ", {\"role\": \"assistant\", \"content\": \"\", \"tool_calls\": [{\"id\": \"call12345\", "     \
+    "\"type\": \"function\", \"function\": {\"name\": \"" TOOL "\", \"arguments\": " arguments     \
+    "}}]}"
 #define ARGUMENTS_OBJECT "{\"" ARG "\": 1}"
 #define ARGUMENTS_TEXT   "\"{\\\"" ARG "\\\": 1}\""
 #define TOOLS                                                                                      \
@@ -106,6 +112,7 @@ static void probe_tools(struct probe *p, struct chat_caps *caps)
     bool object = try(p, CALL(", \"content\": \"\"", ARGUMENTS_OBJECT), "") && shows_arguments(p);
     bool text = try(p, CALL(", \"content\": \"\"", ARGUMENTS_TEXT), "") && shows_arguments(p);
     caps->arguments_as_text = text && !object;
+    caps->calls = object || text;
     if (!object && !text)
         return;
     bool null = text ? try(p, CALL(", \"content\": null", ARGUMENTS_TEXT), "")
@@ -113,6 +120,65 @@ static void probe_tools(struct probe *p, struct chat_caps *caps)
     bool missing =
         text ? try(p, CALL("", ARGUMENTS_TEXT), "") : try(p, CALL("", ARGUMENTS_OBJECT), "");
     caps->null_content_fails = !null || !missing;
+}
+
+/* Whether the switch of thinking that most templates know does anything. */
+static void probe_thinking(struct probe *p, struct chat_caps *caps)
+{
+    const char *user = caps->parts_only ? USER_PARTS : USER_TEXT;
+    for (int i = 0; i < 2 && !caps->think_switch; i++) {
+        bool off = i == 0 ? try(p, user, ", \"enable_thinking\": false")
+                          : try(p, user, ", \"thinking\": false");
+        char *text = str_dup(buf_str(&p->out));
+        bool on = i == 0 ? try(p, user, ", \"enable_thinking\": true")
+                         : try(p, user, ", \"thinking\": true");
+        caps->think_switch = off && on && !str_eq_z(buf_str(&p->out), text);
+        free(text);
+    }
+}
+
+/* The rendering of a call from where it differs from one of a text; empty when it does not work. */
+static struct str call_rendering(struct probe *p, const struct chat_caps *caps, struct buf *plain)
+{
+    bool text = caps->parts_only ? try(p, USER_PARTS ", " PARTS_MESSAGE("assistant", SYSTEM), "")
+                                 : try(p, USER_TEXT ", " TEXT_MESSAGE("assistant", SYSTEM), "");
+    if (!text)
+        return STR("");
+    buf_add_str(plain, buf_str(&p->out));
+    text = caps->arguments_as_text ? try(p, CALL_ALONE(ARGUMENTS_TEXT), TOOLS)
+                                   : try(p, CALL_ALONE(ARGUMENTS_OBJECT), TOOLS);
+    if (!text)
+        return STR("");
+    /* tools stand before the turn: compare from the user's words on */
+    ptrdiff_t a = str_find(buf_str(plain), STR(USER)), b = str_find(buf_str(&p->out), STR(USER));
+    if (a < 0 || b < 0)
+        return STR("");
+    struct str x = str_from(buf_str(plain), (size_t)a), y = str_from(buf_str(&p->out), (size_t)b);
+    size_t n = 0;
+    while (n < x.len && n < y.len && x.ptr[n] == y.ptr[n])
+        n++;
+    /* the marker may begin as the text's own marker does */
+    while (n > 0 && strchr("<[|", y.ptr[n - 1]) != NULL)
+        n--;
+    return str_from(y, n);
+}
+
+void chat_find_dialect(struct chat *c, struct str source)
+{
+    struct probe p = {.chat = c};
+    struct buf plain;
+    bool known = dialect_of_template(source, &c->dialect);
+    buf_init(&p.out, (size_t)1 << 20);
+    buf_init(&plain, (size_t)1 << 20);
+    if (!known && c->caps.tools)
+        known = dialect_of_rendering(call_rendering(&p, &c->caps, &plain), STR(TOOL), STR(ARG),
+                                     &c->dialect, c->markers);
+    if (!known || !c->caps.tools)
+        dialect_fallback(&c->dialect); /* what the words for tools say */
+    if (c->dialect.think_open != NULL)
+        probe_thinking(&p, &c->caps);
+    buf_release(&plain);
+    buf_release(&p.out);
 }
 
 int chat_probe(struct chat *c, struct err *err)

@@ -18,16 +18,6 @@
 
 /* ---- admission ---- */
 
-static int check_bias(const struct loaded *model, const struct gen_sampling *s, struct err *err)
-{
-    for (size_t i = 0; i < s->n_bias; i++)
-        if (s->bias[i].token >= model->ready.n_vocab)
-            return err_set_param(err, ERR_INVALID, "logit_bias",
-                                 "logit_bias: token %d does not exist: the model knows 0 to %lld",
-                                 (int)s->bias[i].token, (long long)model->ready.n_vocab - 1);
-    return 0;
-}
-
 /* Tokens of prompt and answer at most. A request that goes on must end where it would have. */
 static int length_max(const struct answer *a, int64_t *ret, struct err *err)
 {
@@ -52,12 +42,6 @@ static int make_job(struct answer *a, const struct tokens *prompt, struct err *e
     int rc = length_max(a, &n_max, err);
     if (rc != 0)
         return rc;
-    const struct gen_sampling *s = &r->sampling;
-    a->bias = mem_try_array(s->n_bias + 1, sizeof(*a->bias));
-    if (!a->bias)
-        return err_set(err, ERR_NOMEM, "no memory for logit_bias");
-    for (size_t i = 0; i < s->n_bias; i++)
-        a->bias[i] = (struct sampling_bias){s->bias[i].token, s->bias[i].bias};
     int n_seq = r->max_tokens == 0 ? 1 : (int)r->n;
     rc = job_new(prompt->id, a->n_prompt, (int)n_max, n_seq, &a->job, err);
     if (rc != 0)
@@ -69,25 +53,12 @@ static int make_job(struct answer *a, const struct tokens *prompt, struct err *e
     job->tenant = (uint32_t)r->tenant;
     job->salt = r->salt;
     /* ---- */
-    job->sampling = (struct sampling){
-        .temperature = s->temperature,
-        .top_p = s->top_p,
-        .top_k = s->top_k,
-        .min_p = s->min_p,
-        .typical_p = s->typical_p,
-        .repeat_penalty = s->repeat_penalty,
-        .repeat_last_n = s->repeat_last_n,
-        .presence_penalty = s->presence_penalty,
-        .frequency_penalty = s->frequency_penalty,
-        .seed = s->seed,
-        .bias = a->bias,
-        .n_bias = s->n_bias,
-    };
     job->n_top = r->logprobs ? (int)r->top_logprobs : -1;
     job->score_prompt = r->logprobs && r->echo;
     job->ignore_eos = r->ignore_eos;
+    job->min_tokens = (int)r->sampling.min_tokens;
     a->bytes = job_bytes((int)n_max, n_seq);
-    return 0;
+    return job_sampling_init(&a->sampling, a->model->texts, &r->sampling, &job->sampling, err);
 }
 
 /* Guesses of what comes next; what the client foretold is counted in any case. */
@@ -181,11 +152,15 @@ static int force_choice(struct answer *a, int i, struct err *err)
         return err_set_param(err, ERR_INVALID, "prior", "more tokens than the answer may have");
     c->skip_tokens = p->n_tokens;
     c->skip_bytes = p->text_len;
+    c->skip_calls = p->n_calls;
     c->n_completion = (int64_t)n;
     c->runs = a->request.max_tokens != 0 && n < room;
     count_foretold(a, i, p->tokens + n_echo, n);
-    if (c->runs)
+    if (c->runs) {
         job_force(a->job, i, p->tokens + n_echo, (int)n);
+        a->job->seq[i].has_mu = p->has_mu;
+        a->job->seq[i].mu = p->mu;
+    }
     return 0;
 }
 
@@ -202,6 +177,7 @@ static int answer_resume(struct answer *a, struct err *err)
         if (prior[i].ended) {
             c->has_ended = true;
             c->n_completion = prior[i].n_completion;
+            c->n_reasoning = prior[i].n_reasoning;
             c->n_foretold = prior[i].n_foretold;
             c->runs = false;
             continue;
@@ -217,20 +193,23 @@ static int answer_resume(struct answer *a, struct err *err)
 }
 
 /* A conversation that is too long, where the client would rather lose its oldest turns. */
-static int shorten(struct answer *a, struct tokens *prompt, struct err *err)
+static int shorten(struct answer *a, struct tokens *prompt, struct prompt_end *end, struct err *err)
 {
     struct tokens less;
-    bool has_bos = a->has_bos;
+    struct prompt_end less_end = {0};
     tokens_init(&less, prompt->max);
-    int rc =
-        prompt_truncate(a->model, &a->request, (size_t)a->model->ready.n_ctx, &less, &has_bos, err);
+    int rc = prompt_truncate(a->model, &a->request, (size_t)a->model->ready.n_ctx, &less, &less_end,
+                             err);
     if (rc == 0 && less.len > 0) {
         struct tokens whole = *prompt;
+        struct prompt_end whole_end = *end;
         *prompt = less;
+        *end = less_end;
         less = whole;
-        a->has_bos = has_bos;
+        less_end = whole_end;
     }
     tokens_release(&less);
+    prompt_end_release(&less_end);
     return rc;
 }
 
@@ -250,6 +229,27 @@ static int check_context(const struct answer *a, struct err *err)
         (long long)wanted, (long long)ready->n_ctx, (long long)wanted);
 }
 
+/* What cannot both hold. */
+static int check_together(const struct gen_request *r, struct err *err)
+{
+    if (r->constraint && json_array_size(r->sampling.banned) > 0)
+        return err_set_param(err, ERR_UNSUPPORTED, "banned_strings",
+                             "banned_strings is not supported together with an answer of a given "
+                             "form, which may have no other way to go on");
+    return 0;
+}
+
+/* An answer of a chat in channels, if the request wants that. */
+static void parse_streams(struct answer *a, const struct prompt_end *end)
+{
+    const struct gen_request *r = &a->request;
+    const struct answer_options options = {.dialect = chat_dialect(a->model->chat),
+                                           .tools = prompt_tools(r),
+                                           .in_thought = end->in_thought};
+    for (int64_t i = 0; i < r->n && r->kind == GEN_CHAT && r->parse; i++)
+        stream_parse(&a->choice[i].stream, &options, r->one_tool_call, buf_str(&end->begun));
+}
+
 static int prepare(struct answer *a, struct tokens *prompt, struct gen_error *e)
 {
     const struct gen_request *r = &a->request;
@@ -258,13 +258,19 @@ static int prepare(struct answer *a, struct tokens *prompt, struct gen_error *e)
     if (r->constraint)
         return err_set_param(&e->err, ERR_UNSUPPORTED, "response_format",
                              "answers of a given form are not served yet");
-    int rc = check_bias(a->model, &r->sampling, &e->err);
-    rc = rc != 0 ? rc : prompt_tokens(a->model, r, prompt, &a->has_bos, &e->err);
+    int rc = check_together(r, &e->err);
+    struct prompt_end end = {0};
+    rc = rc != 0 ? rc : prompt_tokens(a->model, r, prompt, &end, &e->err);
+    if (rc == 0 && r->truncate && r->kind == GEN_CHAT &&
+        prompt->len >= (size_t)a->model->ready.n_ctx)
+        rc = shorten(a, prompt, &end, &e->err);
+    a->has_bos = end.has_bos;
+    if (rc == 0)
+        parse_streams(a, &end);
+    prompt_end_release(&end);
     if (rc != 0)
         return rc;
-    if (r->truncate && r->kind == GEN_CHAT && prompt->len >= (size_t)a->model->ready.n_ctx)
-        rc = shorten(a, prompt, &e->err);
-    rc = rc != 0 ? rc : check_context(a, &e->err);
+    rc = check_context(a, &e->err);
     if (rc != 0)
         return rc;
     a->n_prompt = (int)prompt->len;
@@ -317,7 +323,7 @@ void answer_free(struct answer *a)
         stream_release(&a->choice[i].stream);
     stream_release(&a->echo);
     job_free(a->job);
-    free(a->bias);
+    job_sampling_release(&a->sampling);
     free(a->choice);
     gen_request_release(&a->request);
     free(a);
@@ -351,15 +357,20 @@ static bool drop_known(struct choice *c, struct gen_delta *d)
 {
     size_t n = c->skip_tokens < d->n_tokens ? c->skip_tokens : d->n_tokens;
     size_t n_text = (uint64_t)c->skip_bytes < d->text_len ? (size_t)c->skip_bytes : d->text_len;
-    if (n == 0 && n_text == 0)
+    bool skips_call = d->name != NULL && c->skip_calls > 0;
+    if (n == 0 && n_text == 0 && !skips_call)
         return true;
+    if (skips_call) {
+        c->skip_calls--;
+        d->name = NULL;
+    }
     c->skip_tokens -= n;
     c->skip_bytes -= (int64_t)n_text;
     d->tokens += n;
     d->n_tokens -= n;
     d->text += n_text;
     d->text_len -= n_text;
-    return d->n_tokens > 0 || d->text_len > 0;
+    return d->n_tokens > 0 || d->text_len > 0 || d->name != NULL;
 }
 
 static void send_delta(struct answer *a, const struct gen_delta *whole, struct outbox *out)
@@ -378,26 +389,31 @@ static void send_delta(struct answer *a, const struct gen_delta *whole, struct o
 static void send_text(struct answer *a, int index, bool all, struct outbox *out)
 {
     struct gen_delta d = {0};
-    if (!stream_take(&a->choice[index].stream, all, &d))
-        return;
-    d.id = a->request.id;
-    d.index = index;
-    send_delta(a, &d, out);
-    gen_delta_release(&d);
+    while (!a->has_failed && stream_take(&a->choice[index].stream, all, &d)) {
+        d.id = a->request.id;
+        d.index = index;
+        send_delta(a, &d, out);
+        gen_delta_release(&d);
+    }
 }
 
 static void send_end(struct answer *a, int index, enum gen_reason reason, struct outbox *out)
 {
     struct choice *c = &a->choice[index];
     int i_stop = c->stream.i_stop;
+    bool calls = c->stream.n_calls > 0 && reason == GEN_STOP;
     struct gen_end end = {
         .id = a->request.id,
         .index = index,
-        .reason = i_stop >= 0 ? GEN_STOP : reason,
+        .reason = i_stop >= 0 ? GEN_STOP
+                  : calls     ? GEN_TOOL_CALLS
+                              : reason,
         .stop = i_stop >= 0 ? a->request.stop[i_stop] : NULL,
         .n_completion = c->n_completion,
+        .n_reasoning = c->stream.n_reasoning,
         .n_foretold = c->n_foretold,
     };
+    c->n_reasoning = end.n_reasoning;
     c->has_ended = true;
     outbox_put(out, gen_end_to_json(&end));
 }
@@ -420,6 +436,8 @@ static int make_token(const struct answer *a, const struct sampler_result *r, st
                       struct err *err)
 {
     struct gen_token t = {.id = r->id, .logprob = r->logprob};
+    t.has_mu = a->request.sampling.mirostat != 0;
+    t.mu = r->mu;
     if (a->request.logprobs) {
         bool ok = piece_of(a, r->id, &t.bytes, &t.n_bytes);
         if (r->n_top > 0)
@@ -665,6 +683,7 @@ void answer_finish(struct answer *a, struct outbox *out)
         if (a->request.max_tokens == 0 && !a->is_cancelled && !a->choice[i].has_ended)
             send_end(a, i, GEN_LENGTH, out);
         done.n_completion += a->choice[i].n_completion;
+        done.n_reasoning += a->choice[i].n_reasoning;
         done.n_foretold += a->choice[i].n_foretold;
         done.n_not_met += n_prediction - a->choice[i].n_foretold;
         all_ended = all_ended && a->choice[i].has_ended;

@@ -9,6 +9,7 @@
 #ifndef HEARTH_WORKER_ANSWER_H
 #define HEARTH_WORKER_ANSWER_H
 
+#include "worker/job_sampling.h"
 #include "worker/load.h"
 #include "worker/outbox.h"
 #include "worker/stream.h"
@@ -20,20 +21,21 @@ struct choice {
     bool has_ended;     /* its `end` was sent */
     /* Of a request that goes on: what the client has, and is not sent again. */
     size_t skip_tokens;
-    int64_t skip_bytes;
-    bool runs; /* the engine has something left to compute of it */
+    int64_t skip_bytes, skip_calls;
+    int64_t n_reasoning; /* of one that has ended before */
+    bool runs;           /* the engine has something left to compute of it */
 };
 
 struct answer {
     struct answer *next; /* the loop's list */
     const struct loaded *model;
-    struct gen_request request; /* owned */
-    struct job *job;            /* owned; NULL when nothing is to be computed */
-    struct sampling_bias *bias; /* owned; the job borrows it */
-    uint64_t bytes;             /* what the job takes, for admission */
-    struct choice *choice;      /* [request.n] */
-    struct stream echo;         /* the prompt with log probabilities */
-    int n_echoed;               /* tokens of the prompt given to echo */
+    struct gen_request request;   /* owned */
+    struct job *job;              /* owned; NULL when nothing is to be computed */
+    struct job_sampling sampling; /* what the job borrows */
+    uint64_t bytes;               /* what the job takes, for admission */
+    struct choice *choice;        /* [request.n] */
+    struct stream echo;           /* the prompt with log probabilities */
+    int n_echoed;                 /* tokens of the prompt given to echo */
     int n_prompt;
     uint64_t prompt_hash; /* of its tokens */
     bool has_bos;         /* the prompt's first token was added here */

@@ -6,6 +6,7 @@
 #include "worker/intake.h"
 #include "base/check.h"
 #include "base/mem.h"
+#include "worker/question.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -84,6 +85,7 @@ static void queue_free(struct queue *q)
     while (q->head) {
         struct item *i = queue_take(q, &q->head);
         json_decref(i->frame);
+        json_decref(i->result.reply);
         answer_free(i->result.answer);
         free(i);
     }
@@ -110,7 +112,11 @@ static void put_ready(struct intake *in, struct item *i)
 static void prepare(const struct intake *in, const struct item *i, struct intake_result *ret)
 {
     struct gen_request r;
-    *ret = (struct intake_result){.error = {.id = i->id}};
+    *ret = (struct intake_result){.id = i->id, .error = {.id = i->id}};
+    if (question_is(i->frame)) {
+        ret->reply = question_answer(in->model, i->frame, i->id, &ret->error.err);
+        return;
+    }
     if (gen_request_from_json(i->frame, &r, &ret->error.err) != 0)
         return;
     if (!answer_new(in->model, &r, &ret->answer, &ret->error)) {
@@ -269,9 +275,11 @@ bool intake_take(struct intake *in, struct intake_result *ret)
         return false;
     in->n--;
     *ret = i->result;
-    if (ret->is_cancelled && (ret->answer || ret->error.err.code == 0)) {
+    if (ret->is_cancelled && (ret->answer || ret->reply || ret->error.err.code == 0)) {
         answer_free(ret->answer);
+        json_decref(ret->reply);
         ret->answer = NULL;
+        ret->reply = NULL;
         ret->error = (struct gen_error){.id = i->id};
         err_set(&ret->error.err, ERR_CANCELLED, "the request was cancelled");
     } else {

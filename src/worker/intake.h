@@ -1,5 +1,6 @@
 /*
- * intake: two threads beside the loop that parse, render and tokenize requests.
+ * intake: two threads beside the loop that parse, render and tokenize requests, and answer
+ * questions about texts.
  *
  * 128k tokens take 70 to 210 ms of a processor's time; on the loop's thread the text of all
  * running streams would wait for that, and on one thread all requests behind it. So there are two
@@ -24,8 +25,10 @@
 
 struct intake;
 
-/* What became of one `generate` frame. */
+/* What became of one frame: a `generate`, or a question (worker/question.h). */
 struct intake_result {
+    uint64_t id;
+    json_t *reply;         /* of a question, the taker's; NULL with an error in its place */
     struct answer *answer; /* the taker's; NULL: send `error` instead */
     struct gen_error error;
     bool is_cancelled; /* there is no answer for this reason */

@@ -277,6 +277,7 @@ int load_model(const struct load_opts *opts, struct loaded *ret, struct err *err
         gguf_let_go_metadata(l.gguf); /* tokens by the hundred thousand: read, and copied */
     rc = rc != 0 ? rc : open_draft(&o, &l, err);
     rc = rc != 0 ? rc : load_weights(&o, &l, err);
+    rc = rc != 0 ? rc : texts_new(l.tokenizer, (int)l.ready.n_vocab, &l.texts, err);
     if (rc != 0) {
         loaded_release(&l);
         return rc;
@@ -295,6 +296,7 @@ void loaded_release(struct loaded *l)
     model_free(l->model);
     chat_free(l->chat);
     spellings_free(l->spellings);
+    texts_free(l->texts);
     tokenizer_free(l->tokenizer);
     gguf_free(l->draft_gguf);
     gguf_free(l->gguf);

@@ -9,6 +9,7 @@
 #include "engine/engine.h"
 #include "ipc/message.h"
 #include "text/chat.h"
+#include "worker/job_sampling.h"
 #include "worker/memory_plan.h"
 #include "worker/spelling.h"
 
@@ -44,6 +45,7 @@ struct loaded {
     struct tokenizer *tokenizer;
     struct chat *chat;
     struct spellings *spellings;
+    struct texts *texts; /* of the tokens */
     struct model *model;
     struct gguf *draft_gguf; /* all of the draft model's: or NULL */
     struct model *draft_model;

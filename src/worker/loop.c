@@ -9,7 +9,6 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "worker/intake.h"
-#include "worker/prompt.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -21,7 +20,6 @@
 #define EVENTS_AT_ONCE   64
 #define READ_BYTES       (64u << 10)
 #define STATS_MS         1000
-#define TEXT_TOKENS_MAX  (16u << 20)
 
 struct loop {
     struct loaded *model;
@@ -165,11 +163,24 @@ static void on_generate(struct loop *l, json_t **frame, uint64_t id)
         intake_put(l->intake, frame, id, l->in.n_bytes);
 }
 
+static void send_reply(struct loop *l, const struct intake_result *r)
+{
+    struct err err = {0};
+    if (outbox_put(l->out, r->reply))
+        return;
+    err_set(&err, ERR_TOO_LARGE, "the answer is too large to send");
+    send_error(l, r->id, &err);
+}
+
 /* Those that were tokenized with it may have taken all memory meanwhile. What goes on after the
  * death of a worker had its place before. */
 static void begin(struct loop *l, struct intake_result *r)
 {
     struct answer *a = r->answer;
+    if (r->reply != NULL) {
+        send_reply(l, r);
+        return;
+    }
     if (a && !a->request.resume.prior && l->answer_bytes >= ANSWER_BYTES_MAX) {
         r->error = (struct gen_error){.id = a->request.id};
         err_set(&r->error.err, ERR_UNAVAILABLE,
@@ -213,97 +224,9 @@ static void on_cancel(struct loop *l, json_t **frame, uint64_t id)
     }
 }
 
-static int encode_text(struct loop *l, const json_t *frame, struct tokens *out, struct err *err)
+static void on_question(struct loop *l, json_t **frame, uint64_t id)
 {
-    bool special = false, bos = false;
-    struct str text = {"", 0};
-    int rc = json_get_bool(frame, "special", &special, err);
-    rc = rc != 0 ? rc : json_get_bool(frame, "bos", &bos, err);
-    rc = rc != 0 ? rc : json_get_str(frame, "text", &text, err);
-    if (rc != 0)
-        return rc;
-    unsigned flags = (special ? TOKENIZE_SPECIAL : 0) | (bos ? TOKENIZE_BOS_EOS : 0);
-    return tokenizer_encode(l->model->tokenizer, text, flags, out, err);
-}
-
-static void on_tokenize(struct loop *l, json_t **frame, uint64_t id)
-{
-    struct err err = {0};
-    struct tokens tokens;
-    tokens_init(&tokens, TEXT_TOKENS_MAX);
-    if (encode_text(l, *frame, &tokens, &err) != 0) {
-        send_error(l, id, &err);
-        tokens_release(&tokens);
-        return;
-    }
-    json_t *array = json_array();
-    for (size_t i = 0; i < tokens.len; i++)
-        json_array_append_new(array, json_integer(tokens.id[i]));
-    outbox_put(l->out,
-               json_pack("{s:s,s:I,s:o}", "t", "tokens", "id", (json_int_t)id, "tokens", array));
-    tokens_release(&tokens);
-}
-
-static void send_text(struct loop *l, uint64_t id, const struct buf *text)
-{
-    json_t *value = json_stringn(text->ptr ? text->ptr : "", text->len);
-    json_t *frame = json_pack("{s:s,s:I,s:o}", "t", "text", "id", (json_int_t)id, "text", value);
-    struct err err;
-    if (!outbox_put(l->out, frame)) {
-        err_set(&err, ERR_TOO_LARGE, "the text is too large to send, or not UTF-8");
-        send_error(l, id, &err);
-    }
-}
-
-static int decode_tokens(struct loop *l, const json_t *frame, struct buf *out, struct err *err)
-{
-    int32_t *token;
-    size_t n;
-    int rc = message_tokens(json_object_get(frame, "tokens"), &token, &n, err);
-    if (rc != 0)
-        return rc;
-    struct detokenizer d;
-    detokenizer_init(&d, l->model->tokenizer, true);
-    d.special = true;
-    bool ok = true;
-    for (size_t i = 0; i < n && ok && rc == 0; i++) {
-        if (token[i] >= l->model->ready.n_vocab)
-            rc =
-                err_set_param(err, ERR_INVALID, "tokens", "token %d does not exist", (int)token[i]);
-        else
-            ok = detokenizer_push(&d, token[i], out);
-    }
-    ok = ok && detokenizer_flush(&d, out);
-    free(token);
-    return rc != 0 || ok ? rc : err_set(err, ERR_TOO_LARGE, "the text is too large");
-}
-
-static void on_detokenize(struct loop *l, json_t **frame, uint64_t id)
-{
-    struct err err = {0};
-    struct buf text;
-    buf_init(&text, FRAME_BYTES_MAX);
-    if (decode_tokens(l, *frame, &text, &err) != 0)
-        send_error(l, id, &err);
-    else
-        send_text(l, id, &text);
-    buf_release(&text);
-}
-
-static void on_render(struct loop *l, json_t **frame, uint64_t id)
-{
-    struct err err = {0};
-    struct buf text;
-    buf_init(&text, FRAME_BYTES_MAX);
-    json_t *request = json_object_get(*frame, "request");
-    int rc = json_is_object(request)
-                 ? prompt_render(l->model, request, &text, &err)
-                 : err_set_param(&err, ERR_INVALID, "request", "request must be an object");
-    if (rc != 0)
-        send_error(l, id, &err);
-    else
-        send_text(l, id, &text);
-    buf_release(&text);
+    intake_put(l->intake, frame, id, l->in.n_bytes);
 }
 
 /* Releases frame, unless one of the handlers took it and left NULL. */
@@ -313,8 +236,8 @@ static void handle(struct loop *l, json_t *frame)
         const char *type;
         void (*run)(struct loop *l, json_t **frame, uint64_t id);
     } handlers[] = {
-        {"generate", on_generate},     {"cancel", on_cancel}, {"tokenize", on_tokenize},
-        {"detokenize", on_detokenize}, {"render", on_render},
+        {"generate", on_generate},   {"cancel", on_cancel},   {"tokenize", on_question},
+        {"detokenize", on_question}, {"render", on_question},
     };
     struct err err = {0};
     uint64_t id;

@@ -4,16 +4,73 @@
  */
 #include "worker/prompt.h"
 
-#define PROMPT_BYTES_MAX (64u << 20)
+#include "text/answer_parser.h"
 
-/* Renders with disguised spellings; *d says what they were. */
-static int render(const struct loaded *l, json_t *chat, struct disguise *d, struct buf *out,
-                  struct err *err)
+#define PROMPT_BYTES_MAX (64u << 20)
+#define BEGUN_MAX        4096
+
+/* ---- how the answer begins ---- */
+
+const json_t *prompt_tools(const struct gen_request *r)
 {
-    json_t *request = NULL;
-    int rc = disguise_request(d, l->spellings, chat, &request, err);
+    const json_t *tools = json_object_get(r->chat, "tools");
+    return json_array_size(tools) > 0 && r->tool_choice != GEN_TOOLS_NONE ? tools : NULL;
+}
+
+static struct str name_of(const json_t *tool)
+{
+    return json_str(json_object_get(json_object_get(tool, "function"), "name"));
+}
+
+/* A call that is demanded is begun for the model: its marker and, where there is but one tool to
+ * call, its name. */
+static bool begin_call(const struct dialect *d, const struct gen_request *r, bool in_thought,
+                       struct buf *out)
+{
+    const json_t *tools = prompt_tools(r);
+    if (tools == NULL || r->tool_choice != GEN_TOOLS_REQUIRED || d->before_name == NULL)
+        return true;
+    if (in_thought) {
+        buf_add_z(out, d->think_close);
+        buf_add_z(out, "\n\n");
+    }
+    buf_add_z(out, d->begin);
+    buf_add_z(out, d->before_name);
+    struct str name = str_z(r->tool_name);
+    if (name.len == 0 && json_array_size(tools) == 1)
+        name = name_of(json_array_get(tools, 0));
+    if (name.len > 0) {
+        buf_add_str(out, name);
+        buf_add_z(out, d->after_name);
+    }
+    return !out->overflow;
+}
+
+void prompt_end_release(struct prompt_end *e)
+{
+    buf_release(&e->begun);
+}
+
+/* ---- rendering ---- */
+
+/* Renders with disguised spellings; *d says what they were. r: how it is to think, or NULL. */
+static int render(const struct loaded *l, json_t *chat, const struct gen_request *r,
+                  struct disguise *d, struct buf *out, struct err *err)
+{
+    enum chat_think think = !r                          ? CHAT_THINK_DEFAULT
+                            : r->think == GEN_THINK_OFF ? CHAT_THINK_OFF
+                            : r->think == GEN_THINK_ON  ? CHAT_THINK_ON
+                                                        : CHAT_THINK_DEFAULT;
+    json_t *disguised = NULL;
+    int rc = disguise_request(d, l->spellings, chat, &disguised, err);
+    json_t *request = rc == 0 ? json_copy(disguised) : NULL;
+    if (rc == 0 && (!request || !chat_think_begin(l->chat, think, request)))
+        rc = err_set(err, ERR_NOMEM, "no memory for the prompt");
     rc = rc != 0 ? rc : chat_render(l->chat, request, out, err);
+    if (rc == 0 && !chat_think_end(l->chat, think, request, out))
+        rc = err_set(err, ERR_NOMEM, "no memory for the prompt");
     json_decref(request);
+    json_decref(disguised);
     return rc;
 }
 
@@ -22,19 +79,30 @@ int prompt_render(const struct loaded *l, json_t *chat, struct buf *out, struct 
     struct disguise d = {0};
     struct buf text;
     buf_init(&text, PROMPT_BYTES_MAX);
-    int rc = render(l, chat, &d, &text, err);
+    int rc = render(l, chat, NULL, &d, &text, err);
     rc = rc != 0 ? rc : disguise_undo(&d, buf_str(&text), out, err);
     buf_release(&text);
     disguise_release(&d);
     return rc;
 }
 
-static int encode_chat(const struct loaded *l, json_t *chat, struct tokens *out, struct err *err)
+static int encode_chat(const struct loaded *l, const struct gen_request *r, struct tokens *out,
+                       struct prompt_end *end, struct err *err)
 {
+    const struct dialect *dialect = chat_dialect(l->chat);
     struct disguise d = {0};
     struct buf text;
     buf_init(&text, PROMPT_BYTES_MAX);
-    int rc = render(l, chat, &d, &text, err);
+    int rc = render(l, r->chat, r, &d, &text, err);
+    if (rc == 0 && r->parse) {
+        end->in_thought = answer_prompt_thinks(dialect, buf_str(&text));
+        if (!begin_call(dialect, r, end->in_thought, &end->begun) ||
+            !buf_add_str(&text, buf_str(&end->begun)))
+            rc = err_set(err, ERR_NOMEM, "no memory for the prompt");
+        if (dialect->body == DIALECT_HARMONY && r->think == GEN_THINK_OFF && end->begun.len == 0 &&
+            prompt_tools(r) == NULL)
+            buf_add_z(&end->begun, "<|channel|>final<|message|>"); /* chat_think_end wrote it */
+    }
     if (rc == 0)
         rc = disguise_encode(&d, l->spellings, l->tokenizer, buf_str(&text), out, err);
     buf_release(&text);
@@ -77,15 +145,16 @@ static int encode_gap(const struct loaded *l, const struct gen_request *r, struc
 }
 
 int prompt_tokens(const struct loaded *l, const struct gen_request *r, struct tokens *out,
-                  bool *ret_bos, struct err *err)
+                  struct prompt_end *ret, struct err *err)
 {
     token_id bos = tokenizer_bos(l->tokenizer);
     bool wants_bos = r->kind != GEN_TOKENS && tokenizer_adds_bos(l->tokenizer) && bos != TOKEN_NONE;
     struct tokens body;
     tokens_init(&body, out->max);
     int rc = 0;
+    buf_init(&ret->begun, BEGUN_MAX);
     if (r->kind == GEN_CHAT)
-        rc = encode_chat(l, r->chat, &body, err);
+        rc = encode_chat(l, r, &body, ret, err);
     else if (r->kind == GEN_TEXT && r->suffix)
         rc = encode_gap(l, r, &body, err);
     else if (r->kind == GEN_TEXT)
@@ -93,12 +162,12 @@ int prompt_tokens(const struct loaded *l, const struct gen_request *r, struct to
                               &body, err);
     else
         rc = copy_tokens(l, r, &body, err);
-    *ret_bos = wants_bos && (body.len == 0 || body.id[0] != bos);
+    ret->has_bos = wants_bos && (body.len == 0 || body.id[0] != bos);
     /* nothing at all to begin from: a model without BOS begins after an end */
-    token_id first = *ret_bos ? bos : TOKEN_NONE;
+    token_id first = ret->has_bos ? bos : TOKEN_NONE;
     if (rc == 0 && body.len == 0 && first == TOKEN_NONE) {
         first = bos != TOKEN_NONE ? bos : tokenizer_eos(l->tokenizer);
-        *ret_bos = first != TOKEN_NONE;
+        ret->has_bos = first != TOKEN_NONE;
         if (first == TOKEN_NONE)
             rc = err_set_param(err, ERR_INVALID, "prompt", "the prompt is empty");
     }
@@ -141,14 +210,16 @@ static json_t *without_oldest(const json_t *messages, size_t n)
 
 /* Tokens of the conversation without the n oldest messages. */
 static int try_without(const struct loaded *l, const struct gen_request *r, size_t n,
-                       struct tokens *out, bool *ret_bos, struct err *err)
+                       struct tokens *out, struct prompt_end *ret, struct err *err)
 {
     struct gen_request less = *r; /* borrows all but the conversation */
     json_t *kept = without_oldest(json_object_get(r->chat, "messages"), n);
     less.chat = json_copy(r->chat);
     out->len = 0;
+    prompt_end_release(ret);
+    *ret = (struct prompt_end){0};
     int rc = kept && less.chat && json_object_set(less.chat, "messages", kept) == 0
-                 ? prompt_tokens(l, &less, out, ret_bos, err)
+                 ? prompt_tokens(l, &less, out, ret, err)
                  : err_set(err, ERR_NOMEM, "no memory for the messages");
     json_decref(kept);
     json_decref(less.chat);
@@ -156,7 +227,7 @@ static int try_without(const struct loaded *l, const struct gen_request *r, size
 }
 
 int prompt_truncate(const struct loaded *l, const struct gen_request *r, size_t n_max,
-                    struct tokens *out, bool *ret_bos, struct err *err)
+                    struct tokens *out, struct prompt_end *ret, struct err *err)
 {
     const json_t *messages = json_object_get(r->chat, "messages");
     size_t low = 0, high = 0;
@@ -168,7 +239,7 @@ int prompt_truncate(const struct loaded *l, const struct gen_request *r, size_t 
     size_t best = 0;
     while (low < high) {
         size_t n = low + (high - low) / 2;
-        int rc = try_without(l, r, n + 1, out, ret_bos, err);
+        int rc = try_without(l, r, n + 1, out, ret, err);
         if (rc == ERR_NOMEM)
             return rc;
         if (rc == 0 && out->len < n_max) {
@@ -180,5 +251,5 @@ int prompt_truncate(const struct loaded *l, const struct gen_request *r, size_t 
         }
     }
     out->len = 0;
-    return found ? try_without(l, r, best, out, ret_bos, err) : 0;
+    return found ? try_without(l, r, best, out, ret, err) : 0;
 }

@@ -9,13 +9,21 @@
 /* The rendered prompt of a chat, as text for people (the `render` frame). Appends. */
 int prompt_render(const struct loaded *l, json_t *chat, struct buf *out, struct err *err)
     __attribute__((warn_unused_result));
+/* How a chat's prompt ends, for who reads what follows. Zero it before use. */
+struct prompt_end {
+    bool has_bos;     /* BOS was added here, so it is not part of what the client wrote */
+    bool in_thought;  /* it has opened the thoughts */
+    struct buf begun; /* what the answer begins with that the prompt ends with: a demanded call */
+};
+void prompt_end_release(struct prompt_end *e);
 /*
- * Appends the prompt's tokens. BOS comes first where the file says so, once. *ret_bos: it was added
- * here, so it is not part of what the client wrote. ERR_INVALID when the prompt is empty or a
- * token does not exist.
+ * Appends the prompt's tokens. BOS comes first where the file says so, once. ERR_INVALID when the
+ * prompt is empty or a token does not exist.
  */
 int prompt_tokens(const struct loaded *l, const struct gen_request *r, struct tokens *out,
-                  bool *ret_bos, struct err *err) __attribute__((warn_unused_result));
+                  struct prompt_end *ret, struct err *err) __attribute__((warn_unused_result));
+/* The tools of a chat that may be called; borrowed; NULL: none. */
+const json_t *prompt_tools(const struct gen_request *r);
 
 /*
  * Leaves out the oldest turns of r->chat, as few as will do, so that prompt_tokens gives fewer than
@@ -23,7 +31,7 @@ int prompt_tokens(const struct loaded *l, const struct gen_request *r, struct to
  * after if nothing can be done.
  */
 int prompt_truncate(const struct loaded *l, const struct gen_request *r, size_t n_max,
-                    struct tokens *out, bool *ret_bos, struct err *err)
+                    struct tokens *out, struct prompt_end *ret, struct err *err)
     __attribute__((warn_unused_result));
 
 #endif

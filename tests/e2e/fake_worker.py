@@ -17,7 +17,11 @@ descriptor 4; its members, all optional, say how to behave:
     say           frames that a prompt with "ROGUE" is answered with, and nothing else; their id is filled in
     answers_max   requests it has at once; one more is refused as busy (default: as the real one, 1024)
     say_asked     the same for questions (render, tokenize, detokenize)
+    n_cached      of each prompt, what was computed before
     repeat        the answer: this text over and over, a word a token (default: the prompt's words)
+A prompt whose last message holds "SCRIPT" and then, to its end, JSON, is answered with that: a list of
+{"reasoning": text} or ["reasoning", text], {"content": text} or ["content", text], {"call": name, "arguments": text} or
+["call", name, arguments], a word a token; without `parse` with their texts alone.
 A prompt of N words has N tokens; N beyond n_ctx is a context_length error. "SILENT" never answers.
 """
 import heapq
@@ -35,6 +39,25 @@ KNOWN = {"t", "id", "kind", "chat", "text", "tokens", "max_tokens", "n", "stop",
          "tool_choice", "tool_name", "one_tool_call", "think", "think_max",
          "suffix", "n_ctx_min", "truncate", "top_logprobs", "echo", "ignore_eos", "sampling", "prediction",
          "priority", "tenant", "salt", "resume"}
+
+
+CHANNELS = {"content": 0, "reasoning": 1, "call": 2}
+
+
+def script_of(prompt):
+    """[(text, members of the delta)], a token each; None: the prompt has no script."""
+    if "SCRIPT" not in prompt:
+        return None
+    tokens, n_calls = [], 0
+    for piece in json.loads(prompt.split("SCRIPT", 1)[1]):
+        kind, *rest = [next(iter(piece)), *piece.values()] if isinstance(piece, dict) else piece
+        more = {"channel": CHANNELS[kind]}
+        if kind == "call":
+            tokens.append(("", more | {"call": n_calls, "name": rest[0]}))
+            more["call"] = n_calls
+            n_calls += 1
+        tokens += [(word, more) for word in words(rest[-1])]
+    return tokens
 
 
 def words(text):
@@ -156,12 +179,24 @@ class Worker:
         self.queue.append(r)
         self.admit()
 
+    def tokenize(self, frame):
+        text = self.prompt_of(frame["request"]) if "request" in frame else frame["text"]
+        if "request" in frame:
+            assert set(frame["request"]) <= KNOWN, set(frame["request"]) - KNOWN
+        pieces = words(text)
+        answer = {"n": len(pieces)}
+        if not frame.get("count"):
+            answer["tokens"] = [sum(p.encode()) % 1000 for p in pieces]
+        if frame.get("pieces"):
+            answer["pieces"] = [p.encode().decode("latin-1") for p in pieces]
+        self.send("tokens", id=frame["id"], **answer)
+
     def admit(self):
         while self.queue and self.running < self.cfg.get("n_seq_max", 4):
             r = self.queue.pop(0)
             self.running += 1
             r["running"] = True
-            self.send("started", id=r["id"], n_cached=0, queue_ms=0.0)
+            self.send("started", id=r["id"], n_cached=self.cfg.get("n_cached", 0), queue_ms=0.0)
             if "SILENT" not in r["prompt"]:
                 self.at(self.cfg.get("prefill_s", 0), self.first, r)
         self.stats()
@@ -171,7 +206,10 @@ class Worker:
             return
         self.n_prompt += r["n_prompt"]
         text = self.cfg.get("repeat") or r["prompt"]
-        r["answer"] = words(text) or ["ok"]
+        last = {"chat": {"messages": r["chat"]["messages"][-1:]}} if r.get("chat") else r
+        script = script_of(self.prompt_of(last))
+        r["answer"] = [text for text, _ in script] if script is not None else words(text) or ["ok"]
+        r["more"] = [more for _, more in script] if script is not None and r.get("parse") else None
         choices = [Choice(r, i) for i in range(r.get("n", 1))]
         r["left"] = sum(not c.ended for c in choices)
         r["n_completion"] = sum(c.n for c in choices if c.ended)
@@ -191,23 +229,29 @@ class Worker:
         top = [[1, -0.25, "a"], [2, -1.5, "\xe2\x82"], [3, None, "b"]][: r.get("top_logprobs", 0)]
         return [sum(data) % 1000, None if none else -0.5, data.decode("latin-1"), top]
 
-    def delta(self, choice, text, pieces, first=False):
+    def delta(self, choice, text, pieces, first=False, **more):
         r = choice.request
-        self.send("delta", id=r["id"], index=choice.index, text=text,
+        self.send("delta", id=r["id"], index=choice.index, text=text, **more,
                   tokens=[self.token(p, r, first and i == 0) for i, p in enumerate(pieces)])
 
     def end(self, choice, reason, stop=None):
         r = choice.request
+        said = [more["channel"] for more in (r["more"] or [])[: choice.n]]
+        n_reasoning = said.count(CHANNELS["reasoning"])
+        if reason == "stop" and CHANNELS["call"] in said:
+            reason = "tool_calls"
         self.send("end", id=r["id"], index=choice.index, reason=reason, stop=stop,
-                  n_completion=choice.n)
+                  n_completion=choice.n, n_reasoning=n_reasoning)
+        r["n_reasoning"] = r.get("n_reasoning", 0) + n_reasoning
         r["left"] -= 1
         r["n_completion"] += choice.n
         if r["left"] == 0:
             self.done(r)
 
     def done(self, r):
-        self.send("done", id=r["id"], n_prompt=r["n_prompt"], n_cached=0,
-                  n_completion=r["n_completion"], queue_ms=0.0, prefill_ms=1.0, decode_ms=2.0)
+        self.send("done", id=r["id"], n_prompt=r["n_prompt"], n_cached=self.cfg.get("n_cached", 0),
+                  n_completion=r["n_completion"], n_reasoning=r.get("n_reasoning", 0), queue_ms=0.0, prefill_ms=1.0,
+                  decode_ms=2.0)
         self.over(r)
 
     def step(self, choice):
@@ -218,19 +262,24 @@ class Worker:
         limit = r.get("max_tokens", -1)
         if limit < 0:
             limit = 10**9 if self.cfg.get("repeat") else len(r["answer"])
+        if r["more"]:
+            limit = min(limit, len(r["answer"]))
         if choice.n >= limit:
+            called = any("call" in more for more in r["more"] or [])
             self.end(choice, "length" if r.get("max_tokens", -1) >= 0 and
-                     choice.n < len(r["answer"]) else "stop")
+                     choice.n < len(r["answer"]) else "tool_calls" if called else "stop")
             return
         piece = r["answer"][choice.n % len(r["answer"])]
+        more = r["more"][choice.n] if r["more"] else {}
         for stop in r.get("stop", []):
             if stop in piece:
                 choice.n += 1
                 self.end(choice, "stop", stop)
                 return
+        more = r["more"][choice.n % len(r["answer"])] if r["more"] else {}
         choice.n += 1
         self.n_output += 1
-        self.delta(choice, piece, [piece])
+        self.delta(choice, piece, [piece], **more)
         if self.cfg.get("die") and self.cfg["die"] in r["prompt"] and choice.n >= self.cfg.get("die_at", 0):
             self.die()
         if "STALL" in r["prompt"] and choice.n >= self.cfg.get("stall_at", 1):
@@ -284,7 +333,7 @@ class Worker:
             elif frame["t"] == "cancel":
                 self.cancel(frame)
             elif frame["t"] == "tokenize":
-                self.send("tokens", id=frame["id"], tokens=[1] * len(words(frame["text"])))
+                self.tokenize(frame)
             elif frame["t"] == "detokenize":
                 self.send("text", id=frame["id"], text=self.prompt_of({"kind": "tokens", **frame}))
             elif frame["t"] == "render":

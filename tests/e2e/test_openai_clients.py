@@ -100,7 +100,7 @@ def test_errors(client, model):
     with pytest.raises(openai.NotFoundError):
         client.chat.completions.create(model="missing", messages=MESSAGES)
     with pytest.raises(openai.BadRequestError) as caught:
-        client.chat.completions.create(model=model, messages=MESSAGES, extra_body={"mirostat": 2})
+        client.chat.completions.create(model=model, messages=MESSAGES, extra_body={"mirostat": 3})
     assert caught.value.param == "mirostat"
 
 

@@ -15,8 +15,19 @@ BAD_BOTH = [
     ("repeat_penalty", 0), ("repeat_penalty", -1), ("repeat_last_n", -2), ("repeat_last_n", 2**40),
     ("presence_penalty", 2.5), ("frequency_penalty", -3), ("seed", 1.5), ("seed", "7"),
     ("stop", ""), ("stop", ["a", 3]), ("stop", ["x"] * 17), ("stop", {"a": 1}), ("stop", ["a\0b"]),
-    ("stop", "x" * 5000), ("logit_bias", {"abc": 1}), ("logit_bias", {"1": 101}),
-    ("logit_bias", {"-1": 1}), ("logit_bias", {"1": "x"}), ("logit_bias", [1]),
+    ("stop", "x" * 5000), ("logit_bias", {"": 1}), ("logit_bias", {"1": 101}),
+    ("logit_bias", {"-1": 1}), ("logit_bias", {"1": "x"}), ("logit_bias", [1]), ("logit_bias", {"1": True}),
+    ("logit_bias", [[1, 2, 3]]), ("logit_bias", [[-1, 2]]), ("logit_bias", [[1, "x"]]), ("logit_bias", "x"),
+    ("logit_bias", [["", 1]]), ("logit_bias", [[2**40, 1]]),
+    ("top_n_sigma", -2), ("top_n_sigma", "1"), ("min_keep", -1), ("xtc_probability", 1.1), ("xtc_threshold", -0.1),
+    ("dynatemp_range", -1), ("dynatemp_exponent", 0), ("repetition_penalty", 0), ("penalty_last_n", -3),
+    ("dry_multiplier", -1), ("dry_base", 0.5), ("dry_allowed_length", 0), ("dry_penalty_last_n", -2),
+    ("dry_sequence_breakers", [1]), ("dry_sequence_breakers", [""]), ("dry_sequence_breakers", ["x"] * 33),
+    ("mirostat", 3), ("mirostat", True), ("mirostat_tau", -1), ("mirostat_eta", 2), ("samplers", ["top_q"]),
+    ("samplers", ["top_k", "top_k"]), ("samplers", "kq"), ("samplers", 3), ("samplers", [1]),
+    ("banned_strings", [""]), ("banned_strings", "x" * 300), ("banned_strings", [1]), ("banned_strings", ["x"] * 129),
+    ("bad_words", {}), ("min_tokens", -1), ("min_tokens", 1.5), ("beam_width", 0), ("beam_width", 11),
+    ("use_beam_search", 1), ("length_penalty", "x"), ("post_sampling_probs", 1),
     ("logit_bias", {"99999999999": 1}), ("n", 0), ("n", 65), ("n", "2"), ("n", 1.5),
     ("stream", "yes"), ("stream", 1), ("model", 7), ("user", 7), ("ignore_eos", 1),
     ("max_tokens", -1), ("max_tokens", 2**33), ("max_tokens", "9"), ("max_tokens", 1.5),
@@ -26,11 +37,27 @@ BAD_BOTH = [
 BAD_CHAT = [
     ("max_tokens", 0), ("max_completion_tokens", 0), ("max_completion_tokens", "1"),
     ("logprobs", 3), ("top_logprobs", 21), ("top_logprobs", -1), ("top_logprobs", 2),
-    ("tools", [{"type": "function", "function": {"name": "f"}}]), ("tools", {}),
-    ("tool_choice", "required"), ("functions", [{"name": "f"}]), ("function_call", {"name": "f"}),
-    ("response_format", {"type": "json_object"}), ("response_format", "text"),
+    ("tools", {}), ("tools", [1]), ("tools", [{"type": "function"}]), ("tools", [{"type": "web_search"}]),
+    ("tools", [{"type": "function", "function": {"name": "a b"}}]),
+    ("tools", [{"type": "function", "function": {"name": "f", "parameters": []}}]),
+    ("tools", [{"type": "function", "function": {"name": "f", "parameters": {"type": "array"}}}]),
+    ("tools", [{"type": "function", "function": {"name": "f", "colour": 1}}]),
+    ("tools", [{"type": "function", "function": {"name": "f"}}] * 2),
+    ("tools", [{"type": "custom", "custom": {"name": "f", "format": {
+        "type": "grammar", "grammar": {"syntax": "lark", "definition": "a"}}}}]),
+    ("tool_choice", "required"), ("tool_choice", "sometimes"), ("tool_choice", {"type": "function"}),
+    ("tool_choice", {"type": "function", "function": {"name": "g"}}),
+    ("tool_choice", {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": []}}),
+    ("functions", {}), ("function_call", {"name": "f"}), ("function_call", 1),
+    ("response_format", "text"), ("response_format", {"type": "xml"}), ("response_format", {"type": "json_schema"}),
+    ("response_format", {"type": "json_schema", "json_schema": {"name": "a", "schema": []}}),
+    ("response_format", {"type": "text", "colour": 1}), ("grammar", 1), ("guided_choice", []), ("guided_choice", [1]),
+    ("guided_regex", {}), ("json_schema", "x"), ("structured_outputs", {"yaml": 1}),
+    ("reasoning_effort", "huge"), ("reasoning", "high"), ("reasoning", {"exclude": True}),
+    ("thinking", True), ("thinking", {"type": "maybe"}), ("think", 3), ("enable_thinking", 1), ("thinking_budget", -2),
+    ("reasoning_format", "xml"),
     ("modalities", ["text", "audio"]), ("audio", {"voice": "a"}), ("store", True),
-    ("service_tier", "flex"), ("web_search_options", {}), ("reasoning_effort", "high"),
+    ("service_tier", "flex"), ("web_search_options", {}),
     ("verbosity", "low"), ("metadata", "x"), ("chat_template_kwargs", {"messages": []}),
     ("chat_template_kwargs", 1), ("prompt", "x"), ("parallel_tool_calls", "no"),
 ]
@@ -59,7 +86,12 @@ GOOD_BOTH = {
     "temperature": 0.5, "top_p": 0, "top_k": -1, "min_p": 0.1, "typical_p": 0.9, "repeat_penalty": 1.1,
     "repeat_last_n": -1, "presence_penalty": 1, "frequency_penalty": -0.5, "seed": -3, "stop": ["zz", "yy"],
     "logit_bias": {"5": -100, "6": 3.5}, "n": 1, "max_tokens": 3.0, "user": "me", "stream": False,
-    "stream_options": None,
+    "stream_options": None, "top_n_sigma": -1, "min_keep": 2, "xtc_probability": 0.5, "xtc_threshold": 0.2,
+    "dynatemp_range": 0.2, "dynatemp_exponent": 2, "repetition_penalty": 1.1, "penalty_last_n": 64,
+    "dry_multiplier": 0.8, "dry_base": 1.75, "dry_allowed_length": 2, "dry_penalty_last_n": -1,
+    "dry_sequence_breakers": ["\n", "\u00e9"], "mirostat": 0, "mirostat_tau": 5, "mirostat_eta": 0.1,
+    "samplers": ["top_k", "typ_p", "temperature"], "banned_strings": ["foo"], "ignore_eos": False, "min_tokens": 2,
+    "use_beam_search": False, "length_penalty": 1, "post_sampling_probs": False,
 }
 
 
@@ -67,7 +99,20 @@ GOOD_BOTH = {
     (CHAT, {"messages": USER, "logprobs": True, "top_logprobs": 2, "tools": [], "tool_choice": "auto",
             "response_format": {"type": "text"}, "store": False, "service_tier": "auto", "metadata": {"a": "b"},
             "parallel_tool_calls": True, "modalities": ["text"], "max_completion_tokens": 3,
-            "chat_template_kwargs": {"enable_thinking": False}, "prediction": {"type": "content", "content": "x"}}),
+            "chat_template_kwargs": {"enable_thinking": False}, "prediction": {"type": "content", "content": "x"},
+            "functions": [], "function_call": "auto", "reasoning_effort": "high", "thinking": {"type": "enabled"},
+            "reasoning": {"effort": "low", "max_tokens": 100}, "think": True, "enable_thinking": True,
+            "thinking_budget": 50, "thinking_token_budget": -1, "reasoning_budget": 7, "reasoning_format": "auto",
+            "guided_json": {"type": "object"}}),
+    (CHAT, {"messages": USER, "tools": [
+        {"type": "function", "function": {"name": "f", "description": "d", "strict": True, "parameters": None}},
+        {"type": "function", "function": {"name": "g.h", "parameters": {"type": "object", "properties": {"a": {}}}}},
+        {"type": "custom", "custom": {"name": "c", "description": "d", "format": {"type": "text"}}},
+        {"type": "custom", "custom": {"name": "r", "format": {
+            "type": "grammar", "grammar": {"syntax": "regex", "definition": "a+"}}}}],
+        "tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [
+            {"type": "function", "function": {"name": "g.h"}}, {"type": "custom", "custom": {"name": "c"}}]}},
+        "response_format": {"type": "json_schema", "json_schema": {"name": "a", "strict": True, "schema": {"type": "object"}}}}),
     (TEXT, {"prompt": "one two three four five", "logprobs": 2, "echo": False, "best_of": 1, "suffix": None}),
 ])
 def test_all_of_them_at_once(fake_server, path, more):
@@ -127,11 +172,14 @@ def test_every_form_of_message_is_taken(fake_server):
         {"role": "tool", "tool_call_id": "c1", "content": "delta"},
         {"role": "assistant", "content": "epsilon", "reasoning_content": "thinking", "annotations": []},
         {"role": "assistant", "refusal": "zeta", "function_call": None},
+        {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}},
+        {"role": "function", "name": "f", "content": "eta"},
+        {"role": "assistant", "tool_calls": [{"id": "c2", "type": "custom", "custom": {"name": "c", "input": "x"}}]},
         {"role": "user", "content": "\u00e9\u4e16\U0001f600 \0 end"},
     ]})
     assert status == 200, answer
     text = answer["choices"][0]["message"]["content"]
-    for word in ("alpha", "beta\ngamma", "delta", "epsilon", "zeta", "\u00e9\u4e16\U0001f600 \0 end"):
+    for word in ("alpha", "beta\ngamma", "delta", "epsilon", "zeta", "eta", "\u00e9\u4e16\U0001f600 \0 end"):
         assert word in text
 
 

@@ -33,7 +33,7 @@ def test_a_finished_request(fake):
     status, r = one(server, headers["x-request-id"])
     assert status == 200 and r["state"] == "done" and r["status"] == 200 and r["finish_reason"] == "stop"
     assert r["usage"] == {"prompt_tokens": 3, "cached_tokens": 0, "completion_tokens": 3}
-    assert r["route"] == "/v1/chat/completions" and r["error"] is None and r["cache"] == {"left_at": 0}
+    assert r["route"] == "/v1/chat/completions" and r["error"] is None and r["cache"] == {"left_at": 0, "volatile_removed": 0}
     t = r["timeline_ms"]
     assert 0 == t["received"] <= t["accepted"] <= t["started"] <= t["first_token"] <= t["last_token"] <= t["end"]
     assert r["queue_position"] is None and r["client_gone"] is False and "prompt" not in r

@@ -59,6 +59,30 @@ static void broken(const char *source, const char *text)
     "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"                             \
     "{% if add_generation_prompt %}<a>{% endif %}"
 
+/* A template that knows no tools: they are described, calls and results are text. */
+static void tools_in_words(const struct chat *c)
+{
+    struct buf out;
+    json_t *request = json_loads(
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"hi\"}, {\"role\": \"assistant\", "
+        "\"content\": null, \"tool_calls\": [{\"type\": \"function\", \"function\": {\"name\": "
+        "\"f\", \"arguments\": \"{\\\"a\\\": 1}\"}}]}, {\"role\": \"tool\", \"content\": \"r1\"}, "
+        "{\"role\": \"tool\", \"content\": \"r2\"}], \"tools\": [{\"type\": \"function\", "
+        "\"function\": {\"name\": \"f\", \"strict\": true}}]}",
+        0, NULL);
+    assert_non_null(request);
+    buf_init(&out, 1 << 16);
+    assert_int_equal(chat_render(c, request, &out, &err), 0);
+    assert_non_null(strstr(out.ptr, "<system>"));
+    assert_non_null(strstr(out.ptr, "<tools>\n{\"name\":\"f\"}\n</tools>"));
+    assert_non_null(strstr(out.ptr, "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 1}}"));
+    assert_non_null(
+        strstr(out.ptr, "<user><tool_response>\nr1\n</tool_response>\n<tool_response>\nr2"));
+    assert_string_equal(chat_dialect(c)->name, "hermes (added)");
+    buf_release(&out);
+    json_decref(request);
+}
+
 static void test_plain(void **state)
 {
     (void)state;
@@ -74,7 +98,8 @@ static void test_plain(void **state)
     refuses(c, "{\"messages\": []}", ERR_INVALID, "messages");
     refuses(c, "{\"messages\": [{\"content\": \"x\"}]}", ERR_INVALID, "messages");
     refuses(c, "{\"messages\": [{\"role\": \"user\", \"content\": 5}], \"tools\": [{}]}",
-            ERR_UNSUPPORTED, "tools");
+            ERR_INVALID, "messages");
+    tools_in_words(c);
     refuses(c, "{\"messages\": [{\"role\": \"user\", \"content\": [{\"type\": \"image_url\"}]}]}",
             ERR_UNSUPPORTED, "messages");
     chat_free(c);
@@ -172,6 +197,39 @@ static void test_fallbacks(void **state)
     chat_free(c);
 }
 
+#define CONTINUED(content)                                                                         \
+    "{\"messages\": [{\"role\": \"user\", \"content\": \"hi\"}, {\"role\": \"assistant\", "        \
+    "\"content\": " content                                                                        \
+    "}], \"continue_final_message\": true, \"add_generation_prompt\": true}"
+
+static void test_a_message_that_goes_on(void **state)
+{
+    (void)state;
+    struct chat *c =
+        chat("{% for m in messages %}<{{ m.role }}>{{ m.content | trim }}<end>{% endfor %}"
+             "{% if add_generation_prompt %}<a>{% endif %}"
+             "{{ continue_final_message }}");
+    renders(c, CONTINUED("\"It is (\""), "<user>hi<end><assistant>It is (");
+    renders(c, CONTINUED("\"\""), "<user>hi<end><assistant>");
+    renders(c, CONTINUED("[{\"type\": \"text\", \"text\": \"a \"}]"), "<user>hi<end><assistant>a ");
+    /* the mark itself, as a client may know it */
+    renders(c, CONTINUED("\"~hearth~end~of~the~final~message~ and\""),
+            "<user>hi<end><assistant>~hearth~end~of~the~final~message~ and");
+    refuses(c,
+            "{\"messages\": [{\"role\": \"user\", \"content\": \"hi\"}], "
+            "\"continue_final_message\": true}",
+            ERR_INVALID, "messages");
+    chat_free(c);
+    c = chat(
+        "{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}{% endif %}{% endfor %}");
+    refuses(c, CONTINUED("\"x\""), ERR_UNSUPPORTED, "messages");
+    chat_free(c);
+    c = chat(
+        "{% for m in messages %}[{% for p in m.content %}{{ p.text }}|{% endfor %}]{% endfor %}");
+    renders(c, CONTINUED("\"x\""), "[hi|][x");
+    chat_free(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -183,6 +241,7 @@ int main(void)
         cmocka_unit_test(test_refusing_is_not_broken),
         cmocka_unit_test(test_broken_is_found_at_load),
         cmocka_unit_test(test_fallbacks),
+        cmocka_unit_test(test_a_message_that_goes_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -169,19 +169,28 @@ static void fill_request(struct gen_request *r)
     r->stop[r->n_stop++] = strdup("</s>");
     r->logprobs = r->echo = r->ignore_eos = true;
     r->top_logprobs = 5;
-    r->sampling = (struct gen_sampling){
-        .temperature = 0.1,
-        .top_p = 0.9,
-        .top_k = 40,
-        .min_p = 0.05,
-        .typical_p = 0.5,
-        .repeat_penalty = 1.1,
-        .repeat_last_n = -1,
-        .presence_penalty = -2,
-        .frequency_penalty = 2,
-        .seed = UINT64_MAX - 3,
-        .n_bias = 2,
-    };
+    struct gen_sampling *s = &r->sampling;
+    s->temperature = 0.1;
+    s->top_p = 0.9;
+    s->top_k = 40;
+    s->min_p = 0.05;
+    s->typical_p = 0.5;
+    s->repeat_penalty = 1.1;
+    s->repeat_last_n = -1;
+    s->presence_penalty = -2;
+    s->frequency_penalty = 2;
+    s->penalty_last_n = 7;
+    s->dry_multiplier = 0.8;
+    s->mirostat = 2;
+    s->mirostat_tau = 0.1;
+    s->beam_width = 4;
+    s->post_probs = true;
+    s->seed = UINT64_MAX - 3;
+    s->n_bias = 2;
+    strcpy(s->samplers, "tkx");
+    s->banned = json_pack("[s,s]", "a b", "\xc3\xa9");
+    s->bias_text = json_pack("[[s,f]]", " yes", -3.5);
+    s->dry_breakers = json_array();
     r->sampling.bias = calloc(2, sizeof(*r->sampling.bias));
     r->sampling.bias[0] = (struct gen_bias){5, -100};
     r->sampling.bias[1] = (struct gen_bias){6, 0.1f};
@@ -211,6 +220,14 @@ static void test_request_round_trip(void **state)
     assert_true(b.sampling.seed == UINT64_MAX - 3);
     assert_int_equal(b.sampling.n_bias, 2);
     assert_true(b.sampling.bias[1].bias == 0.1f);
+    assert_int_equal(b.sampling.penalty_last_n, 7);
+    assert_true(b.sampling.mirostat_tau == 0.1 && b.sampling.mirostat == 2);
+    assert_true(b.sampling.dry_multiplier == 0.8 && b.sampling.post_probs);
+    assert_int_equal(b.sampling.beam_width, 4);
+    assert_string_equal(b.sampling.samplers, "tkx");
+    assert_true(json_equal(b.sampling.banned, a.sampling.banned));
+    assert_true(json_equal(b.sampling.bias_text, a.sampling.bias_text));
+    assert_int_equal(json_array_size(b.sampling.dry_breakers), 0);
     gen_request_release(&b);
     free(a.text);
     a.text = NULL;
@@ -325,6 +342,16 @@ static void test_request_refused(void **state)
         {"{'t':'generate','id':1,'kind':'text','text':'a','sampling':{'bias':[[-1,1]]}}",
          "logit_bias"},
         {"{'t':'generate','id':1,'kind':'text','text':'a','sampling':{'bias':7}}", "logit_bias"},
+        {"{'t':'generate','id':1,'kind':'text','text':'a','sampling':{'bias_text':[['',1]]}}",
+         "logit_bias"},
+        {"{'t':'generate','id':1,'kind':'text','text':'a','sampling':{'samplers':'kk'}}",
+         "samplers"},
+        {"{'t':'generate','id':1,'kind':'text','text':'a','sampling':{'samplers':'q'}}",
+         "samplers"},
+        {"{'t':'generate','id':1,'kind':'text','text':'a','sampling':{'banned':['']}}", "banned"},
+        {"{'t':'generate','id':1,'kind':'text','text':'a','sampling':{'beam_width':11}}",
+         "beam_width"},
+        {"{'t':'generate','id':1,'kind':'text','text':'a','sampling':{'mirostat':3}}", "mirostat"},
         {"{'t':'generate','id':1,'kind':'text','text':'a','priority':4}", "priority"},
         {"{'t':'generate','id':1,'kind':'text','text':'a','priority':'batch'}", "priority"},
         {"{'t':'generate','id':1,'kind':'text','text':'a','tenant':2147483648}", "tenant"},
@@ -403,15 +430,37 @@ static void test_delta_round_trip(void **state)
     gen_delta_release(&b);
 }
 
+/* mirostat's state travels to the last bit, with log probabilities and without. */
+static void test_delta_with_state(void **state)
+{
+    (void)state;
+    static const double mu[] = {9.999999999999998, -1e-7, 0, 3.25};
+    for (size_t i = 0; i < 2 * ARRAY_LEN(mu); i++) {
+        struct gen_token token = {.id = 4, .logprob = -1, .has_mu = true, .mu = mu[i / 2]};
+        char bytes[] = "x";
+        token.bytes = i % 2 ? bytes : NULL;
+        token.n_bytes = i % 2;
+        struct gen_delta a = {.id = 1, .tokens = &token, .n_tokens = 1}, b;
+        struct err err;
+        json_t *m = wire(gen_delta_to_json(&a), 3);
+        assert_int_equal(gen_delta_from_json(m, &b, &err), 0);
+        json_decref(m);
+        assert_true(b.tokens[0].has_mu && b.tokens[0].mu == mu[i / 2]);
+        assert_int_equal(b.tokens[0].bytes != NULL, i % 2);
+        gen_delta_release(&b);
+    }
+}
+
 static void test_delta_refused(void **state)
 {
     (void)state;
     static const char *const cases[] = {
         "{\"t\":\"delta\",\"tokens\":[3]}",
         "{\"t\":\"delta\",\"tokens\":[[]]}",
-        "{\"t\":\"delta\",\"tokens\":[[1,2]]}",
+        "{\"t\":\"delta\",\"tokens\":[[1,null]]}",
+        "{\"t\":\"delta\",\"tokens\":[[1,2,3]]}",
         "{\"t\":\"delta\",\"tokens\":[[1,null,\"\\u0100\",[]]]}",
-        "{\"t\":\"delta\",\"tokens\":[[1,null,\"\",[[1]], 5]]}",
+        "{\"t\":\"delta\",\"tokens\":[[1,null,\"\",[], []]]}",
         "{\"t\":\"delta\",\"tokens\":[[1,null,\"\",[[\"a\",0,\"\"]]]]}",
         "{\"t\":\"delta\",\"text\":5}",
         "{\"t\":\"delta\",\"index\":-1}",
@@ -496,8 +545,9 @@ int main(void)
         cmocka_unit_test(test_frame_hostile),        cmocka_unit_test(test_frame_random_bytes),
         cmocka_unit_test(test_frame_append_refuses), cmocka_unit_test(test_request_round_trip),
         cmocka_unit_test(test_request_refused),      cmocka_unit_test(test_delta_round_trip),
-        cmocka_unit_test(test_delta_refused),        cmocka_unit_test(test_events_round_trip),
-        cmocka_unit_test(test_resume_round_trip),    cmocka_unit_test(test_priority_words),
+        cmocka_unit_test(test_delta_with_state),     cmocka_unit_test(test_delta_refused),
+        cmocka_unit_test(test_events_round_trip),    cmocka_unit_test(test_resume_round_trip),
+        cmocka_unit_test(test_priority_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

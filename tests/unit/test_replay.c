@@ -108,11 +108,40 @@ static void test_what_must_not_be_said(void **state)
     replay_release(&r);
 }
 
+/* The state after the last token that came, to the last bit; none after a token without. */
+static void test_the_state_is_kept(void **state)
+{
+    (void)state;
+    struct replay r;
+    make(&r, 1);
+    replay_accepted(&r, &(struct gen_accepted){12, 5, 1}, 64);
+    struct gen_token token[2] = {{.id = 1, .has_mu = true, .mu = 8},
+                                 {.id = 2, .has_mu = true, .mu = 5.0000000000000009}};
+    struct gen_delta d = {.id = 12, .tokens = token, .n_tokens = 2};
+    assert_int_equal(replay_delta(&r, &d, NULL), 0);
+    struct gen_request g = sent(&r);
+    assert_true(g.resume.prior[0].has_mu && g.resume.prior[0].mu == 5.0000000000000009);
+    gen_request_release(&g);
+    d.n_tokens = 0;
+    token[1].mu = -3;
+    assert_int_equal(replay_delta(&r, &d, NULL), 0);
+    g = sent(&r);
+    assert_true(g.resume.prior[0].mu == 5.0000000000000009);
+    gen_request_release(&g);
+    d.n_tokens = 2;
+    assert_int_equal(replay_delta(&r, &d, NULL), 0);
+    g = sent(&r);
+    assert_true(g.resume.prior[0].has_mu && g.resume.prior[0].mu == -3);
+    gen_request_release(&g);
+    replay_release(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_it_says_what_came),
         cmocka_unit_test(test_what_must_not_be_said),
+        cmocka_unit_test(test_the_state_is_kept),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -205,7 +205,7 @@ static void test_hostile_rows(void **state)
     p.typical_p = 0.9;
     for (int i = 0; i < N; i++)
         row[i] = NAN;
-    assert_in_range(pick_one(row, N, &p, 1), 0, N - 1);
+    assert_int_equal(pick_one(row, N, &p, 1), SAMPLER_NONE);
     row[7] = INFINITY;
     assert_int_equal(pick_one(row, N, &p, 1), 7);
     row[9] = INFINITY;
@@ -213,7 +213,10 @@ static void test_hostile_rows(void **state)
     assert_true(id == 7 || id == 9);
     for (int i = 0; i < N; i++)
         row[i] = -INFINITY;
-    assert_in_range(pick_one(row, N, &p, 1), 0, N - 1);
+    assert_int_equal(pick_one(row, N, &p, 1), SAMPLER_NONE);
+    p.temperature = 0;
+    assert_int_equal(pick_one(row, N, &p, 1), SAMPLER_NONE);
+    p.temperature = 1;
     struct sampler_result r;
     sampler_score(row, N, 3, 5, &r);
     for (int i = 0; i < N; i++)

@@ -1,0 +1,86 @@
+/*
+ * contract: the list of operations. A route of the gateway that is not here fails
+ * tests/e2e/test_contract.py.
+ */
+#include "api/contract.h"
+
+#include "api/anthropic.h"
+#include "api/ollama_library.h"
+#include "api/ollama_request.h"
+#include "api/openai_batch.h"
+#include "api/responses.h"
+#include "base/mem.h"
+
+#define OPENAI    "OpenAI"
+#define OLLAMA    "Ollama"
+#define ANTHROPIC "Anthropic"
+#define OURS      "Hearth"
+#define NDJSON    "application/x-ndjson"
+
+/* clang-format off: rows of a table */
+static const struct api_operation operations[] = {
+    {"post", "/v1/chat/completions", OPENAI,
+     "The next message of a conversation, whole or streamed", &openai_chat},
+    {"post", "/v1/completions", OPENAI, "A text goes on", &openai_completion},
+    {"post", "/v1/responses", OPENAI,
+     "The next turn of a conversation that the server keeps, whole, streamed or in the background",
+     &openai_responses},
+    {"get", "/v1/responses/{id}", OPENAI, "A stored response, or its stream from an event on"},
+    {"delete", "/v1/responses/{id}", OPENAI, "Forgets it"},
+    {"post", "/v1/responses/{id}/cancel", OPENAI, "Stops one that runs in the background"},
+    {"get", "/v1/responses/{id}/input_items", OPENAI, "What it was computed from"},
+    {"get", "/v1/models", OPENAI, "The models that can be asked for"},
+    {"get", "/v1/models/{id}", OPENAI, "One of them"},
+    {"post", "/v1/files", OPENAI, "Upload of a file", .body = "multipart/form-data"},
+    {"get", "/v1/files", OPENAI, "The files of this key"},
+    {"get", "/v1/files/{id}", OPENAI, "One of them"},
+    {"get", "/v1/files/{id}/content", OPENAI, "Its bytes", .answer = "application/octet-stream"},
+    {"delete", "/v1/files/{id}", OPENAI, "Deletes it"},
+    {"post", "/v1/batches", OPENAI, "Requests of a file, done when there is time",
+     .form = &openai_batch_form},
+    {"get", "/v1/batches", OPENAI, "The batches of this key"},
+    {"get", "/v1/batches/{id}", OPENAI, "One of them"},
+    {"post", "/v1/batches/{id}/cancel", OPENAI, "Stops it"},
+    {"post", "/api/generate", OLLAMA,
+     "What follows a prompt, whole or streamed; without one, loads or unloads a model",
+     &ollama_generate, .answer = NDJSON},
+    {"post", "/api/chat", OLLAMA, "The next message of a conversation, whole or streamed",
+     &ollama_chat, .answer = NDJSON},
+    {"post", "/api/show", OLLAMA, "What is inside a model", .form = &ollama_forms[OLLAMA_SHOW]},
+    {"post", "/api/create", OLLAMA, "A model made of another one or of blobs",
+     .form = &ollama_forms[OLLAMA_CREATE], .answer = NDJSON},
+    {"post", "/api/blobs/{digest}", OLLAMA, "A file of a model to be made",
+     .body = "application/octet-stream"},
+    {"head", "/api/blobs/{digest}", OLLAMA, "Is it here?"},
+    {"post", "/api/copy", OLLAMA, "A second name", .form = &ollama_forms[OLLAMA_COPY]},
+    {"delete", "/api/delete", OLLAMA, "Removes a model from the library",
+     .form = &ollama_forms[OLLAMA_DELETE]},
+    {"post", "/api/pull", OLLAMA, "Fetches a model from a registry",
+     .form = &ollama_forms[OLLAMA_PULL], .answer = NDJSON},
+    {"post", "/api/push", OLLAMA, "Sends a model to a registry", .form = &ollama_forms[OLLAMA_PUSH],
+     .answer = NDJSON},
+    {"post", "/api/me", OLLAMA, "An account of ollama.com: answered with 404"},
+    {"post", "/api/signout", OLLAMA, "The same"},
+    {"delete", "/api/user/keys/{key}", OLLAMA, "The same"},
+    {"post", "/api/experimental/{what}", OLLAMA, "Services of ollama.com: answered with 404"},
+    {"get", "/api/experimental/{what}", OLLAMA, "The same"},
+    {"get", "/api/tags", OLLAMA, "The models of the library"},
+    {"get", "/api/ps", OLLAMA, "The models in memory"},
+    {"get", "/api/version", OLLAMA, "The server's version", .open = true},
+    {"post", "/v1/messages", ANTHROPIC, "The next message of a conversation, whole or streamed",
+     &anthropic_messages},
+    {"post", "/v1/messages/count_tokens", ANTHROPIC, "How many tokens the prompt of one has",
+     &anthropic_count},
+    {"get", "/v1/requests", OURS, "Requests in progress and the last ones"},
+    {"get", "/v1/requests/{id}", OURS, "One of them: times, counts, its prompt on demand"},
+    {"get", "/health", OURS, "Is the server there?", .open = true},
+    {"get", "/metrics", OURS, "Prometheus metrics", .answer = "text/plain"},
+    {"get", "/openapi.json", OURS, "This document", .open = true},
+};
+/* clang-format on */
+
+const struct api_operation *api_operations(int *ret_n)
+{
+    *ret_n = ARRAY_LEN(operations);
+    return operations;
+}

@@ -1,0 +1,304 @@
+/*
+ * mask_cache: see the header.
+ *
+ * An entry is made outside the lock; who comes second with the same one throws his away.
+ */
+#include "grammar/mask_cache.h"
+#include "base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define SLOTS      1024
+#define COUNT_LOW  (-1) /* so few that no token gets to the least number */
+#define COUNT_FREE (-2) /* enough, and no token gets to the most */
+
+struct mask_cache {
+    struct mask_cache *next; /* of another vocabulary */
+    uint64_t vocabulary;
+    uint64_t bytes;
+    struct mask_entry *slot[SLOTS];
+};
+
+/* ---- walking a trie ---- */
+
+bool trie_walk_init(struct trie_walk *w, const struct vocabulary *v)
+{
+    size_t n = (size_t)v->len_max + 1;
+    *w = (struct trie_walk){.v = v,
+                            .reach = mem_try_array(n, sizeof(*w->reach)),
+                            .mark = mem_try_array(n, sizeof(*w->mark))};
+    if (w->reach && w->mark)
+        return true;
+    trie_walk_release(w);
+    return false;
+}
+
+void trie_walk_release(struct trie_walk *w)
+{
+    free(w->reach);
+    free(w->mark);
+    free(w->pop);
+    *w = (struct trie_walk){0};
+}
+
+static void allow(const struct vocabulary *v, uint32_t *mask, int32_t token)
+{
+    for (; token >= 0; token = v->same[token])
+        mask_set(mask, token);
+}
+
+static bool note_pop(struct trie_walk *w, uint32_t node)
+{
+    if (!mem_grow((void **)&w->pop, &w->cap_pop, w->n_pop + 1, w->v->n_node, sizeof(*w->pop)))
+        return false;
+    w->pop[w->n_pop++] = node;
+    return true;
+}
+
+int trie_walk_run(struct trie_walk *w, struct stacks *s, uint32_t root, bool wants_pops,
+                  uint32_t *mask, struct err *err)
+{
+    const struct trie_node *node = w->v->node;
+    struct heads heads;
+    w->mark[0] = s->n_frame;
+    for (uint32_t i = root + 1, end = node[root].end; i < end;) {
+        int depth = node[i].depth - node[root].depth;
+        s->n_frame = w->mark[depth - 1];
+        stacks_step(s, &w->reach[depth - 1], node[i].byte, &heads);
+        if (s->work > MASK_WORK_MAX)
+            return err_set(err, ERR_LIMIT, "the grammar is too ambiguous to be followed");
+        if (heads.n == 0) {
+            i = node[i].end;
+            continue;
+        }
+        allow(w->v, mask, node[i].token);
+        if (node[i].end == i + 1) {
+            i++;
+            continue;
+        }
+        struct reach *reach = &w->reach[depth];
+        stacks_reach(s, &heads, reach);
+        w->mark[depth] = s->n_frame;
+        if (wants_pops && reach->pops && !note_pop(w, i))
+            return err_set(err, ERR_NOMEM, "no memory for a mask");
+        i = reach->n == 0 ? node[i].end : i + 1;
+    }
+    s->n_frame = w->mark[0];
+    return 0;
+}
+
+/* ---- making an entry ---- */
+
+static size_t n_words(const struct vocabulary *v)
+{
+    return (v->n + 31) / 32;
+}
+
+static void entry_free(struct mask_entry *e)
+{
+    if (!e)
+        return;
+    free(e->mask);
+    free(e->token);
+    free(e->pop);
+    free(e);
+}
+
+static uint64_t entry_bytes(const struct mask_entry *e, const struct vocabulary *v)
+{
+    return sizeof(*e) + (e->mask ? n_words(v) : e->n_token) * sizeof(uint32_t) +
+           e->n_pop * sizeof(*e->pop);
+}
+
+/* A short list instead of a mask of which little is set. */
+static void shorten(struct mask_entry *e, const struct vocabulary *v)
+{
+    size_t n = 0, words = n_words(v);
+    for (size_t i = 0; i < words; i++)
+        n += (size_t)__builtin_popcount(e->mask[i]);
+    if (n * 4 > words)
+        return;
+    e->token = mem_try_array(n, sizeof(*e->token));
+    if (!e->token)
+        return;
+    for (size_t i = 0; i < words; i++)
+        for (uint32_t bits = e->mask[i]; bits; bits &= bits - 1)
+            e->token[e->n_token++] = (int32_t)(i * 32) + __builtin_ctz(bits);
+    free(e->mask);
+    e->mask = NULL;
+}
+
+static int make_entry(struct trie_walk *w, struct stacks *s, uint32_t frame, int32_t count,
+                      struct mask_entry **ret, struct err *err)
+{
+    const struct frame f = s->frame[frame];
+    struct mask_entry *e = mem_zero(1, sizeof(*e));
+    size_t before = s->n_frame;
+    s->deepest = 0;
+    struct heads heads = {.n = 1, .at = {stacks_push(s, FRAME_BASE, f.state, f.count)}};
+    e->state = f.state;
+    e->count = count;
+    e->pins = 1;
+    e->mask = mem_try_array(n_words(w->v), sizeof(*e->mask));
+    w->n_pop = 0;
+    int rc =
+        e->mask && heads.at[0] != FRAME_NONE ? 0 : err_set(err, ERR_NOMEM, "no memory for a mask");
+    if (rc == 0) {
+        stacks_reach(s, &heads, &w->reach[0]);
+        e->pops_at_once = w->reach[0].pops;
+        rc = trie_walk_run(w, s, 0, true, e->mask, err);
+    }
+    s->n_frame = before;
+    e->depth = s->deepest;
+    e->pop = rc == 0 ? mem_try_array(w->n_pop, sizeof(*e->pop)) : NULL;
+    if (rc == 0 && !e->pop)
+        rc = err_set(err, ERR_NOMEM, "no memory for a mask");
+    if (rc != 0) {
+        entry_free(e);
+        return rc;
+    }
+    if (w->n_pop > 0)
+        memcpy(e->pop, w->pop, w->n_pop * sizeof(*e->pop));
+    e->n_pop = (uint32_t)w->n_pop;
+    shorten(e, w->v);
+    *ret = e;
+    return 0;
+}
+
+/* ---- the cache ---- */
+
+/* Counts of which no token can see the difference are one class. */
+static int32_t count_class(const struct grammar *g, const struct frame *f, int len_max)
+{
+    const struct state *st = &g->state[f->state];
+    if (!(st->flags & STATE_COUNTS))
+        return 0;
+    if (f->count + len_max < st->min)
+        return COUNT_LOW;
+    if (f->count >= st->min && st->max >= 0 && f->count + len_max < st->max)
+        return COUNT_FREE;
+    return f->count;
+}
+
+static struct mask_entry **slot_of(struct mask_cache *c, uint32_t state, int32_t count)
+{
+    uint32_t h = (state * 0x9e3779b1u) ^ ((uint32_t)count * 0x85ebca6bu);
+    return &c->slot[(h ^ h >> 15) % SLOTS];
+}
+
+/* Under the lock, as the next ones. */
+static struct mask_cache *cache_of(struct grammar *g, const struct vocabulary *v)
+{
+    struct mask_cache *c = g->cache;
+    while (c && c->vocabulary != v->id)
+        c = c->next;
+    if (!c) {
+        c = mem_zero(1, sizeof(*c));
+        c->vocabulary = v->id;
+        c->next = g->cache;
+        g->cache = c;
+    }
+    return c;
+}
+
+static struct mask_entry *find(struct mask_cache *c, uint32_t state, int32_t count)
+{
+    struct mask_entry *e = *slot_of(c, state, count);
+    while (e && (e->state != state || e->count != count))
+        e = e->next;
+    if (e)
+        e->pins++;
+    return e;
+}
+
+static void drop_unused(struct mask_cache *c, const struct vocabulary *v)
+{
+    for (int i = 0; i < SLOTS; i++) {
+        struct mask_entry **at = &c->slot[i];
+        while (*at) {
+            struct mask_entry *e = *at;
+            if (e->pins > 1) { /* one is the cache's own */
+                at = &e->next;
+                continue;
+            }
+            *at = e->next;
+            c->bytes -= entry_bytes(e, v);
+            entry_free(e);
+        }
+    }
+}
+
+static void insert(struct mask_cache *c, struct mask_entry *e, const struct vocabulary *v)
+{
+    uint64_t bytes = entry_bytes(e, v);
+    if (c->bytes + bytes > MASK_CACHE_BYTES_MAX)
+        drop_unused(c, v);
+    if (c->bytes + bytes > MASK_CACHE_BYTES_MAX)
+        return;
+    struct mask_entry **slot = slot_of(c, e->state, e->count);
+    e->next = *slot;
+    e->pins++;
+    *slot = e;
+    c->bytes += bytes;
+}
+
+int mask_cache_pin(struct grammar *g, struct trie_walk *w, struct stacks *s, uint32_t frame,
+                   struct mask_entry **ret, struct err *err)
+{
+    const struct frame f = s->frame[frame];
+    int32_t count = count_class(g, &f, w->v->len_max);
+    pthread_mutex_lock(&g->lock);
+    struct mask_entry *e = find(cache_of(g, w->v), f.state, count);
+    pthread_mutex_unlock(&g->lock);
+    if (!e) {
+        int rc = make_entry(w, s, frame, count, &e, err);
+        if (rc != 0)
+            return rc;
+        pthread_mutex_lock(&g->lock);
+        struct mask_cache *c = cache_of(g, w->v);
+        struct mask_entry *other = find(c, f.state, count);
+        if (!other)
+            insert(c, e, w->v);
+        pthread_mutex_unlock(&g->lock);
+        if (other) {
+            entry_free(e);
+            e = other;
+        }
+    }
+    *ret = e;
+    return 0;
+}
+
+void mask_cache_unpin(struct grammar *g, struct mask_entry *e)
+{
+    pthread_mutex_lock(&g->lock);
+    bool is_last = --e->pins == 0;
+    pthread_mutex_unlock(&g->lock);
+    if (is_last)
+        entry_free(e);
+}
+
+void mask_cache_free(struct mask_cache *c)
+{
+    while (c) {
+        struct mask_cache *next = c->next;
+        for (int i = 0; i < SLOTS; i++) {
+            while (c->slot[i]) {
+                struct mask_entry *e = c->slot[i];
+                c->slot[i] = e->next;
+                entry_free(e);
+            }
+        }
+        free(c);
+        c = next;
+    }
+}
+
+uint64_t mask_cache_bytes(const struct mask_cache *c)
+{
+    uint64_t n = 0;
+    for (; c; c = c->next)
+        n += sizeof(*c) + c->bytes;
+    return n;
+}

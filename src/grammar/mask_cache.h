@@ -1,0 +1,54 @@
+/*
+ * mask_cache: of a state of a grammar, which tokens of a vocabulary may come there whatever the
+ * state's callers are, and where in the vocabulary's trie it returns to them: from there only the
+ * callers can say. So one entry serves all places that call an automaton, at any depth.
+ *
+ * A counted state has one entry for all counts from which no token reaches a bound.
+ *
+ * Thread-safe. Bounded in bytes: entries that nobody holds go when a new one has no room.
+ */
+#ifndef HEARTH_GRAMMAR_MASK_CACHE_H
+#define HEARTH_GRAMMAR_MASK_CACHE_H
+
+#include "grammar/stacks.h"
+#include "grammar/vocabulary.h"
+
+#define MASK_CACHE_BYTES_MAX (32u << 20)
+#define MASK_WORK_MAX        (16u << 20) /* looks at a frame for one mask */
+
+struct mask_entry {
+    struct mask_entry *next; /* of its slot */
+    uint32_t state;
+    int32_t count;  /* or a class of counts, negative */
+    int pins;       /* who uses it */
+    uint32_t *mask; /* [words of the vocabulary]; NULL: token has the few that there are */
+    int32_t *token; /* [n_token] */
+    uint32_t *pop;  /* [n_pop] nodes of the trie after which it may return */
+    uint32_t n_token, n_pop;
+    uint32_t depth;    /* how many frames above its own a token may need */
+    bool pops_at_once; /* before a byte */
+};
+
+/* Walks tries: what is needed beside the stacks, made once. */
+struct trie_walk {
+    const struct vocabulary *v;
+    struct reach *reach; /* [len_max + 1], by depth */
+    size_t *mark;        /* frames at that depth */
+    uint32_t *pop;       /* [n_pop], while an entry is made */
+    size_t n_pop, cap_pop;
+};
+bool trie_walk_init(struct trie_walk *w, const struct vocabulary *v);
+void trie_walk_release(struct trie_walk *w);
+/* Tokens below node `root` that reach[0] can read, into the mask. ERR_LIMIT: too much work. */
+int trie_walk_run(struct trie_walk *w, struct stacks *s, uint32_t root, bool wants_pops,
+                  uint32_t *mask, struct err *err) __attribute__((warn_unused_result));
+
+/* The entry of the frame's state and count, to be given back by mask_cache_unpin. May be one that
+ * is not in the cache. ERR_NOMEM, ERR_LIMIT. */
+int mask_cache_pin(struct grammar *g, struct trie_walk *w, struct stacks *s, uint32_t frame,
+                   struct mask_entry **ret, struct err *err) __attribute__((warn_unused_result));
+void mask_cache_unpin(struct grammar *g, struct mask_entry *e);
+void mask_cache_free(struct mask_cache *c);
+uint64_t mask_cache_bytes(const struct mask_cache *c);
+
+#endif

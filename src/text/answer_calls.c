@@ -1,0 +1,629 @@
+/*
+ * answer_calls: the states of answer_parser that read tool calls.
+ *
+ * Until a call has begun, its text is kept in `raw`: what turns out to be none is given back as it
+ * was written. Once one has begun it only can be mended, never taken back.
+ */
+#include "base/mem.h"
+#include "text/answer_parser_impl.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define HEAD_MAX  512 /* of a name with its markers */
+#define VALUE_MAX (16u << 20)
+
+/* ---- tools ---- */
+
+static const json_t *function_of(const struct answer_parser *p, struct str name)
+{
+    for (size_t i = 0; i < json_array_size(p->tools); i++) {
+        const json_t *f = json_object_get(json_array_get(p->tools, i), "function");
+        if (str_eq(json_str(json_object_get(f, "name")), name))
+            return f;
+    }
+    return NULL;
+}
+
+bool answer_knows(const struct answer_parser *p, struct str name)
+{
+    return function_of(p, name) != NULL;
+}
+
+bool answer_begin_call(struct answer_parser *p, struct str name)
+{
+    if (name.len == 0)
+        return false;
+    /* text that came before the call goes out before it */
+    if (p->run.len > 0)
+        p->sink.text(p->sink.ctx, p->run_channel, buf_str(&p->run));
+    buf_clear(&p->run);
+    buf_clear(&p->space);
+    buf_clear(&p->called);
+    buf_add_str(&p->called, name);
+    char *z = str_dup(name); /* with a NUL behind it */
+    p->sink.call(p->sink.ctx, str_z(z));
+    free(z);
+    p->call_open = true;
+    p->trims = true;
+    p->n_calls++;
+    return true;
+}
+
+/* ---- beginnings ---- */
+
+void answer_open_call(struct answer_parser *p, const char *marker)
+{
+    buf_clear(&p->raw);
+    buf_add_str(&p->raw, buf_str(&p->space));
+    buf_clear(&p->space);
+    buf_add_z(&p->raw, marker);
+    buf_clear(&p->head);
+    p->marked = true;
+    if (p->d->body == DIALECT_TAGS && strcmp(marker, "<function=") == 0)
+        p->state = IN_TAG_NAME;
+    else if (p->d->body == DIALECT_TAGS)
+        p->state = IN_TAGS;
+    else if (p->d->body == DIALECT_LINES)
+        p->state = IN_LINE;
+    else
+        p->state = IN_OPENED;
+}
+
+static void begin_json(struct answer_parser *p)
+{
+    p->state = IN_JSON;
+    json_mend_clear(&p->mend);
+    call_reader_clear(&p->reader);
+}
+
+void answer_plain(struct answer_parser *p, char c)
+{
+    bool may = p->d->bare && p->tools != NULL && !p->has_content && p->n_calls == 0;
+    if (!may || c != '{') {
+        answer_content(p, c);
+        return;
+    }
+    buf_clear(&p->raw);
+    buf_add_str(&p->raw, buf_str(&p->space));
+    buf_clear(&p->space);
+    p->marked = false;
+    begin_json(p);
+    answer_push_call(p, c);
+}
+
+/* ---- JSON ---- */
+
+static void after_call(struct answer_parser *p)
+{
+    p->state = IN_AFTER;
+    p->call_open = false;
+    p->trims = true;
+    buf_clear(&p->hold);
+    buf_clear(&p->raw);
+}
+
+static void push_json(struct answer_parser *p, char c)
+{
+    if (p->reader.n_calls == 0 && !p->reader.began)
+        buf_add_char(&p->raw, c);
+    buf_clear(&p->json);
+    json_mend_push(&p->mend, c, &p->json);
+    call_reader_push(&p->reader, buf_str(&p->json));
+    bool none = p->reader.n_calls == 0 && !p->reader.began;
+    if (p->reader.failed && none)
+        answer_give_back(p);
+    else if (json_mend_is_over(&p->mend) && none)
+        answer_give_back(p);
+    else if (json_mend_is_over(&p->mend) || p->reader.failed)
+        after_call(p);
+}
+
+static void finish_json(struct answer_parser *p)
+{
+    buf_clear(&p->json);
+    json_mend_finish(&p->mend, &p->json);
+    if (p->reader.n_calls > 0 || p->reader.began)
+        call_reader_push(&p->reader, buf_str(&p->json));
+    else
+        answer_give_back(p);
+    p->call_open = false;
+}
+
+/* ---- a name, then JSON ---- */
+
+/* The name between markers: "function<sep>get\n```json\n", "functions.get:0<|...|>", "call:get". */
+static struct str name_of(struct str head)
+{
+    static const char *const before[] = {"functions.", "call:", "function<"};
+    head = str_trim(head);
+    if (str_starts(head, str_z(before[2]))) {
+        ptrdiff_t end = str_chr(head, '>');
+        head = str_trim(str_from(head, (size_t)(end < 0 ? 0 : end + 1)));
+    }
+    for (int i = 0; i < 2; i++)
+        if (str_starts(head, str_z(before[i])))
+            head = str_from(head, strlen(before[i]));
+    size_t n = 0;
+    while (n < head.len && strchr("<[>(\n\r\t `\"", head.ptr[n]) == NULL)
+        n++;
+    head = str_sub(head, 0, n);
+    ptrdiff_t colon = str_rchr(head, ':');
+    if (colon > 0 && strspn(head.ptr + colon + 1, "0123456789") >= head.len - (size_t)colon - 1)
+        head = str_sub(head, 0, (size_t)colon);
+    return head;
+}
+
+static bool accepts(const struct answer_parser *p, struct str name)
+{
+    return name.len > 0 && (p->d->body == DIALECT_NAMED || answer_knows(p, name));
+}
+
+static void begin_args(struct answer_parser *p, struct str name)
+{
+    answer_begin_call(p, name);
+    buf_clear(&p->raw);
+    buf_clear(&p->head);
+    buf_clear(&p->hold);
+    json_mend_clear(&p->mend);
+    p->state = IN_ARGS;
+}
+
+static void emit_mended(struct answer_parser *p, char c)
+{
+    buf_clear(&p->json);
+    json_mend_push(&p->mend, c, &p->json);
+    answer_emit(p, ANSWER_CALL, buf_str(&p->json));
+}
+
+static void end_args(struct answer_parser *p)
+{
+    buf_clear(&p->json);
+    json_mend_finish(&p->mend, &p->json);
+    answer_emit(p, ANSWER_CALL, buf_str(&p->json));
+    after_call(p);
+}
+
+static void push_name(struct answer_parser *p, char c)
+{
+    buf_add_char(&p->raw, c);
+    if (c != '{') {
+        buf_add_char(&p->head, c);
+        bool closes = p->d->close != NULL && str_ends(buf_str(&p->head), str_z(p->d->close));
+        if (closes)
+            buf_truncate(&p->head, p->head.len - strlen(p->d->close));
+        struct str name = name_of(buf_str(&p->head));
+        if (closes && accepts(p, name)) {
+            begin_args(p, name);
+            end_args(p);
+            p->state = IN_CONTENT;
+        } else if (closes || p->head.len > HEAD_MAX) {
+            answer_give_back(p);
+        }
+        return;
+    }
+    struct str name = name_of(buf_str(&p->head));
+    if (!accepts(p, name)) {
+        answer_give_back(p);
+        return;
+    }
+    begin_args(p, name);
+    emit_mended(p, c);
+}
+
+/* The dialect's own quotation marks become one that json_mend knows. */
+static void push_args(struct answer_parser *p, char c)
+{
+    const char *const marker[] = {p->d->quote};
+    bool maybe = false;
+    buf_add_char(&p->hold, c);
+    while (p->hold.len > 0 && p->state == IN_ARGS) {
+        int i = answer_match(p, marker, 1, &maybe);
+        if (i < 0 && maybe)
+            return;
+        char next = i == 0 ? JSON_MEND_QUOTE : p->hold.ptr[0];
+        buf_consume(&p->hold, i == 0 ? p->hold.len : 1);
+        emit_mended(p, next);
+        if (json_mend_is_over(&p->mend))
+            after_call(p);
+    }
+}
+
+static void push_opened(struct answer_parser *p, char c)
+{
+    if (answer_is_space(c)) {
+        buf_add_char(&p->raw, c);
+        return;
+    }
+    if ((p->d->body == DIALECT_PYTHON || p->d->bare) && c != '{')
+        p->state = IN_PYTHON;
+    else if (c == '{' || c == '[')
+        begin_json(p);
+    else
+        p->state = IN_NAME;
+    answer_push_call(p, c);
+}
+
+/* ---- Python ---- */
+
+static struct str python_name(struct str head)
+{
+    head = str_trim(head);
+    if (str_starts(head, STR("default_api.")))
+        head = str_from(head, 12);
+    if (str_ends(head, STR(".call")))
+        head.len -= 5;
+    return head;
+}
+
+static void close_python(struct answer_parser *p)
+{
+    if (p->n_calls > 0 && p->raw.len == 0) {
+        p->state = IN_CONTENT;
+        p->trims = true;
+        buf_clear(&p->head);
+    } else {
+        answer_give_back(p);
+    }
+}
+
+static void push_python(struct answer_parser *p, char c)
+{
+    struct str name;
+    buf_add_char(&p->raw, c);
+    if (p->head.len == 0 && (answer_is_space(c) || strchr("[],;)", c) != NULL)) {
+        if (p->call_open == false && p->n_calls > 0)
+            buf_clear(&p->raw); /* between calls */
+        return;
+    }
+    if (p->head.len == 0 && c == '{') { /* JSON after all */
+        begin_json(p);
+        buf_truncate(&p->raw, p->raw.len - 1);
+        if (str_ends(str_trim(buf_str(&p->raw)), STR("["))) {
+            buf_clear(&p->json);
+            json_mend_push(&p->mend, '[', &p->json);
+            call_reader_push(&p->reader, buf_str(&p->json));
+        }
+        answer_push_call(p, c);
+        return;
+    }
+    if (c != '(') {
+        buf_add_char(&p->head, c);
+        if (p->d->close != NULL && str_eq_z(buf_str(&p->head), p->d->close) && p->n_calls > 0) {
+            buf_clear(&p->raw);
+            close_python(p);
+        } else if (p->head.len > HEAD_MAX ||
+                   (p->d->close != NULL && str_ends(buf_str(&p->head), str_z(p->d->close)))) {
+            answer_give_back(p);
+        }
+        return;
+    }
+    name = python_name(buf_str(&p->head));
+    if (str_eq_z(name, "print")) {
+        buf_clear(&p->head);
+    } else if (!answer_knows(p, name)) {
+        answer_give_back(p);
+    } else {
+        begin_args(p, name);
+        emit_mended(p, '{');
+        p->state = IN_PYTHON_ARGS;
+    }
+}
+
+static void push_python_args(struct answer_parser *p, char c)
+{
+    bool ends = c == ')' && p->mend.depth == 1 && !json_mend_in_string(&p->mend);
+    emit_mended(p, ends ? '}' : c);
+    if (!json_mend_is_over(&p->mend))
+        return;
+    p->state = IN_PYTHON;
+    p->call_open = false;
+    buf_clear(&p->head);
+    buf_clear(&p->raw);
+}
+
+/* ---- tags ---- */
+
+enum { TAG_FUNCTION, TAG_PARAMETER, TAG_END_FUNCTION, TAG_CLOSE, TAG_KEY, TAG_VALUE, N_TAGS };
+static const char *const tags[N_TAGS] = {"<function=",   "<parameter=", "</function>",
+                                         "</tool_call>", "<arg_key>",   "<arg_value>"};
+
+static void end_tags_call(struct answer_parser *p)
+{
+    if (p->call_open)
+        answer_emit(p, ANSWER_CALL, p->has_param ? STR("}") : STR("{}"));
+    p->call_open = p->has_param = false;
+}
+
+static void take_tag(struct answer_parser *p, int tag)
+{
+    buf_clear(&p->hold);
+    bool of_call = tag == TAG_PARAMETER || tag == TAG_KEY || tag == TAG_VALUE;
+    if (of_call && !p->call_open) { /* of no call */
+        if (p->n_calls == 0)
+            answer_give_back(p);
+        return;
+    }
+    if (tag == TAG_FUNCTION) {
+        end_tags_call(p);
+        p->state = IN_TAG_NAME;
+    } else if (tag == TAG_PARAMETER || tag == TAG_KEY) {
+        p->state = IN_TAG_KEY;
+    } else if (tag == TAG_VALUE) {
+        p->state = IN_TAG_VALUE;
+    } else {
+        end_tags_call(p);
+        buf_clear(&p->raw);
+        if (tag == TAG_CLOSE)
+            p->state = IN_CONTENT;
+        else
+            after_call(p);
+    }
+    if (tag != TAG_VALUE)
+        buf_clear(&p->head);
+}
+
+/* Between tags nothing is said. */
+static void push_tags(struct answer_parser *p, char c)
+{
+    bool maybe;
+    if (p->n_calls == 0)
+        buf_add_char(&p->raw, c);
+    if (p->hold.len == 0 && p->n_calls == 0 && !answer_is_space(c) && c != '<') {
+        begin_json(p); /* perhaps it writes JSON there */
+        buf_truncate(&p->raw, p->raw.len - 1);
+        answer_push_call(p, c);
+        return;
+    }
+    buf_add_char(&p->hold, c);
+    while (p->hold.len > 0) {
+        int tag = answer_match(p, tags, N_TAGS, &maybe);
+        if (tag >= 0) {
+            take_tag(p, tag);
+            return;
+        }
+        if (maybe)
+            return;
+        buf_consume(&p->hold, 1);
+    }
+}
+
+static void push_tag_name(struct answer_parser *p, char c)
+{
+    bool glm = p->d->body == DIALECT_PAIRS;
+    buf_add_char(&p->raw, c);
+    if (glm ? (c != '\n' && c != '<') : c != '>') {
+        buf_add_char(&p->head, c);
+        if (p->head.len > HEAD_MAX)
+            answer_give_back(p);
+        return;
+    }
+    if (!answer_begin_call(p, str_trim(buf_str(&p->head)))) {
+        answer_give_back(p);
+        return;
+    }
+    p->has_param = false;
+    buf_clear(&p->raw);
+    buf_clear(&p->head);
+    buf_clear(&p->hold);
+    p->state = IN_TAGS;
+    if (glm && c == '<')
+        push_tags(p, c);
+}
+
+/* The key is written at once; its value follows. */
+static void push_tag_key(struct answer_parser *p, char c)
+{
+    bool glm = p->d->body == DIALECT_PAIRS;
+    buf_add_char(&p->head, c);
+    struct str end = glm ? STR("</arg_key>") : STR(">");
+    if (!str_ends(buf_str(&p->head), end))
+        return;
+    buf_truncate(&p->head, p->head.len - end.len);
+    p->state = glm ? IN_TAGS : IN_TAG_VALUE;
+    buf_clear(&p->json); /* keeps the value's text from here */
+    buf_clear(&p->hold);
+}
+
+/* Whether the schema says that a parameter is a text. */
+static bool is_text(const struct answer_parser *p, struct str key)
+{
+    const json_t *f = function_of(p, buf_str(&p->called));
+    const json_t *all = json_object_get(json_object_get(f, "parameters"), "properties");
+    const json_t *one = json_object_getn(all, key.ptr ? key.ptr : "", key.len);
+    const json_t *type = json_object_get(one, "type");
+    if (json_is_string(type))
+        return str_eq_z(json_str(type), "string");
+    return json_is_string(json_array_get(json_object_get(one, "enum"), 0));
+}
+
+static void write_value(struct answer_parser *p, struct str text, struct buf *out)
+{
+    struct str key = buf_str(&p->head);
+    struct str bare = str_trim(text);
+    json_t *value = is_text(p, key) ? NULL : json_parse(bare, 32, NULL);
+    if (value != NULL) {
+        json_write(value, out);
+        json_decref(value);
+    } else if (!is_text(p, key) && (str_eq_z(bare, "True") || str_eq_z(bare, "False"))) {
+        buf_add_z(out, str_eq_z(bare, "True") ? "true" : "false");
+    } else if (!is_text(p, key) && str_eq_z(bare, "None")) {
+        buf_add_z(out, "null");
+    } else {
+        json_write_string(text, out);
+    }
+}
+
+static void end_value(struct answer_parser *p, struct str text)
+{
+    struct buf out;
+    buf_init(&out, VALUE_MAX * 2);
+    if (p->d->body == DIALECT_TAGS && str_starts(text, STR("\n")))
+        text = str_from(text, 1);
+    if (p->d->body == DIALECT_TAGS && str_ends(text, STR("\n")))
+        text.len--;
+    buf_add_z(&out, p->has_param ? "," : "{");
+    json_write_string(buf_str(&p->head), &out);
+    buf_add_char(&out, ':');
+    write_value(p, text, &out);
+    answer_emit(p, ANSWER_CALL, buf_str(&out));
+    buf_release(&out);
+    p->has_param = true;
+    buf_clear(&p->head);
+    buf_clear(&p->json);
+    buf_clear(&p->hold);
+    p->state = IN_TAGS;
+}
+
+/* Up to its end tag, or to what can only come after it. */
+static void push_tag_value(struct answer_parser *p, char c)
+{
+    bool glm = p->d->body == DIALECT_PAIRS;
+    struct str end = glm ? STR("</arg_value>") : STR("</parameter>");
+    buf_add_char(&p->json, c);
+    struct str text = buf_str(&p->json);
+    if (c != '>' && c != '=')
+        return;
+    if (str_ends(text, end)) {
+        end_value(p, str_sub(text, 0, text.len - end.len));
+        return;
+    }
+    for (int i = 0; i < N_TAGS; i++) {
+        struct str tag = str_z(tags[i]);
+        if ((i == TAG_PARAMETER || i == TAG_END_FUNCTION || i == TAG_KEY) == false ||
+            glm != (i == TAG_KEY) || !str_ends(text, tag))
+            continue;
+        end_value(p, str_sub(text, 0, text.len - tag.len));
+        take_tag(p, i);
+        return;
+    }
+}
+
+/* ---- after a call ---- */
+
+static void push_after(struct answer_parser *p, char c)
+{
+    const char *const marker[] = {p->d->close};
+    bool maybe = false;
+    if (p->hold.len == 0 && (answer_is_space(c) || (c == '`' && p->d->body == DIALECT_NAMED)))
+        return;
+    if (p->hold.len == 0 && p->d->bare && (c == ';' || c == ','))
+        return;
+    if (p->hold.len == 0 && p->d->bare && c == '{') {
+        buf_clear(&p->raw);
+        begin_json(p);
+        answer_push_call(p, c);
+        return;
+    }
+    buf_add_char(&p->hold, c);
+    int i = answer_match(p, marker, 1, &maybe);
+    if (i < 0 && maybe)
+        return;
+    p->state = IN_CONTENT;
+    if (i == 0) {
+        buf_clear(&p->hold);
+        return;
+    }
+    struct str rest = buf_str(&p->hold);
+    char *copy = str_dup(rest);
+    size_t n = rest.len;
+    buf_clear(&p->hold);
+    answer_parser_push(p, (struct str){copy, n});
+    free(copy);
+}
+
+/* ---- lines ---- */
+
+static void push_line(struct answer_parser *p, char c)
+{
+    buf_add_char(&p->raw, c);
+    if (c != '\n') {
+        buf_add_char(&p->head, c);
+        if (p->head.len > HEAD_MAX)
+            answer_give_back(p);
+        return;
+    }
+    struct str name = str_trim(buf_str(&p->head));
+    if (str_eq_z(name, "all")) {
+        buf_clear(&p->raw);
+        buf_clear(&p->head);
+        p->state = IN_CONTENT;
+    } else if (answer_knows(p, name)) {
+        begin_args(p, name);
+    } else {
+        answer_give_back(p);
+    }
+}
+
+/* ---- all ---- */
+
+void answer_push_call(struct answer_parser *p, char c)
+{
+    static void (*const push[])(struct answer_parser *, char) = {
+        [IN_OPENED] = push_opened,   [IN_JSON] = push_json,
+        [IN_NAME] = push_name,       [IN_ARGS] = push_args,
+        [IN_PYTHON] = push_python,   [IN_PYTHON_ARGS] = push_python_args,
+        [IN_TAGS] = push_tags,       [IN_TAG_NAME] = push_tag_name,
+        [IN_TAG_KEY] = push_tag_key, [IN_TAG_VALUE] = push_tag_value,
+        [IN_AFTER] = push_after,     [IN_LINE] = push_line,
+    };
+    /* GLM writes the name at once */
+    if (p->state == IN_NAME && p->d->body == DIALECT_PAIRS)
+        p->state = IN_TAG_NAME;
+    if (p->state == IN_CONTENT)
+        answer_plain(p, c);
+    else
+        push[p->state](p, c);
+}
+
+/* Cut off in a name: a call only when it is one of the tools. */
+static void finish_name(struct answer_parser *p)
+{
+    struct str name = name_of(buf_str(&p->head));
+    if (p->d->body != DIALECT_NAMED || !answer_knows(p, name)) {
+        answer_give_back(p);
+        return;
+    }
+    begin_args(p, name);
+    end_args(p);
+}
+
+/* A closing marker that was cut off. */
+static bool begins_close(const struct answer_parser *p)
+{
+    return p->d->close != NULL && str_starts(str_z(p->d->close), buf_str(&p->head));
+}
+
+void answer_finish_call(struct answer_parser *p)
+{
+    switch (p->state) {
+    case IN_JSON:
+        finish_json(p);
+        break;
+    case IN_NAME:
+        finish_name(p);
+        break;
+    case IN_ARGS:
+    case IN_PYTHON_ARGS:
+        end_args(p);
+        break;
+    case IN_TAG_VALUE:
+        end_value(p, str_trim(buf_str(&p->json)));
+        end_tags_call(p);
+        break;
+    case IN_TAGS:
+    case IN_TAG_KEY:
+        if (p->n_calls == 0)
+            answer_give_back(p);
+        end_tags_call(p);
+        break;
+    case IN_PYTHON:
+        if (p->n_calls == 0 || (p->head.len > 0 && !begins_close(p)))
+            answer_give_back(p);
+        break;
+    case IN_AFTER:
+        break;
+    default:
+        answer_give_back(p);
+    }
+}
