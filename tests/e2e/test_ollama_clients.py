@@ -30,6 +30,16 @@ def site(hearth_bin, tmp_path_factory):
     folder = tmp_path_factory.mktemp("ollama")
     serving.library_model(folder, "toy", n_ctx=64)
     serving.library_model(folder, "slow", token_s=0.05, repeat="word ")
+    said = [("t", "accepted", dict(n_prompt=1, prompt_hash=1)), ("t", "started", dict(n_cached=0, queue_ms=0.0)),
+            (1, "hm, the", {}), (1, " weather", {}), (0, "I look.", {}),
+            (2, '{"city":', dict(call=0, name="weather")), (2, ' "Paris"}', dict(call=0)),
+            (2, '{"city": "Rome"}', dict(call=1, name="weather")),
+            ("t", "end", dict(index=0, reason="tool_calls", n_completion=9)),
+            ("t", "done", dict(n_prompt=1, n_cached=0, n_completion=9, queue_ms=0.0, prefill_ms=1.0, decode_ms=1.0))]
+    serving.library_model(folder, "caller", say=[
+        {"t": text, **more} if channel == "t" else
+        {"t": "delta", "index": 0, "channel": channel, "text": text, "tokens": [], **more}
+        for channel, text, more in said])
     one = serving.Server(hearth_bin, folder, worker_exe=serving.fake_exe(folder))
     yield one
     one.close()
@@ -94,6 +104,32 @@ def test_logprobs(client):
     assert whole.logprobs[0].logprob == -0.5 and len(whole.logprobs[0].top_logprobs) == 2
     parts = list(client.chat("toy", HELLO, logprobs=True, stream=True))
     assert [p.logprobs[0].token for p in parts if p.logprobs] == ["one", " two", " three", " four"]
+
+
+def weather(city: str) -> str:
+    """The weather in a city.
+
+    Args:
+      city: its name
+    """
+    return city
+
+
+def test_tools_and_thinking(client):
+    """A Python function as a tool, as the client describes it; what the worker says in channels."""
+    asked = [{"role": "user", "content": "ROGUE"}]
+    whole = client.chat("caller", asked, tools=[weather], think=True)
+    assert whole.message.thinking == "hm, the weather" and whole.message.content == "I look."
+    assert [(c.function.name, dict(c.function.arguments)) for c in whole.message.tool_calls] == \
+        [("weather", {"city": "Paris"}), ("weather", {"city": "Rome"})]
+    assert whole.done_reason == "stop" and whole.eval_count == 9
+    parts = list(client.chat("caller", asked, tools=[weather], think="low", stream=True))
+    assert [c.function.arguments["city"] for p in parts for c in p.message.tool_calls or []] == ["Paris", "Rome"]
+    assert "".join(p.message.thinking or "" for p in parts) == "hm, the weather"
+    # what came of it goes back: calls with objects, results with the tool's name
+    back = [{"role": "user", "content": "hi"}, whole.message,
+            {"role": "tool", "tool_name": "weather", "content": "sunny"}]
+    assert "sunny" in client.chat("toy", back).message.content
 
 
 def test_what_the_worker_is_asked(site):
@@ -298,6 +334,26 @@ def test_only_admins_change_the_library(hearth_bin, tmp_path):
         assert one.request("POST", "/api/copy", {"source": "toy", "destination": "x"}, headers=boss)[0] == 200
     finally:
         one.close()
+
+
+def test_create_at_the_command_line(hearth_bin, site, client, tmp_path):
+    def create(name, text):
+        (tmp_path / "Modelfile").write_text(text)
+        return subprocess.run([str(hearth_bin), "create", name, "-f", str(tmp_path / "Modelfile")], text=True,
+                              capture_output=True, timeout=20, env={"HEARTH_MODELS": str(site.folder / "library"),
+                                                                    "HEARTH_CONFIG": "/dev/null"})
+
+    done = create("cli-made", 'FROM toy\nPARAMETER num_predict 2\nSYSTEM """be\nbrief"""\nMESSAGE user q\n')
+    assert done.returncode == 0 and "cli-made is in the library" in done.stdout, done.stderr
+    assert client.chat("cli-made", HELLO).message.content == "be\nbrief q"
+    for text, words in [("FROM toy\nNONSENSE x\n", "(line 2) there is no command NONSENSE"),
+                        ("FROM missing\n", "'missing' not found"),
+                        ("FROM toy\nPARAMETER nonsense 1\n", "unknown parameter 'options.nonsense'"),
+                        ("FROM toy\nTEMPLATE {{ .Prompt }}\n", "Go's template language"),
+                        ("FROM ./Modelfile\n", "Modelfile"), ("SYSTEM x\n", "no FROM")]:
+        refused = create("bad", text)
+        assert refused.returncode == 1 and words in refused.stderr, refused.stderr
+    assert "bad:latest" not in [m.model for m in client.list().models]
 
 
 def test_the_javascript_client(site):
