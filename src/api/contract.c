@@ -5,6 +5,8 @@
 #include "api/contract.h"
 
 #include "api/anthropic.h"
+#include "api/embeddings.h"
+#include "api/llama.h"
 #include "api/ollama_library.h"
 #include "api/ollama_request.h"
 #include "api/openai_batch.h"
@@ -14,6 +16,7 @@
 #define OPENAI    "OpenAI"
 #define OLLAMA    "Ollama"
 #define ANTHROPIC "Anthropic"
+#define LLAMA     "llama-server"
 #define OURS      "Hearth"
 #define NDJSON    "application/x-ndjson"
 
@@ -28,7 +31,11 @@ static const struct api_operation operations[] = {
     {"get", "/v1/responses/{id}", OPENAI, "A stored response, or its stream from an event on"},
     {"delete", "/v1/responses/{id}", OPENAI, "Forgets it"},
     {"post", "/v1/responses/{id}/cancel", OPENAI, "Stops one that runs in the background"},
+    {"post", "/v1/responses/input_tokens", OPENAI,
+     "How many tokens the prompt of such a request has", &openai_responses},
     {"get", "/v1/responses/{id}/input_items", OPENAI, "What it was computed from"},
+    {"post", "/v1/embeddings", OPENAI, "Vectors of texts", &openai_embeddings},
+    {"post", "/embeddings", OPENAI, "The same", &openai_embeddings},
     {"get", "/v1/models", OPENAI, "The models that can be asked for"},
     {"get", "/v1/models/{id}", OPENAI, "One of them"},
     {"post", "/v1/files", OPENAI, "Upload of a file", .body = "multipart/form-data"},
@@ -64,6 +71,8 @@ static const struct api_operation operations[] = {
     {"delete", "/api/user/keys/{key}", OLLAMA, "The same"},
     {"post", "/api/experimental/{what}", OLLAMA, "Services of ollama.com: answered with 404"},
     {"get", "/api/experimental/{what}", OLLAMA, "The same"},
+    {"post", "/api/embed", OLLAMA, "Vectors of texts", &ollama_embed},
+    {"post", "/api/embeddings", OLLAMA, "The vector of one text", &ollama_embeddings},
     {"get", "/api/tags", OLLAMA, "The models of the library"},
     {"get", "/api/ps", OLLAMA, "The models in memory"},
     {"get", "/api/version", OLLAMA, "The server's version", .open = true},
@@ -71,6 +80,24 @@ static const struct api_operation operations[] = {
      &anthropic_messages},
     {"post", "/v1/messages/count_tokens", ANTHROPIC, "How many tokens the prompt of one has",
      &anthropic_count},
+    {"post", "/completion", LLAMA, "A text goes on", &llama_completion},
+    {"post", "/completions", LLAMA, "The same", &llama_completion},
+    {"post", "/tokenize", LLAMA, "A text as tokens", .form = &llama_tokenize_form},
+    {"post", "/detokenize", LLAMA, "Tokens as a text", .form = &llama_detokenize_form},
+    {"post", "/apply-template", LLAMA, "The prompt of a conversation, as text", &openai_chat},
+    {"get", "/props", LLAMA, "The model's own settings and its chat template"},
+    {"get", "/slots", LLAMA, "The places for sequences, and which are taken"},
+    {"post", "/v1/chat/completions/input_tokens", LLAMA,
+     "How many tokens the prompt of a conversation has", &openai_chat},
+    {"post", "/chat/completions", LLAMA, "As /v1/chat/completions", &openai_chat},
+    {"post", "/chat/completions/input_tokens", LLAMA, "As the one under /v1", &openai_chat},
+    {"get", "/models", LLAMA, "As /v1/models"},
+    {"get", "/v1/health", LLAMA, "As /health", .open = true},
+    {"post", "/embedding", LLAMA, "Vectors of texts", &llama_embedding},
+    {"post", "/v1/rerank", LLAMA, "How well documents answer a question", &rerank_documents},
+    {"post", "/v1/reranking", LLAMA, "The same", &rerank_documents},
+    {"post", "/rerank", LLAMA, "The same", &rerank_documents},
+    {"post", "/reranking", LLAMA, "The same", &rerank_documents},
     {"get", "/v1/requests", OURS, "Requests in progress and the last ones"},
     {"get", "/v1/requests/{id}", OURS, "One of them: times, counts, its prompt on demand"},
     {"get", "/health", OURS, "Is the server there?", .open = true},

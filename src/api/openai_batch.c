@@ -3,6 +3,7 @@
  */
 #include "api/openai_batch.h"
 
+#include "api/embeddings.h"
 #include "api/fields.h"
 #include "api/responses.h"
 #include "base/mem.h"
@@ -132,7 +133,7 @@ bool openai_list_end(const char *first_id, const char *last_id, bool has_more, s
 const struct api_endpoint *openai_batch_endpoint(struct str path)
 {
     static const struct api_endpoint *const all[] = {&openai_chat, &openai_completion,
-                                                     &openai_responses_line};
+                                                     &openai_responses_line, &openai_embeddings};
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         if (str_eq_z(path, all[i]->path))
             return all[i];

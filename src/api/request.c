@@ -120,7 +120,7 @@ json_t *api_request_frame(struct api_request *r, int i_prompt, uint64_t id)
     struct gen_request g = r->gen; /* borrows everything; never released */
     json_t *prompt = json_array_get(r->prompts, (size_t)i_prompt);
     g.id = id;
-    if (!r->endpoint->is_chat) {
+    if (!r->endpoint->is_chat && g.inputs == NULL) {
         g.kind = json_is_string(prompt) ? GEN_TEXT : GEN_TOKENS;
         g.text = (char *)json_string_value(prompt);
         g.text_len = json_string_length(prompt);

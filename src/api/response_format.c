@@ -14,8 +14,10 @@
 /* Takes form, perhaps NULL for lack of memory. */
 static int set(struct api_request *r, const char *name, json_t *form, struct err *err)
 {
-    if (form == NULL)
+    if (form == NULL || json_object_set_new(form, "param", json_string(name)) != 0) {
+        json_decref(form);
         return err_set(err, ERR_NOMEM, "out of memory");
+    }
     if (r->gen.constraint != NULL) {
         json_decref(form);
         return err_set_param(err, ERR_INVALID, name,

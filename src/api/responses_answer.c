@@ -433,6 +433,8 @@ static bool close_item(struct responses_answer *a, bool cut, struct buf *sse)
 bool responses_answer_begin(struct api_answer *base, struct buf *sse)
 {
     struct responses_answer *a = cast(base);
+    if (a->begun)
+        return true; /* its worker was started again */
     a->begun = true;
     a->status = "in_progress";
     if (!a->background && !write_state(a, "response.created", sse))

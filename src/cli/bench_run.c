@@ -201,6 +201,7 @@ int bench_open(struct bench *b, struct gguf *g, char *const *path, int n_path,
     *b = (struct bench){.o = *o, .gguf = g, .stop = stop};
     int rc = cpu_level_choose(&b->level, err);
     if (rc != 0 || (rc = model_describe(g, o->kv_type, &b->info, err)) != 0 ||
+        (rc = model_check_generates(&b->info, err)) != 0 ||
         (rc = bench_work_of(g, &b->info, &b->work, err)) != 0)
         return rc;
     for (int i = 0; i < o->threads.n; i++)

@@ -83,7 +83,7 @@ static int look(struct outlook *o, const struct gguf *g, const struct tokenizer 
     } else if (rc != 0) {
         *err = o->why;
     }
-    if (rc == 0)
+    if (rc == 0 && !load_plan_embeds(&o->plan))
         find_rooms(o, g, t);
     return rc;
 }
@@ -156,6 +156,10 @@ static int print_json(const struct outlook *o)
         json_object_set_new(scratch, "draft", bytes_json(p->draft_bytes));
         json_object_set_new(top, "draft", draft_json(p));
     }
+    if (load_plan_embeds(p)) {
+        json_object_set_new(top, "pooling", json_string(pooling_name(p->info.pooling)));
+        json_object_set_new(top, "embedding_length", json_integer(p->info.n_embd));
+    }
     json_object_set_new(top, "whole_contexts", json_integer(whole_contexts(o)));
     json_object_set_new(top, "room", rooms_json(o));
     if (!o->fits)
@@ -225,8 +229,39 @@ static void print_rooms(const struct outlook *o)
     }
 }
 
+/* A model that embeds keeps nothing of a request: there are no users whose contexts share room. */
+static int print_embedder(const struct outlook *o)
+{
+    const struct load_plan *p = &o->plan;
+    printf("%s: %s of texts of up to %lld tokens (trained for %d), pooling: %s\n\n",
+           p->info.name[0] != '\0' ? p->info.name : p->info.arch,
+           p->info.pooling == POOLING_RANK ? "scores" : "vectors", (long long)p->memory.n_ctx,
+           p->info.n_ctx_train, pooling_name(p->info.pooling));
+    line("weights", p->info.weight_bytes);
+    printf("  as they are packed\n");
+    line("keys and values", p->memory.kv_bytes);
+    printf("  %s\n", p->info.is_encoder ? "none are kept: whole texts in one pass"
+                                        : "of one long text and the short ones of a step");
+    line("scratch, model", p->model_bytes);
+    printf("  %d tokens a step, %d threads\n", p->model.n_batch_max, pool_n_threads(p->model.pool));
+    line("scratch, embedder", p->engine_bytes);
+    putchar('\n');
+    line("tokenizer", p->text_bytes);
+    printf("  %d tokens\n", p->info.n_vocab);
+    line("reserve", p->memory.reserve_bytes);
+    printf("  requests, output, the program itself\n");
+    line("total", total(o));
+    putchar('\n');
+    line("available", o->opts.budget_bytes);
+    putchar('\n');
+    int code = cli_done();
+    return o->fits ? code : cli_fail(&o->why);
+}
+
 static int print_text(const struct outlook *o)
 {
+    if (load_plan_embeds(&o->plan))
+        return print_embedder(o);
     const struct load_plan *p = &o->plan;
     int64_t n_users = p->engine.limits.n_seq_max, whole = whole_contexts(o);
     printf("%s: a context of %lld tokens (trained for %d), %lld user%s at once\n\n",

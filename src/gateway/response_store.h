@@ -14,7 +14,7 @@
 #define RESPONSES_KEPT_MAX    10000              /* of one key; the oldest go */
 #define RESPONSES_BYTES_MAX   (INT64_C(4) << 30) /* likewise */
 #define RESPONSES_CHAIN_MAX   4096               /* turns of one conversation */
-#define RESPONSES_HISTORY_MAX (64u << 20)        /* bytes of them */
+#define RESPONSES_HISTORY_MAX (16u << 20)        /* bytes of them */
 
 /* One to write. The buffers are owned. */
 struct response_row {

@@ -17,10 +17,12 @@
 /* A call of POST /v1/responses from its body to its end. */
 struct creation {
     struct server *server;
-    struct call *call; /* that waits for the row; NULL: none does */
-    bool over;         /* the call is gone */
-    bool saving;       /* the state thread has the row */
+    struct call *call;         /* that waits for the row; NULL: none does */
+    struct api_answer *answer; /* of that call */
+    bool over;                 /* the call is gone */
+    bool saving;               /* the state thread has the row */
     bool store;
+    bool counts; /* it only asks for the tokens of its prompt */
     struct response_row row;
     struct err err;
     json_t *body; /* owned, until it is handed on */
@@ -49,6 +51,8 @@ static void on_saved(void *ctx)
     c->call = NULL;
     if (c->err.code != 0)
         log_warn("response %s is not stored: %s", c->row.id, c->err.text);
+    if (c->err.code != 0 && call != NULL)
+        responses_answer_set_stored(c->answer, false);
     if (c->over)
         creation_free(c);
     else if (call != NULL)
@@ -73,10 +77,12 @@ static bool save(struct creation *c, struct api_answer *a)
 static bool on_complete(void *ctx, struct call *call, struct api_answer *a)
 {
     struct creation *c = ctx;
-    if (!save(c, a))
-        return false;
-    c->call = call;
-    return true;
+    bool saving = save(c, a);
+    if (!saving)
+        responses_answer_set_stored(a, false);
+    c->call = saving ? call : NULL;
+    c->answer = a;
+    return saving;
 }
 
 /* A client that has seen the id may ask for it, whatever became of the call. */
@@ -100,6 +106,12 @@ static void start_call(struct creation *c, struct exchange *x)
 {
     json_t *body = c->body;
     c->body = NULL;
+    if (c->counts) {
+        counting_serve_body(c->server, x, &openai_responses, body, "response.input_tokens");
+        json_decref(body);
+        creation_free(c);
+        return;
+    }
     if (json_is_true(json_object_get(body, "background"))) {
         response_runs_create(c->server, x, &c->row, body);
         creation_free(c);
@@ -243,13 +255,14 @@ static int prepare(struct creation *c, json_t **ret_items, bool *ret_history, st
     return *ret_items == NULL ? err->code : 0;
 }
 
-void responses_create(struct server *s, struct exchange *x)
+static void create(struct server *s, struct exchange *x, bool counts)
 {
     struct err err = {0};
     struct creation *c = mem_zero(1, sizeof *c);
     json_t *items = NULL;
     bool history = false;
     c->server = s;
+    c->counts = counts;
     response_row_init(&c->row);
     inquiry_new_id("resp_", c->row.id);
     snprintf(c->row.owner, sizeof c->row.owner, "%s", exchange_owner(x));
@@ -271,6 +284,16 @@ void responses_create(struct server *s, struct exchange *x)
         refuse(c, x, &err);
     else
         start_call(c, x);
+}
+
+void responses_create(struct server *s, struct exchange *x)
+{
+    create(s, x, false);
+}
+
+void responses_count(struct server *s, struct exchange *x)
+{
+    create(s, x, true);
 }
 
 /* ---- stored ones ---- */
@@ -321,7 +344,7 @@ static void serve_stream(struct server *s, struct exchange *x, const char *id)
 static void serve_get(struct server *s, struct exchange *x, const char *id)
 {
     const char *stream = exchange_query(x, "stream");
-    if (stream != NULL && strcmp(stream, "true") == 0)
+    if (stream != NULL && strcmp(stream, "true") == 0 && exchange_method(x) == HTTP_GET)
         serve_stream(s, x, id);
     else if (!response_runs_get(s->runs, x, id))
         serve_stored(s, x, id, response_store_get);

@@ -13,6 +13,8 @@
 
 /* POST /v1/responses */
 void responses_create(struct server *s, struct exchange *x);
+/* POST /v1/responses/input_tokens */
+void responses_count(struct server *s, struct exchange *x);
 /* /v1/responses/{id}, .../cancel, .../input_items */
 void responses_one(struct server *s, struct exchange *x);
 

@@ -106,6 +106,13 @@ int completions_priority(const struct exchange *x, const struct caller *who, int
 void completions_chat(struct server *s, struct exchange *x);
 void completions_text(struct server *s, struct exchange *x);
 
+/* embedding_routes.c */
+void embeddings_openai(struct server *s, struct exchange *x);
+void embeddings_ollama(struct server *s, struct exchange *x);
+void embeddings_ollama_one(struct server *s, struct exchange *x);
+void embeddings_llama(struct server *s, struct exchange *x);
+void embeddings_rerank(struct server *s, struct exchange *x);
+
 /* files.c, batches.c: the routes of /v1/files and /v1/batches. */
 void files_collection(struct server *s, struct exchange *x);
 void files_one(struct server *s, struct exchange *x);
@@ -166,12 +173,23 @@ void ask_worker_frame(struct server *s, struct exchange *x, struct slot *slot, j
  * {"object": object, "input_tokens": N}; object may be NULL: without it. */
 void counting_serve(struct server *s, struct exchange *x, const struct api_endpoint *endpoint,
                     const char *object);
+void counting_serve_body(struct server *s, struct exchange *x, const struct api_endpoint *endpoint,
+                         const json_t *body, const char *object);
 
 /* anthropic_routes.c: the routes of Anthropic's dialect. */
 void anthropic_serve_messages(struct server *s, struct exchange *x);
 void anthropic_serve_count(struct server *s, struct exchange *x);
 void anthropic_list_models(struct server *s, struct exchange *x);
 void anthropic_show_model(struct server *s, struct exchange *x);
+
+/* llama_routes.c: what llama-server's clients ask beside OpenAI's routes. */
+void llama_serve_completion(struct server *s, struct exchange *x);
+void llama_serve_tokenize(struct server *s, struct exchange *x);
+void llama_serve_detokenize(struct server *s, struct exchange *x);
+void llama_serve_template(struct server *s, struct exchange *x);
+void llama_serve_count(struct server *s, struct exchange *x);
+void llama_serve_props(struct server *s, struct exchange *x);
+void llama_serve_slots(struct server *s, struct exchange *x);
 
 /* banner.c: what a person at the terminal sees. */
 void banner_progress(struct server *s, const struct slot *slot);

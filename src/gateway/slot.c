@@ -494,7 +494,8 @@ static int on_job_frame(struct slot *s, const char *type, const json_t *frame, s
     } news[] = {{"delta", false, true, on_delta},     {"accepted", false, true, on_accepted},
                 {"started", false, true, on_started}, {"end", false, true, on_end},
                 {"done", false, true, on_done},       {"error", true, true, on_error},
-                {"text", true, false, on_text},       {"tokens", true, false, on_text}};
+                {"text", true, false, on_text},       {"tokens", true, false, on_text},
+                {"described", true, false, on_text}};
     for (size_t i = 0; i < ARRAY_LEN(news); i++) {
         if (strcmp(type, news[i].type) != 0)
             continue;

@@ -106,7 +106,7 @@ enum job_event {
     JOB_END,
     JOB_DONE,  /* last */
     JOB_ERROR, /* last */
-    JOB_TEXT,  /* last: the answer to `render`, `tokenize` and `detokenize` */
+    JOB_TEXT,  /* last: the answer to `render`, `tokenize`, `detokenize`, `describe` */
 };
 
 struct job_news { /* one pointer is set, by event; none for the first two */

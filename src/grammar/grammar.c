@@ -104,6 +104,10 @@ void grammar_unref(struct grammar *g)
 
 uint64_t grammar_bytes(const struct grammar *g)
 {
-    return sizeof(*g) + g->cap_state * sizeof(*g->state) + g->cap_edge * sizeof(*g->edge) +
+    pthread_mutex_t *lock = (pthread_mutex_t *)(uintptr_t)&g->lock;
+    pthread_mutex_lock(lock);
+    uint64_t masks = mask_cache_bytes(g->cache);
+    pthread_mutex_unlock(lock);
+    return masks + sizeof(*g) + g->cap_state * sizeof(*g->state) + g->cap_edge * sizeof(*g->edge) +
            g->cap_call * sizeof(*g->call) + g->cap_row * sizeof(*g->row);
 }

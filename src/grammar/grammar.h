@@ -58,7 +58,7 @@ void grammar_define(struct grammar_builder *b, gexpr rule, gexpr body);
 int grammar_finish(struct grammar_builder *b, gexpr root, struct grammar **ret, struct err *err)
     __attribute__((warn_unused_result));
 struct grammar *grammar_ref(struct grammar *g);
-void grammar_unref(struct grammar *g); /* NULL is fine; counted atomically */
-uint64_t grammar_bytes(const struct grammar *g);
+void grammar_unref(struct grammar *g);           /* NULL is fine; counted atomically */
+uint64_t grammar_bytes(const struct grammar *g); /* with the masks that were found */
 
 #endif

@@ -55,3 +55,23 @@ int utf8_put(uint32_t c, uint8_t ret[UTF8_LEN_MAX])
     ret[0] = (uint8_t)(mark[n] | c);
     return n;
 }
+
+int utf8_get(struct str s, uint32_t *ret)
+{
+    int state = BETWEEN, n = 0;
+    uint32_t code = 0;
+    do {
+        if ((size_t)n == s.len)
+            return 0;
+        uint8_t b = (uint8_t)s.ptr[n];
+        state = utf8_step(state, b);
+        code = n > 0      ? code << 6 | (b & 0x3f)
+               : b < 0x80 ? b
+                          : b & (b < 0xe0   ? 0x1f
+                                 : b < 0xf0 ? 0x0f
+                                            : 0x07);
+        n++;
+    } while (state > 0);
+    *ret = code;
+    return state < 0 ? 0 : n;
+}

@@ -75,6 +75,9 @@ static const struct field ready_fields[] = {
     FIELD_COUNT(worker_ready, scratch_bytes),
     FIELD(worker_ready, has_template, FIELD_BOOL, 0, 0),
     FIELD(worker_ready, sandboxed, FIELD_BOOL, 0, 0),
+    FIELD(worker_ready, embeds, FIELD_BOOL, 0, 0),
+    FIELD(worker_ready, ranks, FIELD_BOOL, 0, 0),
+    FIELD(worker_ready, n_embd, FIELD_I64, 0, INT32_MAX),
     FIELD(worker_ready, load_ms, FIELD_F64, 0, FIELD_INT_MAX),
 };
 

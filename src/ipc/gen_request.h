@@ -11,7 +11,14 @@ enum gen_kind {
     GEN_CHAT,   /* `chat` holds the template's variables: messages, tools, ... */
     GEN_TEXT,   /* `text` is the prompt; special tokens in it are parsed */
     GEN_TOKENS, /* `tokens` is the prompt */
+    GEN_EMBED,  /* vectors of `inputs`, each a string or an array of token ids */
+    GEN_RERANK, /* scores of `inputs`, strings, for the query `text` */
 };
+/* GEN_EMBED, GEN_RERANK: n is 1, nothing is sampled. Deltas of the one choice hold, in order, a
+ * line for each input: base64 of its little-endian floats (one float: a score), and a newline. So
+ * all lines of a request have the same length, and what its client has says which inputs are done.
+ */
+#define GEN_INPUTS_MAX 4096
 
 #define GEN_STOPS_MAX        16
 #define GEN_STOP_BYTES_MAX   1024
@@ -77,7 +84,12 @@ struct gen_request {
     size_t n_tokens;
     char *suffix; /* GEN_TEXT: what follows the answer, which fills the gap; NULL: none; owned */
     size_t suffix_len;
-    char *prediction; /* what the answer may resemble: it comes faster then; NULL: none; owned */
+    json_t *inputs;     /* array; owned reference */
+    int64_t dimensions; /* embed: the first so many; 0: all */
+    bool truncate;      /* inputs longer than the context are cut, and of a chat the oldest turns
+                           left out; else they are refused */
+    bool raw;           /* embed: vectors are not normalized */
+    char *prediction;   /* what the answer may resemble: it comes faster then; NULL: none; owned */
     size_t prediction_len;
     /*
      * What the answer must look like; owned; NULL: like anything. One of
@@ -86,8 +98,9 @@ struct gen_request {
      *   {"type": "regex", "pattern": "..."}    text that matches as a whole
      *   {"type": "gbnf", "grammar": "..."}     text of the rule `root`
      *   {"type": "choice", "choices": ["..."]} one of them
-     * `strict`: true with a schema refuses what cannot be enforced; else it is left out. With
-     * reasoning it holds for what comes after it; with tools, for an answer that calls none.
+     * `param` is the client's name for it, for errors. `strict`: true with a schema refuses what
+     * cannot be enforced; else it is left out. With reasoning it holds for what comes after it;
+     * with tools, for an answer that calls none.
      */
     json_t *constraint;
     int64_t tool_choice; /* enum gen_tool_choice; chat.tools are the tools */
@@ -98,7 +111,6 @@ struct gen_request {
     int64_t think_max;  /* tokens of reasoning, then it is ended; -1: as many as it likes */
     int64_t n_ctx_min;  /* the context that the client counts on, as far as the model can have it:
                            with less than that the request is refused; 0: any */
-    bool truncate;      /* chat: the oldest turns are left out where the context is too small */
     int64_t max_tokens; /* -1: until the model ends or the context is full (then "length") */
     int64_t n;          /* choices; choice i draws with seed + i */
     char *stop[GEN_STOPS_MAX]; /* owned; never empty strings */

@@ -14,9 +14,8 @@
 #include <string.h>
 
 static const char *const kind_names[] = {
-    [GEN_CHAT] = "chat",
-    [GEN_TEXT] = "text",
-    [GEN_TOKENS] = "tokens",
+    [GEN_CHAT] = "chat",   [GEN_TEXT] = "text",     [GEN_TOKENS] = "tokens",
+    [GEN_EMBED] = "embed", [GEN_RERANK] = "rerank",
 };
 
 static const char *const priority_names[] = {
@@ -40,10 +39,13 @@ static const struct field request_fields[] = {
     FIELD(gen_request, think, FIELD_I64, 0, GEN_THINK_N - 1),
     FIELD(gen_request, think_max, FIELD_I64, -1, INT32_MAX),
     FIELD(gen_request, n_ctx_min, FIELD_I64, 0, INT32_MAX),
-    FIELD(gen_request, truncate, FIELD_BOOL, 0, 0),
     FIELD(gen_request, priority, FIELD_I64, 0, GEN_N_PRIORITIES - 1),
     FIELD(gen_request, tenant, FIELD_I64, 0, GEN_TENANT_MAX),
     FIELD(gen_request, salt, FIELD_BITS, 0, 0),
+    FIELD(gen_request, dimensions, FIELD_I64, 0, INT32_MAX),
+    FIELD(gen_request, truncate, FIELD_BOOL, 0, 0),
+    FIELD(gen_request, raw, FIELD_BOOL, 0, 0),
+    FIELD_SKIP("inputs"),
     FIELD_SKIP("kind"),
     FIELD_SKIP("chat"),
     FIELD_SKIP("text"),
@@ -121,6 +123,7 @@ void gen_request_release(struct gen_request *r)
     free(r->text);
     free(r->tokens);
     free(r->suffix);
+    json_decref(r->inputs);
     free(r->prediction);
     json_decref(r->constraint);
     free(r->tool_name);
@@ -171,6 +174,18 @@ static json_t *resume_to_json(const struct gen_resume *s, int64_t n)
     return obj;
 }
 
+static bool put_prompt(json_t *obj, const struct gen_request *r)
+{
+    if (r->kind == GEN_CHAT)
+        return put(obj, "chat", json_incref(r->chat));
+    if (r->kind == GEN_TOKENS)
+        return put(obj, "tokens", ids_to_json(r->tokens, r->n_tokens));
+    if (r->kind != GEN_TEXT && !put(obj, "inputs", json_incref(r->inputs)))
+        return false;
+    return r->kind == GEN_EMBED ||
+           put(obj, "text", json_stringn(r->text ? r->text : "", r->text_len));
+}
+
 json_t *gen_request_to_json(const struct gen_request *r)
 {
     json_t *obj = fields_write(request_fields, ARRAY_LEN(request_fields), r);
@@ -181,12 +196,7 @@ json_t *gen_request_to_json(const struct gen_request *r)
     ok = ok && put(obj, "t", json_string("generate"));
     ok = ok && put(obj, "kind", json_string(kind_names[r->kind]));
     ok = ok && put(obj, "sampling", gen_sampling_to_json(&r->sampling));
-    if (r->kind == GEN_CHAT)
-        ok = ok && put(obj, "chat", json_incref(r->chat));
-    else if (r->kind == GEN_TEXT)
-        ok = ok && put(obj, "text", json_stringn(r->text ? r->text : "", r->text_len));
-    else
-        ok = ok && put(obj, "tokens", ids_to_json(r->tokens, r->n_tokens));
+    ok = ok && put_prompt(obj, r);
     if (r->kind == GEN_TEXT && r->suffix)
         ok = ok && put(obj, "suffix", json_stringn(r->suffix, r->suffix_len));
     if (r->prediction)
@@ -226,6 +236,24 @@ int message_tokens(const json_t *array, int32_t **ret, size_t *ret_n, struct err
     return 0;
 }
 
+static int read_inputs(json_t *inputs, bool only_text, struct gen_request *r, struct err *err)
+{
+    size_t n = json_array_size(inputs);
+    if (!json_is_array(inputs) || n > GEN_INPUTS_MAX)
+        return err_set_param(err, ERR_INVALID, "inputs", "inputs must be an array of up to %d",
+                             GEN_INPUTS_MAX);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *one = json_array_get(inputs, i);
+        if (!json_is_string(one) && (only_text || !json_is_array(one)))
+            return err_set_param(err, ERR_INVALID, "inputs", "inputs[%zu] is of the wrong type", i);
+    }
+    if (r->n != 1)
+        return err_set_param(err, ERR_INVALID, "n", "there is one answer for all inputs");
+    r->kind = GEN_EMBED;
+    r->inputs = json_incref(inputs);
+    return 0;
+}
+
 static int read_prompt(const json_t *frame, struct gen_request *r, struct err *err)
 {
     struct str kind = {0}, text = {0};
@@ -243,14 +271,21 @@ static int read_prompt(const json_t *frame, struct gen_request *r, struct err *e
         r->kind = GEN_TOKENS;
         return message_tokens(json_object_get(frame, "tokens"), &r->tokens, &r->n_tokens, err);
     }
-    if (!str_eq_z(kind, "text"))
-        return err_set_param(err, ERR_INVALID, "kind", "kind must be chat, text or tokens");
+    bool embed = str_eq_z(kind, "embed"), rerank = str_eq_z(kind, "rerank");
+    if (!str_eq_z(kind, "text") && !embed && !rerank)
+        return err_set_param(err, ERR_INVALID, "kind",
+                             "kind must be chat, text, tokens, embed or rerank");
+    if (embed || rerank) {
+        int code = read_inputs(json_object_get(frame, "inputs"), rerank, r, err);
+        if (code != 0 || embed)
+            return code;
+    }
     struct str suffix = {0};
     int rc = json_get_str(frame, "text", &text, err);
     rc = rc != 0 ? rc : json_get_str(frame, "suffix", &suffix, err);
     if (rc != 0)
         return rc;
-    r->kind = GEN_TEXT;
+    r->kind = rerank ? GEN_RERANK : GEN_TEXT;
     r->text = str_dup(text);
     r->text_len = text.len;
     r->suffix = suffix.ptr ? str_dup(suffix) : NULL;

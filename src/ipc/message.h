@@ -13,8 +13,9 @@
  *               for; count: n alone
  *   detokenize  {id, tokens:[...]}               -> `text` {id, text} or `error`
  *   render      {id, request}: chat template only -> `text` {id, text} or `error`
- *   drain       {}: finish what is running, take nothing new, then exit 0.
- * The worker exits when the socket closes.
+ *   describe    {id}: the model -> `described` {id, template, bos, eos, system, tools}: the source
+ * of its chat template, the texts of two tokens, what the template has a place for drain       {}:
+ * finish what is running, take nothing new, then exit 0. The worker exits when the socket closes.
  *
  * worker -> gateway
  *   progress    {stage: "map"|"check"|"pack"|"load"|"warm", fraction}: while loading
@@ -158,6 +159,8 @@ struct worker_ready {
     int64_t n_params, n_ctx_train, n_ctx, n_vocab, n_threads, n_seq_max;
     int64_t weight_bytes, kv_bytes, scratch_bytes; /* the plan */
     bool has_template, sandboxed;
+    bool embeds, ranks; /* it gives vectors, or scores of documents; else it generates */
+    int64_t n_embd;     /* of its vectors */
     double load_ms;
 };
 json_t *worker_ready_to_json(const struct worker_ready *r);

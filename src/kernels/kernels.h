@@ -76,6 +76,7 @@ struct kernels {
     void (*scale)(float *y, float s, int n);                               /* y *= s */
     void (*silu_mul)(float *y, const float *gate, const float *up, int n); /* y = silu(gate) * up */
     void (*gelu_mul)(float *y, const float *gate, const float *up, int n); /* tanh approximation */
+    void (*gelu_erf)(float *y, int n); /* y = y / 2 * (1 + erf(y / sqrt(2))): the exact GELU */
     void (*softcap)(float *y, float cap, int n); /* y = cap * tanh(y / cap) */
     /* Rotates n_head heads of head_dim, the first n_rot dims. cos_sin: [n_rot/2][2]. neox: pairs
      * (i, i + n_rot/2), else (2i, 2i+1). In place. */

@@ -35,7 +35,20 @@ static const struct arch archs[] = {
      .n_layer_wide_scale = 62},
     /* Its window holds in every layer, as in the model's own code. */
     {.name = "phi3", .rope_neox = true, .window_period = 0},
+    /* Encoders. MiniLM, BGE and their like. */
+    {.name = "bert",
+     .qkv_bias = true,
+     .encoder = true,
+     .learned_positions = true,
+     .window_period = 1},
+    {.name = "nomic-bert", .rope_neox = true, .encoder = true, .window_period = 1},
 };
+
+const char *pooling_name(enum pooling p)
+{
+    static const char *const names[POOLING_N] = {"none", "mean", "cls", "last", "rank"};
+    return p < POOLING_N ? names[p] : "?";
+}
 
 static const struct arch *arch_find(struct str name)
 {
@@ -199,7 +212,9 @@ static int read_attention(struct keys *k, struct hparams *h)
     const struct arch *a = h->arch;
     int rc;
     double eps = -1.0;
-    if ((rc = read_f64(k, "attention.layer_norm_rms_epsilon", -1.0, 1.0, &eps)) != 0)
+    const char *name =
+        a->encoder ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon";
+    if ((rc = read_f64(k, name, -1.0, 1.0, &eps)) != 0)
         return rc;
     if (eps == -1.0)
         return key_missing(k);
@@ -299,6 +314,54 @@ static int read_vocab(struct keys *k, struct hparams *h)
     return 0;
 }
 
+/* Rows of a table beside the vocabulary's, or 0 when it is not there. */
+static int table_rows(const struct gguf *g, const char *name)
+{
+    const struct gguf_tensor *t = gguf_find_tensor(g, name);
+    return t == NULL || t->dim[1] > N_VOCAB_MAX ? 0 : (int)t->dim[1];
+}
+
+/* What becomes of a text's rows. A decoder that says nothing generates. */
+static int read_pooling(struct keys *k, struct hparams *h)
+{
+    bool causal = !h->arch->encoder;
+    int pooling = causal ? POOLING_NONE : POOLING_MEAN;
+    int rc = gguf_get_bool(k->g, key(k, "attention.causal"), &causal, k->err);
+    if (rc == 0 && causal == h->arch->encoder)
+        return err_set_param(k->err, ERR_UNSUPPORTED, k->name,
+                             "key %s: a model of the architecture %s whose tokens see %s is not "
+                             "supported",
+                             k->name, h->arch->name,
+                             causal ? "only those before them" : "all others");
+    if (rc == 0)
+        rc = read_int(k, "pooling_type", 0, POOLING_N - 1, &pooling);
+    if (rc != 0)
+        return rc;
+    h->pooling = (enum pooling)pooling;
+    if (h->arch->encoder && pooling == POOLING_NONE)
+        return err_set_param(k->err, ERR_UNSUPPORTED, k->name,
+                             "key %s is 0: a vector for each token instead of one for a text is "
+                             "not supported",
+                             k->name);
+    if (pooling == POOLING_RANK && !h->arch->encoder)
+        return err_set_param(k->err, ERR_UNSUPPORTED, k->name,
+                             "rerankers made of the decoder %s are not supported (key %s is 4)",
+                             h->arch->name, k->name);
+    h->n_type = h->arch->encoder ? table_rows(k->g, "token_types.weight") : 0;
+    const struct gguf_tensor *head = gguf_find_tensor(k->g, "cls.output.weight");
+    if (head == NULL)
+        head = gguf_find_tensor(k->g, "cls.weight");
+    h->n_label = pooling == POOLING_RANK && head != NULL && head->dim[1] <= N_LABEL_MAX
+                     ? (int)head->dim[1]
+                     : 0;
+    if (pooling == POOLING_RANK && h->n_label == 0)
+        return err_set_param(k->err, ERR_CORRUPT, "cls.output.weight",
+                             "a model with rank pooling needs a head of 1 to %d scores "
+                             "(cls.output.weight)",
+                             N_LABEL_MAX);
+    return 0;
+}
+
 int hparams_read(const struct gguf *g, struct hparams *ret, struct err *err)
 {
     struct str name = {NULL, 0};
@@ -314,7 +377,7 @@ int hparams_read(const struct gguf *g, struct hparams *ret, struct err *err)
     struct keys k = {.g = g, .arch = h.arch, .err = err};
     if ((rc = read_sizes(&k, &h)) != 0 || (rc = read_head(&k, &h)) != 0 ||
         (rc = read_attention(&k, &h)) != 0 || (rc = read_rope(&k, &h)) != 0 ||
-        (rc = read_vocab(&k, &h)) != 0)
+        (rc = read_vocab(&k, &h)) != 0 || (rc = read_pooling(&k, &h)) != 0)
         return rc;
     *ret = h;
     return 0;

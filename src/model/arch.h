@@ -22,7 +22,19 @@
 #define N_FF_MAX       (1 << 20)
 #define N_VOCAB_MAX    (1 << 22)
 #define N_CTX_MAX      (1 << 24)
+#define N_LABEL_MAX    4096
 #define N_EMBD_QKV_MAX (1 << 17) /* n_head * head_dim */
+
+/* How the rows of a text's tokens become one vector; numbered as in <arch>.pooling_type. */
+enum pooling {
+    POOLING_NONE, /* they do not: the model generates */
+    POOLING_MEAN,
+    POOLING_CLS,  /* the first token's row */
+    POOLING_LAST, /* the last token's */
+    POOLING_RANK, /* the first token's, through a head that gives scores */
+    POOLING_N,
+};
+const char *pooling_name(enum pooling p);
 
 enum rope_kind { ROPE_NONE, ROPE_LINEAR, ROPE_YARN, ROPE_LONGROPE };
 
@@ -36,9 +48,13 @@ struct arch {
     bool gelu;            /* gate activation: tanh-GELU, else SiLU */
     bool embd_scale;      /* embeddings times sqrt(n_embd) */
     bool rope_local_base; /* local layers rotate with their own, unscaled base */
-    int window_period;    /* every period-th layer is global; 0: none is, 1: all are */
-    int window;           /* default of attention.sliding_window; 0: none */
-    float attn_cap;       /* defaults of the soft caps; 0: none */
+    /* A token sees all of its text, before and after it; norms have biases and stand behind
+     * attention and feed-forward, and behind the embeddings. */
+    bool encoder;
+    bool learned_positions; /* a table of positions; else they are rotated in */
+    int window_period;      /* every period-th layer is global; 0: none is, 1: all are */
+    int window;             /* default of attention.sliding_window; 0: none */
+    float attn_cap;         /* defaults of the soft caps; 0: none */
     float final_cap;
     int n_layer_wide_scale; /* the size whose queries scale by n_embd / n_head, not head_dim */
 };
@@ -46,6 +62,9 @@ struct arch {
 struct hparams {
     const struct arch *arch;
     int n_layer, n_embd, n_head, n_head_kv, head_dim, n_rot, n_ff, n_vocab, n_ctx_train;
+    enum pooling pooling;
+    int n_type;  /* encoders: rows of the table of token types; 0: there is none */
+    int n_label; /* POOLING_RANK: scores that the head gives */
     float norm_eps;
     float attn_scale; /* of q.k */
     float attn_cap, final_cap;

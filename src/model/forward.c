@@ -232,13 +232,13 @@ static void limit_threads(const struct step *s)
     pool_limit(o->pool, few && o->n_threads_decode < all ? o->n_threads_decode : all);
 }
 
-void model_forward(struct model *m, const struct kv_slab *kv, const struct batch *b, float *logits)
+/* All but the output; where logits are wanted of no row, nothing is left to be done. */
+static void run(struct step *s, struct model *m, const struct kv_slab *kv, const struct batch *b)
 {
     struct scratch *sc = &m->s;
     const struct weights *w = &m->w;
-    struct step step = {
+    *s = (struct step){
         .m = m, .k = m->opts.kernels, .h = &m->h, .s = sc, .kv = kv, .b = b, .n = b->n_tokens};
-    struct step *s = &step;
     int n_embd = m->h.n_embd, n_q = m->h.n_head * m->h.head_dim;
     check_batch(s);
     limit_threads(s);
@@ -267,6 +267,23 @@ void model_forward(struct model *m, const struct kv_slab *kv, const struct batch
         each_row(s, ffn_out, m->h.n_ff);
         multiply(s, sc->ff, 1, &(struct product){.w = &l->down, .y = sc->y});
     }
-    each_row(s, output_in, n_embd);
-    multiply(s, sc->xn, 1, &(struct product){.w = &w->output, .y = logits, .cap = m->h.final_cap});
+    each_row(s, output_in, n_embd); /* xn: [n_out, n_embd] */
+}
+
+void model_forward(struct model *m, const struct kv_slab *kv, const struct batch *b, float *logits)
+{
+    struct step step;
+    CHECK(!m->h.arch->encoder);
+    run(&step, m, kv, b);
+    multiply(&step, m->s.xn, 1,
+             &(struct product){.w = &m->w.output, .y = logits, .cap = m->h.final_cap});
+}
+
+const float *model_hidden(struct model *m, const struct kv_slab *kv, const struct batch *b)
+{
+    struct step step;
+    if (m->h.arch->encoder)
+        return encoder_forward(m, b);
+    run(&step, m, kv, b);
+    return m->s.xn;
 }

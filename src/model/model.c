@@ -30,8 +30,9 @@ static const char *const file_types[] = {
 /* In memory: packed where its type can be. Rows of a token table are looked up in the file. */
 static uint64_t bytes_in_memory(const struct gguf *g, const struct gguf_tensor *t)
 {
-    bool table =
-        str_eq_z(t->name, "token_embd.weight") && gguf_find_tensor(g, "output.weight") != NULL;
+    bool table = str_eq_z(t->name, "token_embd.weight") &&
+                 (gguf_find_tensor(g, "output.weight") != NULL ||
+                  gguf_find_tensor(g, "output_norm.weight") == NULL);
     if (table || !pack_has(t->type) || t->dim[0] > INT32_MAX || t->dim[1] > INT32_MAX ||
         t->n_elems != t->dim[0] * t->dim[1] || t->n_elems == 0)
         return t->n_bytes;
@@ -116,10 +117,14 @@ static int describe(const struct gguf *g, const struct hparams *h, enum kv_type 
         .n_ff = h->n_ff,
         .n_vocab = h->n_vocab,
         .n_ctx_train = h->n_ctx_train,
+        .is_encoder = h->arch->encoder,
+        .pooling = h->pooling,
+        .n_label = h->n_label,
     };
-    info.kv_block_bytes =
-        (uint64_t)h->n_layer * (uint64_t)h->n_head_kv *
-        (kv_key_bytes(kv_type, h->head_dim) + kv_value_bytes(kv_type, h->head_dim));
+    if (!h->arch->encoder)
+        info.kv_block_bytes =
+            (uint64_t)h->n_layer * (uint64_t)h->n_head_kv *
+            (kv_key_bytes(kv_type, h->head_dim) + kv_value_bytes(kv_type, h->head_dim));
     snprintf(info.arch, sizeof(info.arch), "%s", h->arch->name);
     struct str name = {NULL, 0};
     int rc = gguf_get_str(g, "general.name", &name, err);
@@ -138,6 +143,17 @@ int model_describe(const struct gguf *g, enum kv_type kv_type, struct model_info
     struct hparams h;
     int rc = hparams_read(g, &h, err);
     return rc != 0 ? rc : describe(g, &h, kv_type, ret, err);
+}
+
+int model_check_generates(const struct model_info *info, struct err *err)
+{
+    if (info->pooling == POOLING_NONE)
+        return 0;
+    return err_set_param(err, ERR_UNSUPPORTED, "model",
+                         "the model %s gives %s (pooling: %s); it does not generate text",
+                         info->name[0] != '\0' ? info->name : info->arch,
+                         info->pooling == POOLING_RANK ? "scores for documents" : "embeddings",
+                         pooling_name(info->pooling));
 }
 
 /* Carves arrays out of one slab. With base NULL it only counts. */
@@ -207,6 +223,16 @@ static size_t n_slot(const struct hparams *h, const struct model_opts *o)
     return pool_n_threads(o->pool) == 1 || n_piece == 1 ? 0 : 2 * (size_t)h->n_head * n_piece;
 }
 
+/* An encoder's pass. Every text begins a block. */
+static void carve_pass(struct carver *c, const struct hparams *h, size_t n, struct scratch *s)
+{
+    size_t n_block = n / KV_BLOCK_LEN + ENCODER_TEXTS_MAX + 1;
+    s->pass_kv = carve(c, n_block * (size_t)h->n_head_kv,
+                       kv_key_bytes(KV_F16, h->head_dim) + kv_value_bytes(KV_F16, h->head_dim));
+    s->pass_block = carve(c, n_block, sizeof(*s->pass_block));
+    s->head = carve(c, (size_t)h->n_embd, sizeof(float));
+}
+
 static void carve_all(struct carver *c, const struct hparams *h, const struct model_opts *o,
                       struct scratch *s)
 {
@@ -235,9 +261,11 @@ static void carve_all(struct carver *c, const struct hparams *h, const struct mo
     s->tile = carve(c, n, sizeof(*s->tile));
     s->i_tile = carve(c, n, sizeof(*s->i_tile));
     s->i_row = carve(c, n, sizeof(*s->i_row));
-    for (int kind = 0; kind < 2; kind++)
+    for (int kind = 0; kind < 2 && !h->arch->encoder; kind++)
         s->stretch[kind] = carve(c, (size_t)n_stretch_max(o), sizeof(struct stretch));
     s->part = carve(c, n_slot(h, o), attend_part_len(h->head_dim) * sizeof(float));
+    if (h->arch->encoder)
+        carve_pass(c, h, n, s);
     s->product_tile = carve(c, (size_t)n_threads * PRODUCT_TILE, sizeof(float));
     s->thread = carve(c, (size_t)n_threads, sizeof(*s->thread));
     for (int i = 0; i < n_threads; i++) {
@@ -298,7 +326,8 @@ static int load(struct model *m, const struct gguf *g, struct err *err)
         (rc = weights_load(g, &m->h, o->kernels, o->n_ctx_max, &m->w, err)) != 0 ||
         (rc = packed_load(g, &m->w, m->h.n_layer, o, &m->packed, err)) != 0)
         return rc;
-    if (m->w.embd.data == m->w.output.data) { /* one table: its panels serve look-ups, too */
+    if (m->w.output.data != NULL &&
+        m->w.embd.data == m->w.output.data) { /* one table: its panels serve look-ups, too */
         m->w.embd.panels = m->w.output.panels;
         m->w.embd.panel_bytes = m->w.output.panel_bytes;
     }

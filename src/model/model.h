@@ -1,5 +1,5 @@
 /*
- * model: weights and hyperparameters of one decoder, and its forward pass.
+ * model: weights and hyperparameters of one decoder or encoder, and its forward pass.
  *
  * An architecture is a row in a table (model/arch.c) that maps GGUF keys and tensor names to flags;
  * one flat forward pass reads the flags. Weights are packed at load (kernels/pack.h), or used from
@@ -14,6 +14,7 @@
 #include "format/gguf.h"
 #include "kernels/kernels.h"
 #include "kernels/pool.h"
+#include "model/arch.h"
 
 struct model;
 
@@ -32,6 +33,9 @@ struct model_info {
     int n_layer, n_embd, n_head, n_head_kv, head_dim, n_ff;
     int n_vocab;
     int n_ctx_train;
+    bool is_encoder;      /* whole texts in one pass, no keys and values between passes */
+    enum pooling pooling; /* POOLING_NONE: it generates; else it gives vectors or scores */
+    int n_label;          /* POOLING_RANK: scores */
     uint64_t n_params;
     uint64_t
         weight_bytes; /* in memory: packed, or as in the file where a type has no packed form */
@@ -73,11 +77,16 @@ struct model_opts {
     int n_ctx_max;        /* longest sequence; at most n_ctx_train */
     int n_threads_decode; /* threads for steps of a few tokens; 0: all of the pool */
     enum activations activations;
+    void (*tick)(void *ctx); /* NULL, or called after each layer of an encoder's pass */
+    void *tick_ctx;
 };
 
 /* Reads hyperparameters only; needs no tensors' data and no pool. ERR_CORRUPT, ERR_UNSUPPORTED. */
 int model_describe(const struct gguf *g, enum kv_type kv_type, struct model_info *ret,
                    struct err *err) __attribute__((warn_unused_result));
+/* ERR_UNSUPPORTED when it gives vectors or scores instead of text. */
+int model_check_generates(const struct model_info *info, struct err *err)
+    __attribute__((warn_unused_result));
 /* Bytes of scratch that model_new would allocate with these options. */
 int model_scratch_bytes(const struct gguf *g, const struct model_opts *opts, uint64_t *ret,
                         struct err *err) __attribute__((warn_unused_result));
@@ -104,6 +113,7 @@ struct batch_seq {
     int pos0;
     int n_tokens;
     int i_token; /* first row of this sequence in batch.token */
+    int second;  /* encoders: where the second text of a pair begins; 0: there is none */
 };
 
 struct batch {
@@ -118,5 +128,23 @@ struct batch {
 /* logits: float [n_out][n_vocab]. One thread at a time. Token ids must be in [0, n_vocab) (CHECK).
  */
 void model_forward(struct model *m, const struct kv_slab *kv, const struct batch *b, float *logits);
+
+/*
+ * The rows that logits would be made of: [n_out][n_embd], valid until the next pass. An encoder
+ * takes whole texts (pos0 0, blocks and kv unused, at most ENCODER_TEXTS_MAX) and gives the rows
+ * of all tokens, whatever out_row says.
+ */
+#define ENCODER_TEXTS_MAX 128
+const float *model_hidden(struct model *m, const struct kv_slab *kv, const struct batch *b);
+
+/*
+ * From rows to a text's vector, model_pooled_len floats. POOLING_MEAN: begin, add the rows as they
+ * come, mean; sum is [n_embd]. All others: of one row, the first or the last. Not normalized.
+ */
+int model_pooled_len(const struct model *m);
+void model_pool_begin(const struct model *m, double *sum);
+void model_pool_add(const struct model *m, const float *row, int n_row, double *sum);
+void model_pool_mean(const struct model *m, const double *sum, int n_token, float *out);
+void model_pool_row(const struct model *m, const float *row, float *out);
 
 #endif

@@ -66,6 +66,9 @@ struct scratch {
     int *i_tile, *i_row;     /* [n] a row's tile, and its index in it */
     struct stretch *stretch[2];    /* [n_stretch_max] of global and of local layers */
     float *part;                   /* [n_slot, attend_part_len(head_dim)] */
+    uint8_t *pass_kv;              /* encoders: keys and values of one layer and pass */
+    uint32_t *pass_block;          /* 0, 1, 2...: its blocks */
+    float *head;                   /* [n_embd] rank_head's dense layer */
     float *product_tile;           /* [n_threads, PRODUCT_TILE] */
     struct thread_scratch *thread; /* [n_threads] */
 };
@@ -89,5 +92,8 @@ struct model {
 
 /* Sets residual_above and info.activations from the options and the model's size. */
 void activations_choose(struct model *m);
+
+/* encoder.c: the rows of all tokens. */
+const float *encoder_forward(struct model *m, const struct batch *b);
 
 #endif

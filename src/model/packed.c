@@ -66,8 +66,8 @@ static bool is_packed(const struct kernels *k, enum dtype t)
 
 static int add(struct packer *p, struct matrix *m, int i_layer, const char *what, struct err *err)
 {
-    if (!is_packed(p->kernels, m->type))
-        return 0;
+    if (m->data == NULL || !is_packed(p->kernels, m->type))
+        return 0; /* the model has no such matrix, or it stays as it is */
     struct pack_table *t = &p->table;
     const size_t max = 16 * (N_LAYER_MAX + 1);
     if (!mem_grow((void **)&t->entry, &p->cap_entries, t->n + 1, max, sizeof(*t->entry)) ||

@@ -73,6 +73,8 @@ static void product_item(void *ctx, int i_item, int i_thread)
             act(y + (size_t)c * y_stride, gate + (size_t)c * p->rows, up + (size_t)c * p->rows,
                 n_row);
     }
+    for (int c = 0; f->gelu && c < n_col; c++)
+        p->k->gelu_erf(y + (size_t)c * y_stride, n_row);
     for (int c = 0; f->cap > 0.0f && c < n_col; c++)
         p->k->softcap(y + (size_t)c * y_stride, f->cap, n_row);
 }

@@ -22,12 +22,13 @@
 
 /*
  * y = x * w^T (+ bias): [n, w.n_out], soft-capped if cap > 0. With a gate, of the same shape:
- * y = act(x * gate^T) * (x * w^T).
+ * y = act(x * gate^T) * (x * w^T). gelu: y = the exact GELU of it, without a gate.
  */
 struct product {
     const struct matrix *w, *gate;
     float *y;
     float cap;
+    bool gelu;
 };
 
 /* What the products of a phase take. */

@@ -42,32 +42,49 @@ static int wrong_shape(struct loader *l, const struct gguf_tensor *t, int n_in, 
                          (unsigned long long)t->dim[2], (unsigned long long)t->dim[3], n_in, n_out);
 }
 
-/* A vector as a float copy. *ret is NULL when it is absent and optional. */
-static int vector(struct loader *l, int layer, const char *what, int n, bool optional,
-                  const float **ret)
+/* n_row rows as float copies. *ret is NULL when they are absent and optional. */
+static int table(struct loader *l, int layer, const char *what, int n, int n_row, bool optional,
+                 const float **ret)
 {
     const struct gguf_tensor *t = tensor(l, layer, what);
     *ret = NULL;
     if (t == NULL)
         return optional ? 0 : missing(l);
-    if (t->dim[0] != (uint64_t)n || t->n_elems != (uint64_t)n)
-        return wrong_shape(l, t, n, 1);
+    size_t n_all = (size_t)n * (size_t)n_row;
+    if (t->dim[0] != (uint64_t)n || t->n_elems != n_all)
+        return wrong_shape(l, t, n, n_row);
     struct weights *w = l->w;
     size_t max = 16 * (N_LAYER_MAX + 1);
     if (!mem_grow((void **)&w->vector, &w->cap_vector, w->n_vector + 1, max, sizeof(float *)))
         return err_set(l->err, ERR_NOMEM, "out of memory for the model's vectors");
-    float *copy = mem_try_aligned((size_t)n * sizeof(float));
+    float *copy = mem_try_aligned(n_all * sizeof(float));
     if (copy == NULL)
         return err_set(l->err, ERR_NOMEM, "out of memory for tensor %s", l->name);
     w->vector[w->n_vector++] = copy;
     if (t->data == NULL)
         return err_set(l->err, ERR_INVALID, "the file was opened without its tensors' data");
-    if (!dequantize_row(t->type, t->data, copy, (size_t)n))
+    if (!dequantize_row(t->type, t->data, copy, n_all))
         return err_set_param(l->err, ERR_UNSUPPORTED, l->name,
                              "tensor %s has the type %s, which holds no real numbers", l->name,
                              dtype_name(t->type));
     *ret = copy;
     return 0;
+}
+
+/* A vector as a float copy. */
+static int vector(struct loader *l, int layer, const char *what, int n, bool optional,
+                  const float **ret)
+{
+    return table(l, layer, what, n, 1, optional, ret);
+}
+
+static int norm(struct loader *l, int layer, const char *what, struct norm *ret)
+{
+    char name[64];
+    snprintf(name, sizeof(name), "%s.weight", what);
+    int rc = vector(l, layer, name, l->h->n_embd, false, &ret->w);
+    snprintf(name, sizeof(name), "%s.bias", what);
+    return rc != 0 ? rc : vector(l, layer, name, l->h->n_embd, false, &ret->b);
 }
 
 static int matrix(struct loader *l, int layer, const char *what, int n_in, int n_out,
@@ -177,6 +194,57 @@ static int load_layer(struct loader *l, int i, struct layer *ly)
     return load_ffn(l, i, ly);
 }
 
+/* With a gate as decoders have it, or without. */
+static int load_encoder_ffn(struct loader *l, int i, struct layer *ly)
+{
+    const struct hparams *h = l->h;
+    int rc = 0;
+    if (tensor(l, i, "ffn_gate.weight") != NULL)
+        rc = matrix_bias(l, i, "ffn_gate", h->n_embd, h->n_ff, false, &ly->gate);
+    rc = rc != 0 ? rc : matrix_bias(l, i, "ffn_up", h->n_embd, h->n_ff, false, &ly->up);
+    return rc != 0 ? rc : matrix_bias(l, i, "ffn_down", h->n_ff, h->n_embd, false, &ly->down);
+}
+
+static int load_encoder_layer(struct loader *l, int i, struct layer *ly)
+{
+    int rc = load_qkv(l, i, ly);
+    rc = rc != 0 ? rc : norm(l, i, "attn_output_norm", &ly->attn_out);
+    rc = rc != 0 ? rc : load_encoder_ffn(l, i, ly);
+    return rc != 0 ? rc : norm(l, i, "layer_output_norm", &ly->ffn_out);
+}
+
+/* Some files have the one layer as cls, others as cls.output. */
+static int load_head(struct loader *l, struct rank_head *head)
+{
+    int n = l->h->n_embd, n_label = l->h->n_label;
+    bool two = gguf_find_tensor(l->g, "cls.output.weight") != NULL;
+    int rc = 0;
+    if (two && (rc = table(l, -1, "cls.weight", n, n, true, &head->dense)) == 0 &&
+        head->dense != NULL)
+        rc = vector(l, -1, "cls.bias", n, true, &head->dense_bias);
+    rc = rc != 0 ? rc
+                 : table(l, -1, two ? "cls.output.weight" : "cls.weight", n, n_label, false,
+                         &head->output);
+    return rc != 0 ? rc
+                   : vector(l, -1, two ? "cls.output.bias" : "cls.bias", n_label, true,
+                            &head->output_bias);
+}
+
+static int load_encoder(struct loader *l)
+{
+    const struct hparams *h = l->h;
+    struct weights *w = l->w;
+    int rc = 0;
+    if (h->arch->learned_positions)
+        rc = table(l, -1, "position_embd.weight", h->n_embd, h->n_ctx_train, false, &w->position);
+    if (rc == 0 && h->n_type > 0)
+        rc = table(l, -1, "token_types.weight", h->n_embd, h->n_type, false, &w->type);
+    rc = rc != 0 ? rc : norm(l, -1, "token_embd_norm", &w->embd_norm);
+    for (int i = 0; i < h->n_layer && rc == 0; i++)
+        rc = load_encoder_layer(l, i, &w->layer[i]);
+    return rc != 0 || h->pooling != POOLING_RANK ? rc : load_head(l, &w->head);
+}
+
 static int load_rope(struct loader *l, int n_ctx)
 {
     const struct hparams *h = l->h;
@@ -209,6 +277,8 @@ static int load_all(struct loader *l, int n_ctx)
         return err_set(l->err, ERR_NOMEM, "out of memory for %d layers", h->n_layer);
     if ((rc = matrix(l, -1, "token_embd.weight", h->n_embd, h->n_vocab, &w->embd)) != 0)
         return rc;
+    if (h->arch->encoder)
+        return load_encoder(l);
     w->output = w->embd;
     if (tensor(l, -1, "output.weight") != NULL &&
         (rc = matrix_bias(l, -1, "output", h->n_embd, h->n_vocab, false, &w->output)) != 0)

@@ -24,16 +24,28 @@ struct matrix {
     const float *bias; /* [n_out], or NULL */
 };
 
+/* Layer norm with a bias. */
+struct norm {
+    const float *w, *b; /* [n_embd] */
+};
+
 struct layer {
-    const float *attn_norm;       /* [n_embd] */
-    struct matrix q, k, v;        /* n_embd to n_head * head_dim, n_head_kv * head_dim twice */
-    const float *q_norm, *k_norm; /* [head_dim], or NULL */
-    struct matrix attn_output;    /* n_head * head_dim to n_embd */
-    const float *attn_post_norm;  /* [n_embd], or NULL */
-    const float *ffn_norm;        /* [n_embd] */
-    struct matrix gate, up;       /* n_embd to n_ff */
-    struct matrix down;           /* n_ff to n_embd */
-    const float *ffn_post_norm;   /* [n_embd], or NULL */
+    const float *attn_norm;        /* [n_embd]; decoders */
+    struct matrix q, k, v;         /* n_embd to n_head * head_dim, n_head_kv * head_dim twice */
+    const float *q_norm, *k_norm;  /* [head_dim], or NULL */
+    struct matrix attn_output;     /* n_head * head_dim to n_embd */
+    const float *attn_post_norm;   /* [n_embd], or NULL */
+    const float *ffn_norm;         /* [n_embd]; decoders */
+    struct matrix gate, up;        /* n_embd to n_ff; encoders: gate may be empty (data NULL) */
+    struct matrix down;            /* n_ff to n_embd */
+    const float *ffn_post_norm;    /* [n_embd], or NULL */
+    struct norm attn_out, ffn_out; /* encoders: of the stream and a branch's output */
+};
+
+/* What scores a pair of texts: tanh of a layer, then another; either may be absent. */
+struct rank_head {
+    const float *dense, *dense_bias;   /* [n_embd][n_embd], [n_embd]; or NULL */
+    const float *output, *output_bias; /* [n_label][n_embd], [n_label] or NULL */
 };
 
 struct weights {
@@ -41,8 +53,13 @@ struct weights {
     struct matrix output;     /* n_embd to n_vocab; the embedding table where the file has none */
     const float *output_norm; /* [n_embd] */
     const float *rope_factor; /* [n_rot / 2], or NULL */
-    struct layer *layer;      /* [n_layer] */
-    float **vector;           /* every float copy, for weights_release */
+    /* Encoders; they have no output. */
+    const float *position; /* [n_ctx_train][n_embd], or NULL */
+    const float *type;     /* [n_type][n_embd], or NULL */
+    struct norm embd_norm;
+    struct rank_head head; /* POOLING_RANK */
+    struct layer *layer;   /* [n_layer] */
+    float **vector;        /* every float copy, for weights_release */
     size_t n_vector, cap_vector;
 };
 

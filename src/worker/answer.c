@@ -61,6 +61,20 @@ static int make_job(struct answer *a, const struct tokens *prompt, struct err *e
     return job_sampling_init(&a->sampling, a->model->texts, &r->sampling, &job->sampling, err);
 }
 
+/* The grammar that the answer keeps to. */
+static int add_guides(struct answer *a, struct err *err)
+{
+    struct grammar *grammar;
+    const struct vocabulary *v;
+    int rc = forms_get(a->model->forms, &a->request, &grammar, &v, err);
+    if (rc != 0)
+        return rc;
+    rc = job_guide(a->job, grammar, v, err);
+    a->bytes += (uint64_t)a->job->n_seq * matcher_bytes(v);
+    grammar_unref(grammar);
+    return rc;
+}
+
 /* Guesses of what comes next; what the client foretold is counted in any case. */
 static int add_drafts(struct answer *a, struct err *err)
 {
@@ -250,14 +264,31 @@ static void parse_streams(struct answer *a, const struct prompt_end *end)
         stream_parse(&a->choice[i].stream, &options, r->one_tool_call, buf_str(&end->begun));
 }
 
+/* No tokens are drawn: vectors or scores of texts. */
+static int prepare_embedding(struct answer *a, struct gen_error *e)
+{
+    int rc = embedding_new(a->model, &a->request, &a->embedding, e);
+    if (rc != 0)
+        return rc;
+    a->n_prompt = (int)embedding_n_tokens(a->embedding);
+    a->prompt_hash = hash_tokens(&a->embedding->token);
+    a->bytes = embedding_bytes(a->embedding);
+    return check_same_prompt(a, &e->err);
+}
+
 static int prepare(struct answer *a, struct tokens *prompt, struct gen_error *e)
 {
     const struct gen_request *r = &a->request;
+    if (r->kind == GEN_EMBED || r->kind == GEN_RERANK)
+        return prepare_embedding(a, e);
+    if (a->model->embedder)
+        return err_set_param(
+            &e->err, ERR_UNSUPPORTED, "model", "the model '%s' %s; it does not generate text",
+            a->model->ready.name[0] != '\0' ? a->model->ready.name : a->model->ready.arch,
+            model_info(a->model->model)->pooling == POOLING_RANK ? "scores documents for a query"
+                                                                 : "gives embeddings");
     if (r->echo && r->kind == GEN_CHAT)
         return err_set_param(&e->err, ERR_INVALID, "echo", "echo is for completions, not chats");
-    if (r->constraint)
-        return err_set_param(&e->err, ERR_UNSUPPORTED, "response_format",
-                             "answers of a given form are not served yet");
     int rc = check_together(r, &e->err);
     struct prompt_end end = {0};
     rc = rc != 0 ? rc : prompt_tokens(a->model, r, prompt, &end, &e->err);
@@ -279,6 +310,8 @@ static int prepare(struct answer *a, struct tokens *prompt, struct gen_error *e)
     rc = rc != 0 ? rc : check_same_prompt(a, &e->err);
     rc = rc != 0 ? rc : make_job(a, prompt, &e->err);
     rc = rc != 0 ? rc : add_drafts(a, &e->err);
+    if (rc == 0 && form_is_wanted(r))
+        rc = add_guides(a, &e->err);
     return rc != 0 ? rc : answer_resume(a, &e->err);
 }
 
@@ -287,7 +320,7 @@ static void init_streams(struct answer *a)
     struct gen_request *r = &a->request;
     for (int64_t i = 0; i < r->n; i++)
         stream_init(&a->choice[i].stream, a->model->tokenizer, r->stop, r->n_stop,
-                    r->kind == GEN_CHAT);
+                    r->kind == GEN_CHAT && !form_is_wanted(r)); /* each byte of it counts */
     stream_init(&a->echo, a->model->tokenizer, NULL, 0, true);
 }
 
@@ -322,6 +355,7 @@ void answer_free(struct answer *a)
     for (int64_t i = 0; i < a->request.n; i++)
         stream_release(&a->choice[i].stream);
     stream_release(&a->echo);
+    embedding_free(a->embedding);
     job_free(a->job);
     job_sampling_release(&a->sampling);
     free(a->choice);
@@ -333,6 +367,10 @@ void answer_free(struct answer *a)
 
 static void stop_computing(struct answer *a)
 {
+    if (a->embedding) {
+        embedder_cancel(a->model->embedder, &a->embedding->job);
+        return;
+    }
     for (int i = 0; i < a->job->n_seq; i++)
         engine_cancel(a->model->engine, &a->job->seq[i]);
 }
@@ -581,6 +619,12 @@ void answer_begin(struct answer *a, struct outbox *out)
     const struct gen_accepted accepted = {a->request.id, a->n_prompt, a->prompt_hash};
     a->submit_ns = clock_ns();
     outbox_put(out, gen_accepted_to_json(&accepted));
+    if (a->embedding) {
+        embedding_begin(a->embedding, a->model->embedder);
+        if (a->embedding->job.n_text == 0)
+            answer_look(a, out);
+        return;
+    }
     if (!begin(a, out)) {
         a->n_engine_ended = a->job->n_seq; /* never submitted */
         a->start_ns = a->first_ns = a->last_ns = a->submit_ns;
@@ -635,6 +679,14 @@ static void on_end(struct answer *a, const struct engine_event *e, struct outbox
     a->n_engine_ended++;
     if (c->has_ended || is_silent(a) || a->request.max_tokens == 0)
         return;
+    if (e->end == ENGINE_END_STUCK) {
+        struct err err;
+        err_set(&err, ERR_LIMIT,
+                "the answer could not go on as its grammar wants it: the grammar is too ambiguous, "
+                "or too deeply nested, or the model has no token for what must come");
+        fail(a, &err, out);
+        return;
+    }
     c->n_completion += e->end == ENGINE_END_EOG; /* the end token was computed too */
     finish_choice(a, index, e->end == ENGINE_END_LENGTH ? GEN_LENGTH : GEN_STOP, out);
 }
@@ -653,6 +705,17 @@ void answer_event(struct answer *a, const struct engine_event *e, struct outbox 
         on_token(a, e, out);
 }
 
+bool answer_look(struct answer *a, struct outbox *out)
+{
+    struct err err = {0};
+    bool failed = false, all = true;
+    if (!is_silent(a))
+        all = embedding_look(a->embedding, out, &err, &failed);
+    if (failed)
+        fail(a, &err, out);
+    return all;
+}
+
 void answer_cancel(struct answer *a)
 {
     a->is_cancelled = true;
@@ -661,7 +724,21 @@ void answer_cancel(struct answer *a)
 
 bool answer_is_over(const struct answer *a)
 {
+    if (a->embedding)
+        return embedding_is_over(a->embedding);
     return a->n_engine_ended == a->job->n_seq;
+}
+
+static void finish_embedding(struct answer *a, struct outbox *out)
+{
+    struct gen_done done;
+    struct err err;
+    if (embedding_finish(a->embedding, &done)) {
+        outbox_put(out, gen_done_to_json(&done));
+        return;
+    }
+    err_set(&err, ERR_CANCELLED, "the request was cancelled");
+    fail(a, &err, out);
 }
 
 void answer_finish(struct answer *a, struct outbox *out)
@@ -669,6 +746,10 @@ void answer_finish(struct answer *a, struct outbox *out)
     struct err err;
     if (a->has_failed)
         return;
+    if (a->embedding) {
+        finish_embedding(a, out);
+        return;
+    }
     struct gen_done done = {
         .id = a->request.id,
         .n_prompt = a->n_prompt,

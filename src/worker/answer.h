@@ -9,6 +9,7 @@
 #ifndef HEARTH_WORKER_ANSWER_H
 #define HEARTH_WORKER_ANSWER_H
 
+#include "worker/embedding.h"
 #include "worker/job_sampling.h"
 #include "worker/load.h"
 #include "worker/outbox.h"
@@ -30,6 +31,7 @@ struct answer {
     struct answer *next; /* the loop's list */
     const struct loaded *model;
     struct gen_request request;   /* owned */
+    struct embedding *embedding;  /* owned; embed and rerank: it takes the place of the job */
     struct job *job;              /* owned; NULL when nothing is to be computed */
     struct job_sampling sampling; /* what the job borrows */
     uint64_t bytes;               /* what the job takes, for admission */
@@ -55,6 +57,8 @@ void answer_free(struct answer *a);
 /* Sends `accepted` and what can be said at once; submits the job if there is one. */
 void answer_begin(struct answer *a, struct outbox *out);
 void answer_event(struct answer *a, const struct engine_event *e, struct outbox *out);
+/* Of an embedding: sends what is new. False: the outbox is full, and there is more. */
+bool answer_look(struct answer *a, struct outbox *out);
 void answer_cancel(struct answer *a);
 /* All was computed: sends `done` or `error`. The answer may be freed then. */
 bool answer_is_over(const struct answer *a);

@@ -144,6 +144,9 @@ static void describe(const struct load_opts *o, struct loaded *l, const struct m
     r->n_threads = pool_n_threads(o->pool);
     r->weight_bytes = (int64_t)info->weight_bytes;
     r->kv_bytes = (int64_t)(l->plan.kv_bytes + l->plan.draft_kv_bytes);
+    r->embeds = info->pooling != POOLING_NONE && info->pooling != POOLING_RANK;
+    r->ranks = info->pooling == POOLING_RANK;
+    r->n_embd = info->n_embd;
     r->has_template = !chat_template_is_fallback(l->chat);
 }
 
@@ -209,6 +212,62 @@ static int load_draft(const struct load_opts *o, struct loaded *l, struct load_p
     return drafter_new(&p->drafter, &l->drafter, err);
 }
 
+/* A few tokens through the whole model, as a text. */
+static int warm_embedder(struct loaded *l, struct err *err)
+{
+    struct embed_text text = {.token = (int32_t[]){0, 0, 0}, .n_token = 3};
+    float *out = mem_try_array((size_t)model_pooled_len(l->model), sizeof(*out));
+    struct embed_job job = {.text = &text, .n_text = 1, .out = out};
+    if (!out)
+        return err_set(err, ERR_NOMEM, "no memory for a vector");
+    text.n_token = l->ready.n_ctx < 3 ? (int)l->ready.n_ctx : 3;
+    job.n_dim = model_pooled_len(l->model);
+    embedder_submit(l->embedder, &job);
+    while (!atomic_load(&job.is_over))
+        (void)embedder_step(l->embedder);
+    int n_bad = 0;
+    for (int i = 0; i < job.n_dim; i++)
+        n_bad += !(out[i] - out[i] == 0.0f); /* NaN or infinite */
+    free(out);
+    if (n_bad > 0)
+        return err_set(err, ERR_CORRUPT,
+                       "the model computes %d values that are not finite: its weights are damaged",
+                       n_bad);
+    return 0;
+}
+
+static void tick(void *ctx)
+{
+    struct embedder **e = ctx;
+    if (*e != NULL)
+        embedder_tick(*e);
+}
+
+/* A model that gives vectors or scores. */
+static int load_embedder(const struct load_opts *o, struct loaded *l, struct load_plan *p,
+                         struct err *err)
+{
+    if (o->draft)
+        return err_set_param(err, ERR_INVALID, "draft-model",
+                             "a draft model is for models that generate text");
+    p->model.tick = tick;
+    p->model.tick_ctx = l->tick_to = mem_zero(1, sizeof(struct embedder *));
+    int rc = p->memory.kv_bytes > 0 ? map_slabs(l, err) : 0;
+    rc = rc != 0 ? rc : model_new(l->gguf, &p->model, &l->model, err);
+    if (rc != 0)
+        return rc;
+    gguf_let_go_all(l->gguf);
+    describe(o, l, model_info(l->model));
+    p->embedder.model = l->model;
+    p->embedder.kv = l->kv;
+    rc = embedder_new(&p->embedder, &l->embedder, err);
+    if (rc != 0)
+        return rc;
+    *l->tick_to = l->embedder;
+    progress(o, "warm", 0);
+    return warm_embedder(l, err);
+}
+
 static int load_weights(const struct load_opts *o, struct loaded *l, struct err *err)
 {
     struct load_plan p;
@@ -218,8 +277,10 @@ static int load_weights(const struct load_opts *o, struct loaded *l, struct err 
     l->plan = p.memory;
     l->ready.n_seq_max = p.engine.limits.n_seq_max;
     l->ready.scratch_bytes = (int64_t)load_plan_scratch_bytes(&p);
-    rc = map_slabs(l, err);
     progress(o, "load", 0);
+    if (load_plan_embeds(&p))
+        return load_embedder(o, l, &p, err);
+    rc = map_slabs(l, err);
     rc = rc != 0 ? rc : model_new(l->gguf, &p.model, &l->model, err);
     if (rc != 0)
         return rc;
@@ -235,6 +296,8 @@ static int load_weights(const struct load_opts *o, struct loaded *l, struct err 
     p.engine.forward_ctx = l->model;
     p.engine.eog = l->eog;
     p.engine.n_eog = l->n_eog;
+    p.engine.force = form_force;
+    p.engine.force_ctx = l->tokenizer;
     p.engine.kv = l->kv;
     p.engine.block_bytes = p.info.kv_block_bytes;
     describe(o, l, model_info(l->model));
@@ -277,6 +340,8 @@ int load_model(const struct load_opts *opts, struct loaded *ret, struct err *err
         gguf_let_go_metadata(l.gguf); /* tokens by the hundred thousand: read, and copied */
     rc = rc != 0 ? rc : open_draft(&o, &l, err);
     rc = rc != 0 ? rc : load_weights(&o, &l, err);
+    if (rc == 0)
+        l.forms = forms_new(l.tokenizer, (int)l.ready.n_vocab);
     rc = rc != 0 ? rc : texts_new(l.tokenizer, (int)l.ready.n_vocab, &l.texts, err);
     if (rc != 0) {
         loaded_release(&l);
@@ -287,9 +352,24 @@ int load_model(const struct load_opts *opts, struct loaded *ret, struct err *err
     return 0;
 }
 
+int loaded_start(struct loaded *l, struct err *err)
+{
+    return l->embedder ? embedder_start(l->embedder, err) : engine_start(l->engine, err);
+}
+
+void loaded_stop(struct loaded *l)
+{
+    if (l->embedder)
+        embedder_stop(l->embedder);
+    else
+        engine_stop(l->engine);
+}
+
 void loaded_release(struct loaded *l)
 {
     engine_free(l->engine);
+    embedder_free(l->embedder);
+    free(l->tick_to);
     drafter_free(l->drafter);
     disk_tier_free(l->disk);
     model_free(l->draft_model);
@@ -297,6 +377,7 @@ void loaded_release(struct loaded *l)
     chat_free(l->chat);
     spellings_free(l->spellings);
     texts_free(l->texts);
+    forms_free(l->forms);
     tokenizer_free(l->tokenizer);
     gguf_free(l->draft_gguf);
     gguf_free(l->gguf);

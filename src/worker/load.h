@@ -6,9 +6,11 @@
 #ifndef HEARTH_WORKER_LOAD_H
 #define HEARTH_WORKER_LOAD_H
 
+#include "engine/embedder.h"
 #include "engine/engine.h"
 #include "ipc/message.h"
 #include "text/chat.h"
+#include "worker/form.h"
 #include "worker/job_sampling.h"
 #include "worker/memory_plan.h"
 #include "worker/spelling.h"
@@ -46,12 +48,15 @@ struct loaded {
     struct chat *chat;
     struct spellings *spellings;
     struct texts *texts; /* of the tokens */
+    struct forms *forms; /* grammars of answers */
     struct model *model;
     struct gguf *draft_gguf; /* all of the draft model's: or NULL */
     struct model *draft_model;
     struct drafter *drafter;
-    struct engine *engine;  /* not started */
-    struct disk_tier *disk; /* or NULL */
+    struct engine *engine;     /* not started; or NULL, and instead of it */
+    struct embedder *embedder; /* for a model that gives vectors or scores */
+    struct disk_tier *disk;    /* or NULL */
+    struct embedder **tick_to; /* whom the model tells of its layers */
     size_t block_bytes;
     struct memory_plan plan;
     struct kv_slab kv, draft_kv;
@@ -64,6 +69,9 @@ struct loaded {
 
 int load_model(const struct load_opts *opts, struct loaded *ret, struct err *err)
     __attribute__((warn_unused_result));
+/* Starts and stops the thread that computes. */
+int loaded_start(struct loaded *l, struct err *err) __attribute__((warn_unused_result));
+void loaded_stop(struct loaded *l);
 void loaded_release(struct loaded *l);
 
 #endif

@@ -9,6 +9,8 @@
 #define STEP_MS     100 /* a step with prefill lasts about so long: others wait no longer */
 #define SEQ_DEFAULT 4
 #define ROOM_STEP   KV_BLOCK_LEN
+#define EMBED_BATCH 512  /* tokens in one step of a model that embeds */
+#define EMBED_CTX   8192 /* of a decoder that embeds, if none is asked for: few texts are longer */
 
 static bool has_draft(const struct load_plan *p)
 {
@@ -93,6 +95,7 @@ static int describe_draft(const struct load_opts *o, const struct tokenizer *t, 
                           struct err *err)
 {
     int rc = model_describe(o->draft, o->kv_type, &p->draft_info, err);
+    rc = rc != 0 ? rc : model_check_generates(&p->draft_info, err);
     if (rc != 0)
         return err_wrap(err, "the draft model");
     int n_seq = p->engine.limits.n_seq_max;
@@ -110,6 +113,50 @@ static int describe_draft(const struct load_opts *o, const struct tokenizer *t, 
         .depth = o->n_draft_max > 0 ? min_int((int)o->n_draft_max, DRAFT_MAX) : DRAFTER_DEPTH_FIRST,
     };
     return 0;
+}
+
+bool load_plan_embeds(const struct load_plan *p)
+{
+    return p->info.pooling != POOLING_NONE;
+}
+
+/*
+ * A model that embeds. Its tokens see each other, or those before them: then there are keys and
+ * values for one long text and for the short ones of a step, and no more, since none is kept.
+ */
+static int plan_embedder(const struct load_opts *o, const struct gguf *g, struct load_plan *p,
+                         struct err *err)
+{
+    const struct model_info *info = &p->info;
+    int64_t n_ctx = o->n_ctx > 0       ? o->n_ctx
+                    : info->is_encoder ? info->n_ctx_train
+                                       : min_int(info->n_ctx_train, EMBED_CTX);
+    int64_t n_batch = info->is_encoder && n_ctx > EMBED_BATCH ? n_ctx : EMBED_BATCH;
+    if (n_ctx > info->n_ctx_train)
+        return err_set_param(err, ERR_INVALID, "ctx",
+                             "a context of %lld tokens was asked for, but the model is trained for "
+                             "%d: ask for at most that",
+                             (long long)n_ctx, info->n_ctx_train);
+    p->model.n_batch_max = p->model.n_out_max = (int)n_batch;
+    p->model.n_ctx_max = (int)n_ctx;
+    p->embedder = (struct embedder_config){.n_batch_max = (int)n_batch, .n_ctx = (int)n_ctx};
+    uint32_t n_blocks = info->is_encoder ? 0 : embedder_blocks((int)n_batch, (int)n_ctx);
+    p->embedder.kv.n_blocks = n_blocks;
+    p->engine_bytes = embedder_bytes(&p->embedder, info->n_embd);
+    int rc = model_scratch_bytes(g, &p->model, &p->model_bytes, err);
+    if (rc != 0)
+        return rc;
+    struct memory_wish w = {
+        .budget_bytes = o->budget_bytes,
+        .weight_bytes = info->weight_bytes,
+        .scratch_bytes = p->model_bytes + p->engine_bytes + p->text_bytes,
+        .block_bytes = info->kv_block_bytes,
+        .block_len = KV_BLOCK_LEN,
+        .n_ctx_train = info->n_ctx_train,
+        .n_ctx = n_ctx,
+        .n_seq = 1,
+    };
+    return memory_plan_fixed(&w, n_blocks, &p->memory, err);
 }
 
 int load_plan_make(const struct load_opts *o, const struct gguf *g, const struct tokenizer *t,
@@ -142,6 +189,12 @@ int load_plan_make(const struct load_opts *o, const struct gguf *g, const struct
         .step_ms = o->step_ms > 0 ? (int)o->step_ms : STEP_MS,
         .speculate = o->speculate,
     };
+    if (load_plan_embeds(&p)) {
+        rc = plan_embedder(o, g, &p, err);
+        if (rc == 0)
+            *ret = p;
+        return rc;
+    }
     p.engine_bytes = engine_bytes(&p.engine);
     if (o->draft)
         rc = describe_draft(o, t, &p, err);

@@ -11,12 +11,13 @@
 
 struct load_plan {
     struct model_info info;
-    struct model_opts model;      /* how the model is to be opened */
-    struct engine_config engine;  /* its sizes; neither forward nor end tokens nor the slab */
-    uint64_t model_bytes;         /* scratch of the model */
-    uint64_t engine_bytes;        /* logits, sampler, events */
-    uint64_t text_bytes;          /* the tokenizer's tables */
-    struct model_info draft_info; /* of the draft model; n_layer 0: there is none */
+    struct model_opts model;         /* how the model is to be opened */
+    struct engine_config engine;     /* its sizes; neither forward nor end tokens nor the slab */
+    struct embedder_config embedder; /* instead of it, for a model that embeds; its sizes */
+    uint64_t model_bytes;            /* scratch of the model */
+    uint64_t engine_bytes;           /* logits, sampler, events */
+    uint64_t text_bytes;             /* the tokenizer's tables */
+    struct model_info draft_info;    /* of the draft model; n_layer 0: there is none */
     struct model_opts draft_model;
     struct drafter_config drafter; /* its sizes */
     uint64_t draft_bytes;          /* its scratch, and rows of logits */
@@ -27,6 +28,8 @@ struct load_plan {
  * descriptors are not used. Errors of memory_plan and of the model's metadata. */
 int load_plan_make(const struct load_opts *opts, const struct gguf *g, const struct tokenizer *t,
                    struct load_plan *ret, struct err *err) __attribute__((warn_unused_result));
+/* The model gives vectors or scores; it has an embedder instead of an engine. */
+bool load_plan_embeds(const struct load_plan *p);
 /* All beside weights and keys and values: worker_ready.scratch_bytes. */
 uint64_t load_plan_scratch_bytes(const struct load_plan *p);
 /* The longest context that n_seq sequences can have at once, all of it; 0: none of use. */

@@ -53,8 +53,27 @@ static void send_error(struct loop *l, uint64_t id, const struct err *err)
 
 /* ---- statistics ---- */
 
+/* Of a model that gives vectors: there are no blocks, caches or answers. */
+static void collect_embedder_stats(struct loop *l, struct worker_stats *ret)
+{
+    struct embedder_stats e;
+    embedder_get_stats(l->model->embedder, &e);
+    *ret = (struct worker_stats){
+        .running = e.n_running,
+        .waiting = e.n_waiting,
+        .steps = (int64_t)e.n_steps,
+        .prompt_tokens = (int64_t)e.n_tokens,
+        .cancelled = l->n_cancelled,
+        .prefill_s = e.step_s,
+    };
+}
+
 static void collect_stats(struct loop *l, struct worker_stats *ret)
 {
+    if (l->model->embedder) {
+        collect_embedder_stats(l, ret);
+        return;
+    }
     struct engine_stats e;
     engine_get_stats(l->model->engine, &e);
     *ret = (struct worker_stats){
@@ -130,8 +149,26 @@ static void finish_if_over(struct loop *l, struct answer *a)
     }
 }
 
+/* What has got further since. */
+static void look_at_embeddings(struct loop *l)
+{
+    embedder_heard(l->model->embedder);
+    for (struct answer *a = l->answers, *next; a; a = next) {
+        next = a->next;
+        if (!answer_look(a, l->out)) {
+            embedder_remind(l->model->embedder);
+            return;
+        }
+        finish_if_over(l, a);
+    }
+}
+
 static void take_events(struct loop *l)
 {
+    if (l->model->embedder) {
+        look_at_embeddings(l);
+        return;
+    }
     struct engine_event event[EVENTS_AT_ONCE];
     int n = engine_take(l->model->engine, event, EVENTS_AT_ONCE);
     for (int i = 0; i < n; i++) {
@@ -237,7 +274,7 @@ static void handle(struct loop *l, json_t *frame)
         void (*run)(struct loop *l, json_t **frame, uint64_t id);
     } handlers[] = {
         {"generate", on_generate},   {"cancel", on_cancel},   {"tokenize", on_question},
-        {"detokenize", on_question}, {"render", on_question},
+        {"detokenize", on_question}, {"render", on_question}, {"describe", on_question},
     };
     struct err err = {0};
     uint64_t id;
@@ -312,7 +349,9 @@ static void turn(struct loop *l)
     bool full = outbox_is_full(l->out);
     struct pollfd p[3] = {
         {.fd = l->out->fd, .events = outbox_is_empty(l->out) ? 0 : POLLOUT},
-        {.fd = engine_event_fd(l->model->engine), .events = full ? 0 : POLLIN},
+        {.fd = l->model->embedder ? embedder_event_fd(l->model->embedder)
+                                  : engine_event_fd(l->model->engine),
+         .events = full ? 0 : POLLIN},
         {.fd = intake_fd(l->intake), .events = full ? 0 : POLLIN},
     };
     if (!full && !l->has_frames)
@@ -340,7 +379,7 @@ int loop_run(struct loaded *model, struct intake *intake, struct outbox *out)
     frame_reader_init(&l.in);
     while (!l.is_over && !out->is_broken)
         turn(&l);
-    engine_stop(model->engine);
+    loaded_stop(model);
     if (l.is_draining)
         outbox_flush_all(out);
     while (l.answers)

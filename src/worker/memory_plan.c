@@ -126,6 +126,23 @@ int memory_plan(const struct memory_wish *w, struct memory_plan *ret, struct err
     return 0;
 }
 
+int memory_plan_fixed(const struct memory_wish *w, uint32_t n_blocks, struct memory_plan *ret,
+                      struct err *err)
+{
+    uint64_t kv_bytes = product(n_blocks, w->block_bytes);
+    uint64_t fixed = sum(sum(w->weight_bytes, w->scratch_bytes), RESERVE_BYTES);
+    if (sum(fixed, kv_bytes) > w->budget_bytes)
+        return refuse(w, w->n_ctx, kv_bytes, err);
+    *ret = (struct memory_plan){
+        .n_ctx = w->n_ctx,
+        .n_blocks = n_blocks,
+        .kv_bytes = kv_bytes,
+        .reserve_bytes = RESERVE_BYTES,
+        .total_bytes = fixed + kv_bytes,
+    };
+    return 0;
+}
+
 /* ---- what the machine has ---- */
 
 /* The number in kibibytes after `name` in /proc/meminfo; 0 if absent. */

@@ -45,6 +45,10 @@ struct memory_plan {
 int memory_plan(const struct memory_wish *w, struct memory_plan *ret, struct err *err)
     __attribute__((warn_unused_result));
 
+/* The same with a number of blocks, perhaps none, that is not to be chosen; n_ctx is given. */
+int memory_plan_fixed(const struct memory_wish *w, uint32_t n_blocks, struct memory_plan *ret,
+                      struct err *err) __attribute__((warn_unused_result));
+
 /* What this process may use: memory that is available, or less where a control group says so. */
 uint64_t memory_available(void);
 

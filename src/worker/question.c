@@ -160,10 +160,35 @@ static int render(const struct loaded *l, const json_t *frame, struct buf *out, 
     return prompt_render(l, request, out, err);
 }
 
+/* ---- the model ---- */
+
+static json_t *text_json(struct str text)
+{
+    return json_stringn(text.ptr ? text.ptr : "", text.len);
+}
+
+static json_t *token_json(const struct loaded *l, token_id id)
+{
+    return text_json(id == TOKEN_NONE ? STR("") : tokenizer_token_text(l->tokenizer, id));
+}
+
+static json_t *describe(const struct loaded *l, uint64_t id, struct err *err)
+{
+    struct str source = STR("");
+    if (gguf_get_str(l->gguf, "tokenizer.chat_template", &source, NULL) != 0)
+        source = STR("");
+    json_t *answer =
+        json_pack("{s:s,s:I,s:o,s:o,s:o,s:b,s:b}", "t", "described", "id", (json_int_t)id,
+                  "template", text_json(source), "bos", token_json(l, tokenizer_bos(l->tokenizer)),
+                  "eos", token_json(l, tokenizer_eos(l->tokenizer)), "system",
+                  chat_supports_system(l->chat), "tools", chat_supports_tools(l->chat));
+    return answer ? answer : no_memory(err);
+}
+
 bool question_is(const json_t *frame)
 {
     return message_is(frame, "tokenize") || message_is(frame, "detokenize") ||
-           message_is(frame, "render");
+           message_is(frame, "render") || message_is(frame, "describe");
 }
 
 json_t *question_answer(const struct loaded *l, const json_t *frame, uint64_t id, struct err *err)
@@ -171,6 +196,8 @@ json_t *question_answer(const struct loaded *l, const json_t *frame, uint64_t id
     struct buf text;
     if (message_is(frame, "tokenize"))
         return answer_tokens(l, frame, id, err);
+    if (message_is(frame, "describe"))
+        return describe(l, id, err);
     buf_init(&text, FRAME_BYTES_MAX);
     int rc = message_is(frame, "render") ? render(l, frame, &text, err)
                                          : decode_tokens(l, frame, &text, err);

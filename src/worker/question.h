@@ -1,6 +1,7 @@
 /*
- * question: what the gateway asks beside generations: `tokenize`, `detokenize` and `render` frames
- * (ipc/message.h) to their answers. Pure but for the model that is read; any thread.
+ * question: what the gateway asks beside generations: `tokenize`, `detokenize`, `render` and
+ * `describe` frames (ipc/message.h) to their answers. Pure but for the model that is read; any
+ * thread.
  */
 #ifndef HEARTH_WORKER_QUESTION_H
 #define HEARTH_WORKER_QUESTION_H

@@ -175,14 +175,14 @@ static int load_and_serve(struct load_opts *load, const struct options *o, struc
         close(fd);
     send_packed(out, model_pack_report(model.model));
     struct intake *intake = NULL;
-    rc = engine_start(model.engine, err);
+    rc = loaded_start(&model, err);
     rc = rc != 0 ? rc : intake_new(&model, &intake, err);
     if (rc == 0 && lock)
         rc = sandbox_enter_run(o->prefix_fd, prefix_max, err);
     int code;
     if (rc != 0) {
         code = report_failure(out, err);
-        engine_stop(model.engine);
+        loaded_stop(&model);
     } else {
         model.ready.sandboxed = lock;
         outbox_put(out, worker_ready_to_json(&model.ready));

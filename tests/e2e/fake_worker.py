@@ -37,8 +37,8 @@ import zlib
 
 KNOWN = {"t", "id", "kind", "chat", "text", "tokens", "max_tokens", "n", "stop", "logprobs", "constraint", "parse",
          "tool_choice", "tool_name", "one_tool_call", "think", "think_max",
-         "suffix", "n_ctx_min", "truncate", "top_logprobs", "echo", "ignore_eos", "sampling", "prediction",
-         "priority", "tenant", "salt", "resume"}
+         "suffix", "n_ctx_min", "truncate", "raw", "dimensions", "inputs", "top_logprobs", "echo", "ignore_eos",
+         "sampling", "prediction", "priority", "tenant", "salt", "resume"}
 
 
 CHANNELS = {"content": 0, "reasoning": 1, "call": 2}
@@ -328,12 +328,14 @@ class Worker:
             del self.inp[:4 + size]
             if frame["t"] == "generate":
                 self.generate(frame)
-            elif frame["t"] in ("render", "tokenize", "detokenize") and "say_asked" in self.cfg:
+            elif frame["t"] in ("render", "tokenize", "detokenize", "describe") and "say_asked" in self.cfg:
                 self.say(frame["id"], self.cfg["say_asked"])
             elif frame["t"] == "cancel":
                 self.cancel(frame)
             elif frame["t"] == "tokenize":
                 self.tokenize(frame)
+            elif frame["t"] == "describe":
+                self.send("described", id=frame["id"], template="{{ messages }}", bos="<s>", eos="</s>", system=True, tools=False)
             elif frame["t"] == "detokenize":
                 self.send("text", id=frame["id"], text=self.prompt_of({"kind": "tokens", **frame}))
             elif frame["t"] == "render":

@@ -73,7 +73,7 @@ def table(document):
             out += [f"### `{method.upper()} {path}`", "", f"{o['summary']}.{key}", ""]
             body = o.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
             fields = list(rows(body))
-            if fields:
+            if fields and not o["summary"].startswith(("The same", "As ")):
                 out += ["| Field | Type | Use | |", "|---|---|---|---|"]
                 out += [f"| `{n}` | {escape(t)} | {u} | {escape(w)} |" for n, t, u, w in fields] + [""]
     return "\n".join(out)

@@ -1,13 +1,17 @@
 """The Responses API with OpenAI's own client, unchanged; and what is left of it after kill -9."""
 import json
 import os
+import pathlib
+import shutil
 import signal
+import subprocess
 import time
 
 import openai
 import pydantic
 import pytest
 
+JS = pathlib.Path(__file__).resolve().parent / "js"
 TEXT = "one two three four five"
 
 
@@ -16,7 +20,8 @@ def client_of(server, **more):
 
 
 def script(*pieces):
-    return "SCRIPT " + json.dumps(pieces)
+    """What the fake worker answers: ["reasoning", text], ["content", text], ["call", name, arguments]."""
+    return "SCRIPT " + json.dumps([{kind: rest[0]} | ({"arguments": rest[1]} if kind == "call" else {}) for kind, *rest in pieces])
 
 
 @pytest.fixture(scope="module")
@@ -211,6 +216,13 @@ def test_input_items_of_every_kind(client):
     assert client.responses.create(model="", input=items).output_text == "rules ask  result  more said again"
 
 
+def test_input_tokens(client):
+    one = client.responses.create(model="", input=TEXT)
+    assert client.responses.input_tokens.count(model="", input=TEXT).input_tokens == 5
+    got = client.responses.input_tokens.count(model="", input="a b", instructions="c", previous_response_id=one.id)
+    assert (got.object, got.input_tokens) == ("response.input_tokens", 13)
+
+
 @pytest.mark.parametrize("body, param, code", [
     ({"input": "x", "temperature": 3}, "temperature", "invalid_value"),
     ({}, "input", "invalid_value"),
@@ -299,7 +311,7 @@ def test_without_a_state_folder(fake):
 
 
 def test_others_do_not_see_them(hearth_bin, fake, tmp_path):
-    import subprocess
+
     made = [subprocess.run([hearth_bin, "key", "create", name], env={**os.environ, "HEARTH_KEYS": str(tmp_path / "keys.json")},
                            capture_output=True, text=True, check=True).stdout for name in ("ann", "bob")]
     keys = [next(w for w in out.split() if w.startswith("hearth")) for out in made]
@@ -540,3 +552,17 @@ def test_batches_take_responses(fake):
     for needs in ({"previous_response_id": "resp_x"}, {"background": True}, {"store": True}, {"input": [{"type": "item_reference", "id": "msg_1"}]}):
         batch = run_batch(client, {"input": "x", **needs})
         assert batch.status == "failed" and batch.errors.data[0].param == next(iter(needs)), batch
+
+
+def test_javascript(fake):
+    if shutil.which("node") is None or not (JS / "node_modules" / "openai").is_dir():
+        pytest.fail("node or its packages are missing; scripts/test-setup.sh brings both")
+    server = fake({"token_s": 0.02})
+    done = subprocess.run(["node", "responses.mjs", server.url, ""], cwd=JS, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout)
+    assert (seen["whole"], seen["helper"], seen["kept"], seen["next"]) == (TEXT, TEXT, TEXT, f"{TEXT} {TEXT} six")
+    assert seen["items"] == [TEXT, TEXT, "six"] and seen["numbers"] == list(range(len(seen["numbers"])))
+    assert seen["types"][0] == "response.created" and seen["types"][-1] == "response.completed"
+    assert seen["resumed"] == list(range(seen["last"] + 1, seen["last"] + 1 + len(seen["resumed"]))) and seen["resumed"]
+    assert seen["gone"] == {"name": "NotFoundError", "status": 404}

@@ -11,6 +11,23 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
+/* As engine/embedder does. */
+static void embed(struct model *m, const struct kv_slab *kv, const struct batch *b)
+{
+    const struct model_info *info = model_info(m);
+    double *sum = mem_try_array((size_t)info->n_embd, sizeof(*sum));
+    float *out = mem_try_array((size_t)model_pooled_len(m), sizeof(*out));
+    const float *row = model_hidden(m, kv, b);
+    if (sum != NULL && out != NULL) {
+        model_pool_begin(m, sum);
+        model_pool_add(m, row, 1, sum);
+        model_pool_mean(m, sum, 1, out);
+        model_pool_row(m, row, out);
+    }
+    free(sum);
+    free(out);
+}
+
 static void run(struct model *m)
 {
     const struct model_info *info = model_info(m);
@@ -21,7 +38,9 @@ static void run(struct model *m)
     const int32_t out_row = 1;
     struct batch_seq seq = {&block, 0, 2, 0};
     struct batch b = {token, 2, &seq, 1, &out_row, 1};
-    if (kv.base != NULL && logits != NULL)
+    if (info->is_encoder || (kv.base != NULL && info->pooling != POOLING_NONE))
+        embed(m, &kv, &b);
+    else if (kv.base != NULL && logits != NULL)
         model_forward(m, &kv, &b, logits);
     mem_free_aligned(kv.base);
     free(logits);

@@ -124,6 +124,23 @@ static void check_gated(int n)
     }
 }
 
+/* Of the exact one. Abramowitz and Stegun's polynomial is within 1.5e-7 of erfc. */
+static void check_gelu_erf(int n)
+{
+    spread(bx.ptr, n);
+    const float *x = bx.ptr;
+    float *y = by.ptr;
+    memcpy(y, x, (size_t)n * sizeof(*y));
+    k->gelu_erf(y, n);
+    check_n_done++;
+    for (int i = 0; i < n; i++) {
+        double v = (double)x[i], exact = 0.5 * v * erfc(-0.70710678118654752440 * v);
+        if (!(fabs((double)y[i] - exact) <= 3e-7 * fabs(v) || !isfinite(v)))
+            check_fail("%s gelu_erf(%.9g) = %.9g, not %.9g", cpu_level_name(k->level), v,
+                       (double)y[i], exact);
+    }
+}
+
 static void check_softcap(int n)
 {
     spread(bx.ptr, n);
@@ -244,6 +261,11 @@ static void check_lengths(void)
         k->silu_mul(all, x, up, N_MAX);
         k->silu_mul(part, x, up, n);
         near("silu_mul of a shorter row", part, all, n, 0);
+        memcpy(all, x, sizeof x);
+        memcpy(part, x, sizeof x);
+        k->gelu_erf(all, N_MAX);
+        k->gelu_erf(part, n);
+        near("gelu_erf of a shorter row", part, all, n, 0);
         k->gelu_mul(all, x, up, N_MAX);
         k->gelu_mul(part, x, up, n);
         near("gelu_mul of a shorter row", part, all, n, 0);
@@ -265,6 +287,7 @@ void check_ops(const struct kernels *kernels)
             check_norms(sizes[i]);
             check_plain(sizes[i]);
             check_gated(sizes[i]);
+            check_gelu_erf(sizes[i]);
             check_softcap(sizes[i]);
             check_f16(sizes[i]);
             free_bufs();

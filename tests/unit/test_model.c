@@ -60,15 +60,11 @@ static void add_keys(struct maker *m, const struct lie *lie)
         maker_key(m, "llama.attention.layer_norm_rms_epsilon", GGUF_F32);
         buf_add(&m->kvs, &(float){1e-5f}, 4);
     }
-    static const char *const others[] = {"llama.rope.freq_base",
-                                         "llama.rope.dimension_count",
-                                         "llama.rope.scaling.type",
-                                         "llama.rope.scaling.factor",
-                                         "llama.attention.key_length",
-                                         "llama.expert_count",
-                                         "general.name",
-                                         "llama.attention.value_length",
-                                         "llama.final_logit_softcapping"};
+    static const char *const others[] = {
+        "llama.rope.freq_base",         "llama.rope.dimension_count",   "llama.rope.scaling.type",
+        "llama.rope.scaling.factor",    "llama.attention.key_length",   "llama.expert_count",
+        "llama.pooling_type",           "llama.attention.causal",       "general.name",
+        "llama.attention.value_length", "llama.final_logit_softcapping"};
     for (size_t i = 0; i < ARRAY_LEN(others); i++)
         lied(m, others[i], lie);
 }
@@ -222,6 +218,10 @@ static void test_lies(void **state)
          ERR_CORRUPT,
          "rope_factors_short.weight"},
         {{"llama.rope.scaling.factor", REAL, -2.0, NULL}, ERR_CORRUPT, NULL},
+        {{"llama.pooling_type", INTEGER, 5, NULL}, ERR_CORRUPT, NULL},
+        {{"llama.pooling_type", INTEGER, 4, NULL}, ERR_UNSUPPORTED, NULL},
+        {{"llama.pooling_type", TEXT, 0, "mean"}, ERR_CORRUPT, NULL},
+        {{"llama.attention.causal", INTEGER, 0, NULL}, ERR_CORRUPT, NULL},
         {{"llama.expert_count", INTEGER, 8, NULL}, ERR_UNSUPPORTED, NULL},
         {{"llama.final_logit_softcapping", REAL, -1.0, NULL}, ERR_CORRUPT, NULL},
         {{"token_embd.weight", ABSENT, 0, NULL}, ERR_CORRUPT, NULL},

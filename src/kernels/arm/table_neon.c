@@ -17,8 +17,9 @@
     .mul_takes_a8 = {A8_TYPES(A8)}, .quantize_a8 = k_quantize_a8_neon,                             \
     .rms_norm = k_rms_norm_neon, .layer_norm = k_layer_norm_generic, .add = k_add_generic,         \
     .scale = k_scale_generic, .silu_mul = k_silu_mul_neon, .gelu_mul = k_gelu_mul_neon,            \
-    .softcap = k_softcap_neon, .rope = k_rope_neon, .f32_to_f16 = k_f32_to_f16_neon,               \
-    .kv_q8_0 = KV_Q8_0, .attend = k_attend_neon, .attend_join = k_attend_join_neon
+    .gelu_erf = k_gelu_erf_generic, .softcap = k_softcap_neon, .rope = k_rope_neon,                \
+    .f32_to_f16 = k_f32_to_f16_neon, .kv_q8_0 = KV_Q8_0, .attend = k_attend_neon,                  \
+    .attend_join = k_attend_join_neon
 
 const struct kernels kernels_neon = {
     .level = CPU_NEON,

@@ -30,6 +30,7 @@ void k_add_generic(float *y, const float *x, int n);
 void k_scale_generic(float *y, float s, int n);
 void k_silu_mul_generic(float *y, const float *gate, const float *up, int n);
 void k_gelu_mul_generic(float *y, const float *gate, const float *up, int n);
+void k_gelu_erf_generic(float *y, int n);
 void k_softcap_generic(float *y, float cap, int n);
 void k_rope_generic(float *x, const float *cos_sin, int n_head, int head_dim, int n_rot, bool neox);
 void k_f32_to_f16_generic(uint16_t *y, const float *x, int n);

@@ -214,6 +214,7 @@ const struct kernels kernels_generic = {
     .scale = k_scale_generic,
     .silu_mul = k_silu_mul_generic,
     .gelu_mul = k_gelu_mul_generic,
+    .gelu_erf = k_gelu_erf_generic,
     .softcap = k_softcap_generic,
     .rope = k_rope_generic,
     .f32_to_f16 = k_f32_to_f16_generic,

@@ -142,6 +142,12 @@ void k_gelu_mul_generic(float *y, const float *gate, const float *up, int n)
     }
 }
 
+void k_gelu_erf_generic(float *y, int n)
+{
+    for (int i = 0; i < n; i++) /* 1 + erf(x) as erfc(-x): exact where it is small */
+        y[i] = 0.5f * y[i] * erfcf(-0.70710678118654752440f * y[i]);
+}
+
 void k_softcap_generic(float *y, float cap, int n)
 {
     for (int i = 0; i < n; i++)

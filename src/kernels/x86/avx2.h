@@ -81,6 +81,7 @@ void k_add_avx2(float *y, const float *x, int n);
 void k_scale_avx2(float *y, float s, int n);
 void k_silu_mul_avx2(float *y, const float *gate, const float *up, int n);
 void k_gelu_mul_avx2(float *y, const float *gate, const float *up, int n);
+void k_gelu_erf_avx2(float *y, int n);
 void k_softcap_avx2(float *y, float cap, int n);
 void k_rope_avx2(float *x, const float *cos_sin, int n_head, int head_dim, int n_rot, bool neox);
 void k_f32_to_f16_avx2(uint16_t *y, const float *x, int n);

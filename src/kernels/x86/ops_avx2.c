@@ -174,6 +174,39 @@ ALWAYS __m256 gelu8(__m256 x)
 GATED(silu_mul, silu8)
 GATED(gelu_mul, gelu8)
 
+/*
+ * x / 2 * erfc(-x / sqrt(2)), where erfc(z) for z >= 0 is a polynomial in t = 1 / (1 + p z), times
+ * e^-z^2, within 1.5e-7: Abramowitz and Stegun 7.1.26. With q = erfc(|x| / sqrt(2)) / 2 it is
+ * x q for negative x and x - x q else, so nothing cancels where the result is small.
+ */
+ALWAYS __m256 gelu_erf8(__m256 x)
+{
+    const __m256 sign = _mm256_set1_ps(-0.0f), one = _mm256_set1_ps(1.0f);
+    const __m256 z = _mm256_mul_ps(_mm256_andnot_ps(sign, x), _mm256_set1_ps(0.70710678118654752f));
+    const __m256 t = _mm256_div_ps(one, _mm256_fmadd_ps(z, _mm256_set1_ps(0.3275911f), one));
+    __m256 poly = _mm256_set1_ps(0.5f * 1.061405429f);
+    poly = _mm256_fmadd_ps(poly, t, _mm256_set1_ps(0.5f * -1.453152027f));
+    poly = _mm256_fmadd_ps(poly, t, _mm256_set1_ps(0.5f * 1.421413741f));
+    poly = _mm256_fmadd_ps(poly, t, _mm256_set1_ps(0.5f * -0.284496736f));
+    poly = _mm256_fmadd_ps(poly, t, _mm256_set1_ps(0.5f * 0.254829592f));
+    const __m256 e = exp_avx2(_mm256_xor_ps(_mm256_mul_ps(z, z), sign));
+    const __m256 xq = _mm256_mul_ps(x, _mm256_mul_ps(_mm256_mul_ps(poly, t), e));
+    return _mm256_blendv_ps(_mm256_sub_ps(x, xq), xq, x);
+}
+
+void k_gelu_erf_avx2(float *y, int n)
+{
+    int i = 0;
+    for (; i + 8 <= n; i += 8)
+        _mm256_storeu_ps(y + i, gelu_erf8(_mm256_loadu_ps(y + i)));
+    if (i == n)
+        return;
+    float v[8] = {0};
+    memcpy(v, y + i, (size_t)(n - i) * 4);
+    _mm256_storeu_ps(v, gelu_erf8(_mm256_loadu_ps(v)));
+    memcpy(y + i, v, (size_t)(n - i) * 4);
+}
+
 void k_softcap_avx2(float *y, float cap, int n)
 {
     const __m256 c = _mm256_set1_ps(cap);

@@ -16,6 +16,7 @@ const struct kernels kernels_avx2 = {
     .scale = k_scale_avx2,
     .silu_mul = k_silu_mul_avx2,
     .gelu_mul = k_gelu_mul_avx2,
+    .gelu_erf = k_gelu_erf_avx2,
     .softcap = k_softcap_avx2,
     .rope = k_rope_avx2,
     .f32_to_f16 = k_f32_to_f16_avx2,

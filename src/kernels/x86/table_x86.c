@@ -21,6 +21,7 @@ const struct kernels kernels_avxvnni = {
     .scale = k_scale_avx2,
     .silu_mul = k_silu_mul_avx2,
     .gelu_mul = k_gelu_mul_avx2,
+    .gelu_erf = k_gelu_erf_avx2,
     .softcap = k_softcap_avx2,
     .rope = k_rope_avx2,
     .f32_to_f16 = k_f32_to_f16_avx2,
@@ -33,7 +34,8 @@ const struct kernels kernels_avxvnni = {
     .mul = {K_MUL_AVX2}, .mul_takes_a8 = {K_TAKES_A8}, .quantize_a8 = k_quantize_a8_avx2,          \
     .rms_norm = k_rms_norm_avx512, .layer_norm = k_layer_norm_generic, .add = k_add_avx2,          \
     .scale = k_scale_avx2, .silu_mul = k_silu_mul_avx2, .gelu_mul = k_gelu_mul_avx2,               \
-    .softcap = k_softcap_avx2, .rope = k_rope_avx2, .f32_to_f16 = k_f32_to_f16_avx2
+    .gelu_erf = k_gelu_erf_avx2, .softcap = k_softcap_avx2, .rope = k_rope_avx2,                   \
+    .f32_to_f16 = k_f32_to_f16_avx2
 
 const struct kernels kernels_avx512 = {
     .level = CPU_AVX512,
