@@ -230,6 +230,43 @@ static int answer_resume(struct answer *a, struct err *err)
     return 0;
 }
 
+/* A conversation that is too long, where the client would rather lose its oldest turns. */
+static int shorten(struct answer *a, struct tokens *prompt, struct prompt_end *end, struct err *err)
+{
+    struct tokens less;
+    struct prompt_end less_end = {0};
+    tokens_init(&less, prompt->max);
+    int rc = prompt_truncate(a->model, &a->request, (size_t)a->model->ready.n_ctx, &less, &less_end,
+                             err);
+    if (rc == 0 && less.len > 0) {
+        struct tokens whole = *prompt;
+        struct prompt_end whole_end = *end;
+        *prompt = less;
+        *end = less_end;
+        less = whole;
+        less_end = whole_end;
+    }
+    tokens_release(&less);
+    prompt_end_release(&less_end);
+    return rc;
+}
+
+/* What no server can give (more than the model was trained for) is not missed. */
+static int check_context(const struct answer *a, struct err *err)
+{
+    const struct worker_ready *ready = &a->model->ready;
+    int64_t wanted = a->request.n_ctx_min;
+    if (ready->n_ctx_train > 0 && wanted > ready->n_ctx_train)
+        wanted = ready->n_ctx_train;
+    if (wanted <= ready->n_ctx)
+        return 0;
+    return err_set_param(
+        err, ERR_UNSUPPORTED, "num_ctx",
+        "a context of %lld tokens is not there: the model is loaded with %lld, for "
+        "all requests; start the server with --ctx %lld, or ask for no more",
+        (long long)wanted, (long long)ready->n_ctx, (long long)wanted);
+}
+
 /* What cannot both hold. */
 static int check_together(const struct answer *a, struct err *err)
 {
@@ -296,7 +333,11 @@ static int prepare(struct answer *a, struct tokens *prompt, struct gen_error *e)
     if (r->echo && r->kind == GEN_CHAT)
         return err_set_param(&e->err, ERR_INVALID, "echo", "echo is for completions, not chats");
     struct prompt_end end = {0};
-    int rc = prompt_tokens(a->model, r, prompt, &end, &e->err);
+    int rc = check_context(a, &e->err);
+    rc = rc != 0 ? rc : prompt_tokens(a->model, r, prompt, &end, &e->err);
+    if (rc == 0 && r->truncate && r->kind == GEN_CHAT &&
+        prompt->len >= (size_t)a->model->ready.n_ctx)
+        rc = shorten(a, prompt, &end, &e->err);
     a->has_bos = end.has_bos;
     if (rc == 0)
         parse_streams(a, &end);
