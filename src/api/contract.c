@@ -83,6 +83,7 @@ static const struct api_operation operations[] = {
      &anthropic_count},
     {"post", "/completion", LLAMA, "A text goes on", &llama_completion},
     {"post", "/completions", LLAMA, "The same", &llama_completion},
+    {"post", "/infill", LLAMA, "A gap in a text is filled in", &llama_infill},
     {"post", "/tokenize", LLAMA, "A text as tokens", .form = &llama_tokenize_form},
     {"post", "/detokenize", LLAMA, "Tokens as a text", .form = &llama_detokenize_form},
     {"post", "/apply-template", LLAMA, "The prompt of a conversation, as text", &openai_chat},

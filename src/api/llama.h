@@ -11,6 +11,8 @@
 #include "api/request.h"
 
 extern const struct api_endpoint llama_completion;
+/* What stands between input_prefix and input_suffix, by a model that is trained for it. */
+extern const struct api_endpoint llama_infill;
 
 /* The settings of a request as its answers and /props show them; appends an object. */
 bool llama_settings_write(const struct gen_request *g, bool stream, struct buf *out);

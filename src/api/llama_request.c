@@ -70,6 +70,87 @@ static int take_return_tokens(const char *name, const json_t *value, void *into,
     return json_object_set(r->own, name, (json_t *)value) == 0 ? 0 : no_memory(err);
 }
 
+/* ---- a gap to fill in ---- */
+
+#define A_STRING         "{\"type\":\"string\"}"
+#define INFILL_BYTES_MAX (64u << 20)
+
+static int keep(struct api_request *r, const char *name, const json_t *value, struct err *err)
+{
+    if (r->own == NULL)
+        r->own = json_object();
+    return json_object_set(r->own, name, (json_t *)value) == 0 ? 0 : no_memory(err);
+}
+
+static int take_kept_text(const char *name, const json_t *value, void *into, struct err *err)
+{
+    if (!json_is_string(value))
+        return api_wrong_type(name, "a string", value, err);
+    return keep(into, name, value, err);
+}
+
+struct extra {
+    struct str filename, text;
+};
+
+static const struct api_field extra_fields[] = {
+    {"filename", API_STR, API_HONOURED, .offset = offsetof(struct extra, filename)},
+    {"text", API_STR, API_HONOURED, .offset = offsetof(struct extra, text)},
+};
+
+static int take_extra(const char *name, const json_t *value, void *into, struct err *err)
+{
+    int code = 0;
+    if (!json_is_array(value))
+        return api_wrong_type(name, "an array of {filename, text}", value, err);
+    for (size_t i = 0; i < json_array_size(value) && code == 0; i++) {
+        char where[40];
+        struct extra e;
+        const json_t *one = json_array_get(value, i);
+        snprintf(where, sizeof where, "input_extra[%zu].", i);
+        code = json_is_object(one)
+                   ? api_fields_read(extra_fields, ARRAY_LEN(extra_fields), one, where, &e, err)
+                   : api_wrong_type(name, "an array of {filename, text}", one, err);
+    }
+    return code != 0 ? code : keep(into, name, value, err);
+}
+
+/* Other files, what stands before the gap, what of the answer is there already. */
+static void write_before_gap(const struct api_request *r, struct buf *out)
+{
+    const json_t *extra = json_object_get(r->own, "input_extra"), *prompt;
+    for (size_t i = 0; i < json_array_size(extra); i++) {
+        const json_t *one = json_array_get(extra, i);
+        struct str name = json_str(json_object_get(one, "filename"));
+        if (name.len > 0)
+            buf_printf(out, "--- %.*s\n", STR_ARG(name));
+        buf_add_str(out, json_str(json_object_get(one, "text")));
+        buf_add_z(out, "\n\n");
+    }
+    prompt = json_array_get(r->prompts, 0);
+    buf_add_str(out, json_str(json_object_get(r->own, "input_prefix")));
+    buf_add_str(out, json_str(prompt));
+}
+
+static int finish_infill(struct api_request *r, struct err *err)
+{
+    struct buf text;
+    struct str suffix = json_str(json_object_get(r->own, "input_suffix"));
+    if (json_is_array(json_array_get(r->prompts, 0)))
+        return err_set_param(err, ERR_UNSUPPORTED, "prompt",
+                             "'prompt' must be a string here, not token ids");
+    buf_init(&text, INFILL_BYTES_MAX);
+    write_before_gap(r, &text);
+    json_decref(r->prompts);
+    r->prompts =
+        text.overflow ? NULL : json_pack("[s#]", text.ptr != NULL ? text.ptr : "", text.len);
+    r->n_prompt = 1;
+    buf_release(&text);
+    r->gen.suffix = str_dup(suffix);
+    r->gen.suffix_len = suffix.len;
+    return r->prompts != NULL && r->gen.suffix != NULL ? 0 : no_memory(err);
+}
+
 /* ---- what a refused parameter may say without asking for anything ---- */
 
 static int only_false(const char *name, const json_t *v, void *into, struct err *err)
@@ -99,7 +180,12 @@ static int only_one(const char *name, const json_t *v, void *into, struct err *e
 #define AT(member) .offset = offsetof(struct api_request, member)
 
 /* clang-format off: rows of a table */
-static const struct api_field completion_fields[] = {
+#define N_INFILL_FIELDS 3 /* the first rows, of /infill alone */
+static const struct api_field all_fields[] = {
+    {"input_prefix", API_ANY, API_HONOURED, .take = take_kept_text, .shape = A_STRING},
+    {"input_suffix", API_ANY, API_HONOURED, .take = take_kept_text, .shape = A_STRING},
+    {"input_extra", API_ANY, API_HONOURED, .take = take_extra, .sub = extra_fields,
+     .n_sub = ARRAY_LEN(extra_fields)},
     {"model", API_STR, API_HONOURED, AT(model)},
     {"prompt", API_ANY, API_HONOURED, .take = take_prompt},
     {"stream", API_BOOL, API_HONOURED, AT(stream)},
@@ -191,6 +277,8 @@ static int read_body(const json_t *body, const json_t *defaults, struct api_requ
     if (seed == -1 || seed == UINT32_MAX)
         r->seed_given = false; /* how its clients write "any" */
     api_sampling_penalties_as_llama(r);
+    if (code == 0 && r->endpoint == &llama_infill)
+        code = finish_infill(r, err);
     if (code == 0)
         code = api_request_finish(r, err);
     r->gen.max_tokens =
@@ -200,11 +288,11 @@ static int read_body(const json_t *body, const json_t *defaults, struct api_requ
     return code;
 }
 
-static int parse_completion(const json_t *body, const json_t *defaults, struct api_request *ret,
-                            struct err *err)
+static int parse(const struct api_endpoint *endpoint, const json_t *body, const json_t *defaults,
+                 struct api_request *ret, struct err *err)
 {
     struct api_request r;
-    llama_request_init(&r, &llama_completion);
+    llama_request_init(&r, endpoint);
     int code = read_body(body, defaults, &r, err);
     if (code == 0)
         *ret = r;
@@ -213,22 +301,37 @@ static int parse_completion(const json_t *body, const json_t *defaults, struct a
     return code;
 }
 
+static int parse_completion(const json_t *body, const json_t *defaults, struct api_request *ret,
+                            struct err *err)
+{
+    return parse(&llama_completion, body, defaults, ret, err);
+}
+
+static int parse_infill(const json_t *body, const json_t *defaults, struct api_request *ret,
+                        struct err *err)
+{
+    return parse(&llama_infill, body, defaults, ret, err);
+}
+
+#define LLAMA_ANSWERS                                                                              \
+    .dialect = API_OPENAI, .id_prefix = "cmpl-", .stream_type = "text/event-stream",               \
+    .ping = ": still working\n\n", .has_comments = true, .answer_new = llama_answer_new,           \
+    .answer_free = llama_answer_free, .begin = llama_answer_begin, .delta = llama_answer_delta,    \
+    .end = llama_answer_end, .finish = llama_answer_finish, .fail = llama_answer_fail,             \
+    .whole = llama_answer_whole
+
 const struct api_endpoint llama_completion = {
     .path = "/completion",
-    .dialect = API_OPENAI,
-    .id_prefix = "cmpl-",
-    .stream_type = "text/event-stream",
-    .ping = ": still working\n\n",
-    .has_comments = true,
-    .fields = completion_fields,
-    .n_fields = ARRAY_LEN(completion_fields),
+    .fields = all_fields + N_INFILL_FIELDS,
+    .n_fields = ARRAY_LEN(all_fields) - N_INFILL_FIELDS,
     .parse = parse_completion,
-    .answer_new = llama_answer_new,
-    .answer_free = llama_answer_free,
-    .begin = llama_answer_begin,
-    .delta = llama_answer_delta,
-    .end = llama_answer_end,
-    .finish = llama_answer_finish,
-    .fail = llama_answer_fail,
-    .whole = llama_answer_whole,
+    LLAMA_ANSWERS,
+};
+
+const struct api_endpoint llama_infill = {
+    .path = "/infill",
+    .fields = all_fields,
+    .n_fields = ARRAY_LEN(all_fields),
+    .parse = parse_infill,
+    LLAMA_ANSWERS,
 };

@@ -148,6 +148,19 @@ static int take_generation_prompt(const char *name, const json_t *value, void *i
     return 0;
 }
 
+/* What follows the answer: a model with tokens for that fills the gap. Empty: nothing. */
+static int take_suffix(const char *name, const json_t *value, void *into, struct err *err)
+{
+    struct gen_request *g = &((struct api_request *)into)->gen;
+    if (!json_is_string(value))
+        return api_wrong_type(name, "a string", value, err);
+    if (json_string_length(value) == 0)
+        return 0;
+    g->suffix = str_dup(json_str(value));
+    g->suffix_len = json_string_length(value);
+    return g->suffix != NULL ? 0 : err_set(err, ERR_NOMEM, "out of memory");
+}
+
 static int take_token_ids(const char *name, const json_t *ids, struct err *err)
 {
     size_t n = json_array_size(ids);
@@ -221,12 +234,6 @@ static int only_default_tier(const char *name, const json_t *v, void *into, stru
 {
     (void)name, (void)into, (void)err;
     return neutral(str_eq_z(json_str(v), "auto") || str_eq_z(json_str(v), "default"));
-}
-
-static int only_empty_text(const char *name, const json_t *v, void *into, struct err *err)
-{
-    (void)name, (void)into, (void)err;
-    return neutral(json_is_string(v) && json_str(v).len == 0);
 }
 
 static int any_object(const char *name, const json_t *v, void *into, struct err *err)
@@ -320,7 +327,7 @@ static const struct api_field completion_fields[] = {
     {"logprobs", API_INT, API_HONOURED, 0, GEN_TOP_LOGPROBS_MAX, AT(n_logprobs)},
     {"echo", API_BOOL, API_HONOURED, AT(gen.echo)},
     {"best_of", API_INT, API_HONOURED, 1, GEN_N_MAX, AT(best_of)},
-    REFUSED_BUT("suffix", only_empty_text, "text is only continued, not filled in"),
+    {"suffix", API_ANY, API_HONOURED, .take = take_suffix, .shape = "{\"type\":\"string\"}"},
 };
 /* clang-format on */
 
@@ -346,6 +353,9 @@ static int check_limits(struct api_request *r, struct err *err)
     if (r->best_of > 0 && r->best_of != r->gen.n)
         return err_set_param(err, ERR_UNSUPPORTED, "best_of",
                              "'best_of' other than 'n' is not supported: every choice is returned");
+    if (r->gen.suffix != NULL && (r->gen.echo || !json_is_string(json_array_get(r->prompts, 0))))
+        return err_set_param(err, ERR_UNSUPPORTED, "suffix",
+                             "'suffix' needs a prompt that is text, and goes without 'echo'");
     if (r->stream_options_given && !r->stream)
         return err_set_param(err, ERR_INVALID, "stream_options",
                              "'stream_options' needs 'stream': true");

@@ -18,6 +18,11 @@ void llama_serve_completion(struct server *s, struct exchange *x)
     completions_serve(s, x, &llama_completion);
 }
 
+void llama_serve_infill(struct server *s, struct exchange *x)
+{
+    completions_serve(s, x, &llama_infill);
+}
+
 void llama_serve_count(struct server *s, struct exchange *x)
 {
     counting_serve(s, x, &openai_chat, NULL);

@@ -46,6 +46,7 @@ static const struct route table[] = {
     {"/chat/completions/input_tokens", POST, false, false, API_OPENAI, llama_serve_count},
     {"/completion", POST, false, true, API_OPENAI, llama_serve_completion},
     {"/completions", POST, false, true, API_OPENAI, llama_serve_completion},
+    {"/infill", POST, false, true, API_OPENAI, llama_serve_infill},
     {"/tokenize", POST, false, false, API_OPENAI, llama_serve_tokenize},
     {"/detokenize", POST, false, false, API_OPENAI, llama_serve_detokenize},
     {"/apply-template", POST, false, false, API_OPENAI, llama_serve_template},

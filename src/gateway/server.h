@@ -184,6 +184,7 @@ void anthropic_show_model(struct server *s, struct exchange *x);
 
 /* llama_routes.c: what llama-server's clients ask beside OpenAI's routes. */
 void llama_serve_completion(struct server *s, struct exchange *x);
+void llama_serve_infill(struct server *s, struct exchange *x);
 void llama_serve_tokenize(struct server *s, struct exchange *x);
 void llama_serve_detokenize(struct server *s, struct exchange *x);
 void llama_serve_template(struct server *s, struct exchange *x);

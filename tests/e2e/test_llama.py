@@ -76,6 +76,21 @@ def test_completion(server):
     assert nothing[0] == 200 and nothing[1]["content"] == ""
 
 
+def test_infill(server, fake):
+    """A model without tokens for it says so; what is asked of one that has them is seen at the fake worker's."""
+    gap = {"input_prefix": "def f(x):\n", "input_suffix": "\n    return y", "prompt": "    y", "n_predict": 9,
+           "input_extra": [{"filename": "a.py", "text": "x = 1"}]}
+    status, answer = ask(server, "/infill", **gap)
+    assert status == 400 and answer["error"]["param"] == "suffix"
+    status, answer = ask(server, "/v1/completions", prompt="a", suffix="b")
+    assert status == 400 and answer["error"]["param"] == "suffix"
+    assert ask(server, "/v1/completions", prompt="a", suffix="b", echo=True)[1]["error"]["param"] == "suffix"
+    assert ask(server, "/infill", input_extra=[{"text": 5}])[1]["error"]["param"] == "input_extra[0].text"
+    assert ask(server, "/completion", prompt="a", input_suffix="b")[1]["error"]["param"] == "input_suffix"
+    whole = fake({"n_ctx": 64}).post("/infill", gap)[2]
+    assert whole["prompt"] == "--- a.py\nx = 1\n\ndef f(x):\n    y" and whole["stop"] is True
+
+
 def test_props_slots_and_aliases(server):
     props = json.loads(server.get("/props")[2])
     assert props["total_slots"] >= 1 and "im_start" in props["chat_template"] and props["eos_token"] == "<|im_end|>"

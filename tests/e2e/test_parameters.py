@@ -63,7 +63,7 @@ BAD_CHAT = [
 ]
 BAD_TEXT = [
     ("logprobs", True), ("logprobs", 21), ("logprobs", -1), ("echo", "yes"), ("best_of", 2),
-    ("suffix", "end"), ("prompt", 3), ("prompt", []), ("prompt", [[]]), ("prompt", ["a", 1]),
+    ("suffix", 5), ("prompt", 3), ("prompt", []), ("prompt", [[]]), ("prompt", ["a", 1]),
     ("prompt", [1, "a"]), ("prompt", [[1], "a"]), ("prompt", [-1]), ("prompt", [1.5]),
     ("prompt", [[2**31]]), ("prompt", [None]), ("prompt", {"a": 1}), ("prompt", ["x"] * 300),
     ("max_tokens", 0), ("messages", USER), ("tools", []), ("max_completion_tokens", 3),
