@@ -36,6 +36,7 @@ static const struct api_operation operations[] = {
     {"get", "/v1/models", OPENAI, "The models that can be asked for"},
     {"get", "/v1/models/{id}", OPENAI, "One of them"},
     {"post", "/v1/files", OPENAI, "Upload of a file", .body = "multipart/form-data"},
+    {"post", "/v1/moderations", OPENAI, "Not supported: answered with an error that says so"},
     {"get", "/v1/files", OPENAI, "The files of this key"},
     {"get", "/v1/files/{id}", OPENAI, "One of them"},
     {"get", "/v1/files/{id}/content", OPENAI, "Its bytes", .answer = "application/octet-stream"},

@@ -173,11 +173,19 @@ static int take_options(const char *name, const json_t *value, void *into, struc
 
 #define AT(member) .offset = offsetof(struct api_request, member)
 
+/* As JSON schemas. */
+#define SHAPE_TEXTS                                                                                \
+    "{\"type\": \"string\"}, {\"type\": \"array\", \"items\": {\"type\": \"string\"}}"
+#define SHAPE_IDS   "{\"type\": \"array\", \"items\": {\"type\": \"integer\", \"minimum\": 0}}"
+#define SHAPE_LISTS "{\"type\": \"array\", \"items\": " SHAPE_IDS "}"
+#define SHAPE_INPUT "{\"anyOf\": [" SHAPE_TEXTS ", " SHAPE_IDS ", " SHAPE_LISTS "]}"
+
 /* clang-format off: rows of a table */
 static const struct api_field openai_fields[] = {
     {"model", API_STR, API_HONOURED, AT(model)},
-    {"input", API_ANY, API_HONOURED, .take = take_input},
-    {"encoding_format", API_ANY, API_HONOURED, .take = take_format},
+    {"input", API_ANY, API_HONOURED, .take = take_input, .shape = SHAPE_INPUT},
+    {"encoding_format", API_ANY, API_HONOURED, .take = take_format,
+     .shape = "{\"enum\": [\"float\", \"base64\"]}"},
     {"dimensions", API_INT, API_HONOURED, 1, INT32_MAX, AT(gen.dimensions)},
     {"truncate", API_BOOL, API_HONOURED, AT(gen.truncate)},
     {"keep_alive", API_ANY, API_HONOURED, .take = api_take_keep_alive},
@@ -186,27 +194,30 @@ static const struct api_field openai_fields[] = {
 
 static const struct api_field ollama_fields[] = {
     {"model", API_STR, API_HONOURED, AT(model)},
-    {"input", API_ANY, API_HONOURED, .take = take_texts},
+    {"input", API_ANY, API_HONOURED, .take = take_texts, .shape = "{\"anyOf\": [" SHAPE_TEXTS "]}"},
     {"truncate", API_BOOL, API_HONOURED, AT(gen.truncate)},
     {"dimensions", API_INT, API_HONOURED, 0, INT32_MAX, AT(gen.dimensions)},
     {"options", API_ANY, API_NO_EFFECT, .take = take_options,
-     .note = "they are of drawing tokens and of loading; no vector depends on them"},
+     .note = "they are of drawing tokens and of loading; no vector depends on them",
+     .shape = "{\"type\": \"object\"}"},
     {"keep_alive", API_ANY, API_HONOURED, .take = api_take_keep_alive},
 };
 
 static const struct api_field ollama_one_fields[] = {
     {"model", API_STR, API_HONOURED, AT(model)},
-    {"prompt", API_ANY, API_HONOURED, .take = take_text},
+    {"prompt", API_ANY, API_HONOURED, .take = take_text, .shape = "{\"type\": \"string\"}"},
     {"options", API_ANY, API_NO_EFFECT, .take = take_options,
-     .note = "they are of drawing tokens and of loading; no vector depends on them"},
+     .note = "they are of drawing tokens and of loading; no vector depends on them",
+     .shape = "{\"type\": \"object\"}"},
     {"keep_alive", API_ANY, API_HONOURED, .take = api_take_keep_alive},
 };
 
 static const struct api_field llama_fields[] = {
     {"model", API_STR, API_HONOURED, AT(model)},
-    {"content", API_ANY, API_HONOURED, .take = take_input},
-    {"input", API_ANY, API_HONOURED, .take = take_input},
-    {"embd_normalize", API_ANY, API_HONOURED, .take = take_normalize},
+    {"content", API_ANY, API_HONOURED, .take = take_input, .shape = SHAPE_INPUT},
+    {"input", API_ANY, API_HONOURED, .take = take_input, .shape = SHAPE_INPUT},
+    {"embd_normalize", API_ANY, API_HONOURED, .take = take_normalize,
+     .shape = "{\"enum\": [-1, 2]}"},
     {"truncate", API_BOOL, API_HONOURED, AT(gen.truncate)},
 };
 /* clang-format on */

@@ -72,15 +72,22 @@ static int take_flag(const char *name, const json_t *value, void *into, struct e
     return embed_note(into, name, json_boolean(json_is_true(value)), err);
 }
 
+#define SHAPE_DOCUMENTS                                                                            \
+    "{\"type\": \"array\", \"items\": {\"anyOf\": [{\"type\": \"string\"}, {\"type\": "            \
+    "\"object\", "                                                                                 \
+    "\"properties\": {\"text\": {\"type\": \"string\"}}, \"required\": [\"text\"]}]}}"
+
 /* clang-format off: rows of a table */
 static const struct api_field fields[] = {
     {"model", API_STR, API_HONOURED, .offset = offsetof(struct api_request, model)},
-    {"query", API_ANY, API_HONOURED, .take = take_query},
-    {"documents", API_ANY, API_HONOURED, .take = take_documents},
-    {"texts", API_ANY, API_HONOURED, .take = take_documents},
-    {"top_n", API_ANY, API_HONOURED, .take = take_top},
-    {"return_documents", API_ANY, API_HONOURED, .take = take_flag},
-    {"raw_scores", API_ANY, API_HONOURED, .take = take_flag},
+    {"query", API_ANY, API_HONOURED, .take = take_query, .shape = "{\"type\": \"string\"}"},
+    {"documents", API_ANY, API_HONOURED, .take = take_documents, .shape = SHAPE_DOCUMENTS},
+    {"texts", API_ANY, API_HONOURED, .take = take_documents, .shape = SHAPE_DOCUMENTS},
+    {"top_n", API_ANY, API_HONOURED, .take = take_top,
+     .shape = "{\"type\": \"integer\", \"minimum\": 1}"},
+    {"return_documents", API_ANY, API_HONOURED, .take = take_flag,
+     .shape = "{\"type\": \"boolean\"}"},
+    {"raw_scores", API_ANY, API_HONOURED, .take = take_flag, .shape = "{\"type\": \"boolean\"}"},
     {"truncate", API_BOOL, API_HONOURED, .offset = offsetof(struct api_request, gen.truncate)},
     {"keep_alive", API_ANY, API_HONOURED, .take = api_take_keep_alive},
     {"user", API_STR, API_NO_EFFECT, .note = "a label; keys say who asks"},

@@ -51,13 +51,32 @@ static int need_text(const struct making *m, const json_t *item, const char *key
         "status", API_STR, API_NO_EFFECT                                                           \
     }
 
-/* Every field is known, or refused by its path. */
+/* Every field is known, or refused by its path. What a client's library writes as null, of items
+ * that have more fields than ours, is not given. */
+static int check_object(const struct making *m, const char *prefix, const struct api_field *field,
+                        size_t n, const json_t *object)
+{
+    json_t *given = json_object();
+    const char *key;
+    json_t *value;
+    int code = given == NULL ? no_memory(m->err) : 0;
+    json_object_foreach((json_t *)object, key, value)
+    {
+        if (code == 0 && !json_is_null(value) && json_object_set(given, key, value) != 0)
+            code = no_memory(m->err);
+    }
+    if (code == 0)
+        code = api_fields_read(field, n, given, prefix, NULL, m->err);
+    json_decref(given);
+    return code;
+}
+
 static int check_fields(const struct making *m, const struct api_field *field, size_t n,
                         const json_t *item)
 {
     char prefix[80];
     snprintf(prefix, sizeof prefix, "%s.", m->where);
-    return api_fields_read(field, n, item, prefix, NULL, m->err);
+    return check_object(m, prefix, field, n, item);
 }
 
 /* ---- the conversation ---- */
@@ -129,6 +148,7 @@ static int read_parts(const struct making *m, const char *key, const json_t *par
         {"type", API_STR, API_NO_EFFECT},     {"text", API_STR, API_NO_EFFECT},
         {"refusal", API_STR, API_NO_EFFECT},  {"annotations", API_ANY, API_NO_EFFECT},
         {"logprobs", API_ANY, API_NO_EFFECT}, {"prompt_cache_breakpoint", API_ANY, API_NO_EFFECT},
+        {"parsed", API_ANY, API_NO_EFFECT}, /* OpenAI's library adds it to what we said */
     };
     size_t n = json_array_size(parts);
     char where[96], name[112];
@@ -155,7 +175,7 @@ static int read_parts(const struct making *m, const char *key, const json_t *par
         } else {
             const char *text_key = str_eq_z(type, "refusal") ? "refusal" : "text";
             json_t *text = json_object_get(part, text_key);
-            code = api_fields_read(fields, ARRAY_LEN(fields), part, name, NULL, m->err);
+            code = check_object(m, name, fields, ARRAY_LEN(fields), part);
             if (code == 0 && !json_is_string(text)) {
                 snprintf(name, sizeof name, "%s.%s", where, text_key);
                 code = err_set_param(m->err, ERR_INVALID, name, "'%s' must be a string", name);
@@ -287,6 +307,7 @@ static int take_function_call(struct making *m, const json_t *item)
         {"call_id", API_STR, API_NO_EFFECT},
         {"name", API_STR, API_NO_EFFECT},
         {"arguments", API_STR, API_NO_EFFECT},
+        {"parsed_arguments", API_ANY, API_NO_EFFECT},
     };
     json_t *call_id, *name, *arguments;
     int code = check_fields(m, fields, ARRAY_LEN(fields), item);

@@ -345,9 +345,12 @@ static void pick_row(struct engine *e, int i, double mu, int i_thread)
     sampling.seed += (uint64_t)seq->index;
     struct sampler_history history = {seq->token, next, job->n_prompt, mu};
     bool goes_on = job->ignore_eos || next - job->n_prompt < job->min_tokens;
+    const uint32_t *ends_thoughts =
+        job->thinks ? think_budget_mask(job->thinks, seq->token, job->n_prompt, next) : NULL;
     struct sampler_ban ban = {.token = e->config.eog,
                               .n = goes_on ? e->config.n_eog : 0,
-                              .mask = guides_row(e->guides, i).mask};
+                              .mask =
+                                  ends_thoughts ? ends_thoughts : guides_row(e->guides, i).mask};
     sampler_pick(&e->scratch[i_thread], logits, &sampling, &history, &ban, job->n_top,
                  &e->result[i]);
 }

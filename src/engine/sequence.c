@@ -116,5 +116,6 @@ void job_free(struct job *job)
         free(job->seq[i].shadow.block);
     }
     prediction_free(job->prediction);
+    think_budget_free(job->thinks);
     free(job);
 }

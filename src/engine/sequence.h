@@ -12,6 +12,7 @@
 #include "engine/drafter.h"
 #include "engine/guide.h"
 #include "engine/sampler.h"
+#include "engine/think_budget.h"
 #include "model/model.h"
 
 #include <stdatomic.h>
@@ -82,6 +83,7 @@ struct job {
     uint64_t salt;   /* jobs share cached prefixes only with equal ones */
     bool started;    /* its first token is or was being computed */
     struct prediction *prediction; /* of the answer; owned; NULL: none */
+    struct think_budget *thinks;   /* after so many thoughts they are ended; owned; NULL: never */
     struct job *next_new;          /* the engine's inbox */
     struct sequence seq[];
 };

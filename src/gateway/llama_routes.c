@@ -113,7 +113,8 @@ static int ask_prompt(struct server *s, const json_t *body, struct slot **ret_sl
     if (code == 0)
         code = generation_messages(&r, *ret_slot, err);
     if (code == 0)
-        *ret_frame = json_pack("{s:s, s:O}", "t", "render", "request", r.gen.chat);
+        *ret_frame =
+            json_pack("{s:s, s:o}", "t", "render", "generate", api_request_frame(&r, 0, 0));
     api_request_release(&r);
     return code;
 }
@@ -249,8 +250,10 @@ void llama_serve_slots(struct server *s, struct exchange *x)
     struct err err = {0};
     struct slot *slot;
     struct buf out;
+    int64_t n_running = 0;
     if (find_asked(s, x, &slot, &err) == 0) {
-        bool full = slot->state != SLOT_READY || slot->stats.running >= slot->ready.n_seq_max;
+        n_running = slot->stats.running < slot->n_jobs ? slot->stats.running : slot->n_jobs;
+        bool full = slot->state != SLOT_READY || n_running >= slot->ready.n_seq_max;
         if (full && exchange_query(x, "fail_on_no_slot") != NULL)
             err_set(&err, ERR_UNAVAILABLE, "no slot is free");
     }
@@ -261,12 +264,11 @@ void llama_serve_slots(struct server *s, struct exchange *x)
     buf_init(&out, BODY_MAX);
     buf_add_char(&out, '[');
     for (int64_t i = 0; i < slot->ready.n_seq_max; i++)
-        buf_printf(&out,
-                   "%s{\"id\":%" PRId64 ",\"n_ctx\":%" PRId64
-                   ",\"speculative\":%s,\"is_processing\":%s}",
-                   i > 0 ? "," : "", i, slot->ready.n_ctx,
-                   slot->stats.drafted_tokens > 0 ? "true" : "false",
-                   i < slot->stats.running ? "true" : "false");
+        buf_printf(
+            &out,
+            "%s{\"id\":%" PRId64 ",\"n_ctx\":%" PRId64 ",\"speculative\":%s,\"is_processing\":%s}",
+            i > 0 ? "," : "", i, slot->ready.n_ctx,
+            slot->stats.drafted_tokens > 0 ? "true" : "false", i < n_running ? "true" : "false");
     buf_add_char(&out, ']');
     reply(x, &out, true);
 }

@@ -145,7 +145,7 @@ static void reply_prompt(struct server *s, struct exchange *x, const struct trac
         json_decref(prompt);
         return;
     }
-    json_t *frame = chat != NULL ? json_pack("{s:s, s:O}", "t", "render", "request", chat)
+    json_t *frame = chat != NULL ? json_pack("{s:s, s:O}", "t", "render", "generate", prompt)
                                  : json_pack("{s:s, s:O}", "t", "detokenize", "tokens", tokens);
     json_decref(prompt);
     ask_worker(s, x, slot, frame, on_rendered, str_dup(str_z(one->id)), free);

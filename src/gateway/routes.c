@@ -30,6 +30,7 @@ struct route {
 #define DELETE (1u << HTTP_DELETE)
 
 static void serve_page(struct server *s, struct exchange *x);
+static void serve_moderations(struct server *s, struct exchange *x);
 
 static const struct route table[] = {
     {"/", GET, true, false, API_OPENAI, serve_page},
@@ -54,6 +55,7 @@ static const struct route table[] = {
     {"/v1/responses", POST, false, true, API_OPENAI, responses_create},
     {"/v1/responses/input_tokens", POST, false, false, API_OPENAI, responses_count},
     {"/v1/responses/", GET | POST | DELETE, false, false, API_OPENAI, responses_one},
+    {"/v1/moderations", POST, false, false, API_OPENAI, serve_moderations},
     {"/v1/embeddings", POST, false, true, API_OPENAI, embeddings_openai},
     {"/embeddings", POST, false, true, API_OPENAI, embeddings_openai},
     {"/embedding", POST, false, true, API_OPENAI, embeddings_llama},
@@ -230,6 +232,17 @@ void routes_on_over(struct exchange *x, void *ctx)
         close_trace(s, v->trace, exchange_status(x));
     exchange_set_tag(x, NULL);
     free(v);
+}
+
+/* A client that asks must not take silence for consent. */
+static void serve_moderations(struct server *s, struct exchange *x)
+{
+    (void)s;
+    struct err err = {0};
+    err_set(&err, ERR_UNSUPPORTED,
+            "moderations are not supported: this server has no model that judges texts; ask a "
+            "model for its judgement through /v1/chat/completions");
+    reply_error(x, &err, NULL);
 }
 
 /* ---- the page ---- */

@@ -79,6 +79,8 @@ static struct payload payload_of(const struct grammar_builder *b, const struct e
     case EXPR_CHARS:
         return (struct payload){b->range + e->at, e->n * sizeof(*b->range)};
     default:
+        if (expr_n_children(e) == 0)
+            return (struct payload){NULL, 0};
         return (struct payload){b->list + e->at, expr_n_children(e) * sizeof(*b->list)};
     }
 }

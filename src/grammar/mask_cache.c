@@ -56,7 +56,7 @@ static bool note_pop(struct trie_walk *w, uint32_t node)
     return true;
 }
 
-int trie_walk_run(struct trie_walk *w, struct stacks *s, uint32_t root, bool wants_pops,
+int trie_walk_run(struct trie_walk *w, struct stacks *s, uint32_t root, size_t pops_max,
                   uint32_t *mask, struct err *err)
 {
     const struct trie_node *node = w->v->node;
@@ -80,8 +80,10 @@ int trie_walk_run(struct trie_walk *w, struct stacks *s, uint32_t root, bool wan
         struct reach *reach = &w->reach[depth];
         stacks_reach(s, &heads, reach);
         w->mark[depth] = s->n_frame;
-        if (wants_pops && reach->pops && !note_pop(w, i))
+        if (pops_max > 0 && reach->pops && !note_pop(w, i))
             return err_set(err, ERR_NOMEM, "no memory for a mask");
+        if (pops_max > 0 && w->n_pop > pops_max)
+            break;
         i = reach->n == 0 ? node[i].end : i + 1;
     }
     s->n_frame = w->mark[0];
@@ -129,16 +131,48 @@ static void shorten(struct mask_entry *e, const struct vocabulary *v)
     e->mask = NULL;
 }
 
-static int make_entry(struct trie_walk *w, struct stacks *s, uint32_t frame, int32_t count,
-                      struct mask_entry **ret, struct err *err)
+/* Where the key's frames stand alone. */
+static uint32_t push_base(struct stacks *s, uint32_t frame, const struct mask_key *key)
 {
-    const struct frame f = s->frame[frame];
+    uint32_t from[MASK_FRAMES_MAX], n = key->n, base = key->is_last ? FRAME_NONE : FRAME_BASE;
+    for (uint32_t i = 0; i < n; i++, frame = s->frame[frame].parent)
+        from[i] = frame;
+    while (n-- > 0) { /* it cannot be too deep */
+        const struct frame f = s->frame[from[n]];
+        base = stacks_push(s, base, f.state, f.count);
+    }
+    return base;
+}
+
+/* may_ask_callers: there are frames below to make a longer key with. */
+static int keep_pops(struct mask_entry *e, const struct trie_walk *w, bool may_ask_callers,
+                     struct err *err)
+{
+    if (w->n_pop > MASK_POPS_MAX && may_ask_callers) {
+        e->is_undecided = true;
+        free(e->mask);
+        e->mask = NULL;
+        return 0;
+    }
+    e->pop = mem_try_array(w->n_pop, sizeof(*e->pop));
+    if (!e->pop)
+        return err_set(err, ERR_NOMEM, "no memory for a mask");
+    if (w->n_pop > 0)
+        memcpy(e->pop, w->pop, w->n_pop * sizeof(*e->pop));
+    e->n_pop = (uint32_t)w->n_pop;
+    shorten(e, w->v);
+    return 0;
+}
+
+static int make_entry(struct trie_walk *w, struct stacks *s, uint32_t frame,
+                      const struct mask_key *key, bool may_ask_callers, struct mask_entry **ret,
+                      struct err *err)
+{
     struct mask_entry *e = mem_zero(1, sizeof(*e));
     size_t before = s->n_frame;
     s->deepest = 0;
-    struct heads heads = {.n = 1, .at = {stacks_push(s, FRAME_BASE, f.state, f.count)}};
-    e->state = f.state;
-    e->count = count;
+    struct heads heads = {.n = 1, .at = {push_base(s, frame, key)}};
+    e->key = *key;
     e->pins = 1;
     e->mask = mem_try_array(n_words(w->v), sizeof(*e->mask));
     w->n_pop = 0;
@@ -147,23 +181,17 @@ static int make_entry(struct trie_walk *w, struct stacks *s, uint32_t frame, int
     if (rc == 0) {
         stacks_reach(s, &heads, &w->reach[0]);
         e->pops_at_once = w->reach[0].pops;
-        rc = trie_walk_run(w, s, 0, true, e->mask, err);
+        size_t pops_max = may_ask_callers ? MASK_POPS_MAX : w->v->n_node;
+        rc = trie_walk_run(w, s, 0, pops_max, e->mask, err);
     }
     s->n_frame = before;
     e->depth = s->deepest;
-    e->pop = rc == 0 ? mem_try_array(w->n_pop, sizeof(*e->pop)) : NULL;
-    if (rc == 0 && !e->pop)
-        rc = err_set(err, ERR_NOMEM, "no memory for a mask");
-    if (rc != 0) {
+    rc = rc != 0 ? rc : keep_pops(e, w, may_ask_callers, err);
+    if (rc != 0)
         entry_free(e);
-        return rc;
-    }
-    if (w->n_pop > 0)
-        memcpy(e->pop, w->pop, w->n_pop * sizeof(*e->pop));
-    e->n_pop = (uint32_t)w->n_pop;
-    shorten(e, w->v);
-    *ret = e;
-    return 0;
+    else
+        *ret = e;
+    return rc;
 }
 
 /* ---- the cache ---- */
@@ -181,9 +209,31 @@ static int32_t count_class(const struct grammar *g, const struct frame *f, int l
     return f->count;
 }
 
-static struct mask_entry **slot_of(struct mask_cache *c, uint32_t state, int32_t count)
+static struct mask_key key_of(const struct grammar *g, const struct stacks *s, uint32_t frame,
+                              uint32_t n, int len_max)
 {
-    uint32_t h = (state * 0x9e3779b1u) ^ ((uint32_t)count * 0x85ebca6bu);
+    struct mask_key key = {.n = n};
+    for (uint32_t i = 0; i < n; i++, frame = s->frame[frame].parent) {
+        key.frame[i].state = s->frame[frame].state;
+        key.frame[i].count = count_class(g, &s->frame[frame], len_max);
+    }
+    key.is_last = frame == FRAME_NONE;
+    return key;
+}
+
+static bool is_key(const struct mask_key *a, const struct mask_key *b)
+{
+    bool same = a->n == b->n && a->is_last == b->is_last;
+    for (uint32_t i = 0; i < a->n && same; i++)
+        same = a->frame[i].state == b->frame[i].state && a->frame[i].count == b->frame[i].count;
+    return same;
+}
+
+static struct mask_entry **slot_of(struct mask_cache *c, const struct mask_key *key)
+{
+    uint32_t h = key->n;
+    for (uint32_t i = 0; i < key->n; i++)
+        h = (h ^ key->frame[i].state ^ (uint32_t)key->frame[i].count * 0x85ebca6bu) * 0x9e3779b1u;
     return &c->slot[(h ^ h >> 15) % SLOTS];
 }
 
@@ -202,10 +252,10 @@ static struct mask_cache *cache_of(struct grammar *g, const struct vocabulary *v
     return c;
 }
 
-static struct mask_entry *find(struct mask_cache *c, uint32_t state, int32_t count)
+static struct mask_entry *find(struct mask_cache *c, const struct mask_key *key)
 {
-    struct mask_entry *e = *slot_of(c, state, count);
-    while (e && (e->state != state || e->count != count))
+    struct mask_entry *e = *slot_of(c, key);
+    while (e && !is_key(&e->key, key))
         e = e->next;
     if (e)
         e->pins++;
@@ -236,28 +286,28 @@ static void insert(struct mask_cache *c, struct mask_entry *e, const struct voca
         drop_unused(c, v);
     if (c->bytes + bytes > MASK_CACHE_BYTES_MAX)
         return;
-    struct mask_entry **slot = slot_of(c, e->state, e->count);
+    struct mask_entry **slot = slot_of(c, &e->key);
     e->next = *slot;
     e->pins++;
     *slot = e;
     c->bytes += bytes;
 }
 
-int mask_cache_pin(struct grammar *g, struct trie_walk *w, struct stacks *s, uint32_t frame,
-                   struct mask_entry **ret, struct err *err)
+/* By the n upper frames. */
+static int pin(struct grammar *g, struct trie_walk *w, struct stacks *s, uint32_t frame, uint32_t n,
+               bool may_ask_callers, struct mask_entry **ret, struct err *err)
 {
-    const struct frame f = s->frame[frame];
-    int32_t count = count_class(g, &f, w->v->len_max);
+    struct mask_key key = key_of(g, s, frame, n, w->v->len_max);
     pthread_mutex_lock(&g->lock);
-    struct mask_entry *e = find(cache_of(g, w->v), f.state, count);
+    struct mask_entry *e = find(cache_of(g, w->v), &key);
     pthread_mutex_unlock(&g->lock);
     if (!e) {
-        int rc = make_entry(w, s, frame, count, &e, err);
+        int rc = make_entry(w, s, frame, &key, may_ask_callers, &e, err);
         if (rc != 0)
             return rc;
         pthread_mutex_lock(&g->lock);
         struct mask_cache *c = cache_of(g, w->v);
-        struct mask_entry *other = find(c, f.state, count);
+        struct mask_entry *other = find(c, &key);
         if (!other)
             insert(c, e, w->v);
         pthread_mutex_unlock(&g->lock);
@@ -268,6 +318,23 @@ int mask_cache_pin(struct grammar *g, struct trie_walk *w, struct stacks *s, uin
     }
     *ret = e;
     return 0;
+}
+
+/* An undecided entry always has callers: is_last is part of the key. */
+int mask_cache_pin(struct grammar *g, struct trie_walk *w, struct stacks *s, uint32_t frame,
+                   struct mask_entry **ret, uint32_t *ret_parent, struct err *err)
+{
+    uint32_t parent = s->frame[frame].parent;
+    for (uint32_t n = 1;; n++, parent = s->frame[parent].parent) {
+        bool may_ask_callers = n < MASK_FRAMES_MAX && parent != FRAME_NONE;
+        int rc = pin(g, w, s, frame, n, may_ask_callers, ret, err);
+        if (rc != 0)
+            return rc;
+        *ret_parent = parent;
+        if (!(*ret)->is_undecided)
+            return 0;
+        mask_cache_unpin(g, *ret);
+    }
 }
 
 void mask_cache_unpin(struct grammar *g, struct mask_entry *e)

@@ -1,7 +1,9 @@
 /*
  * mask_cache: of a state of a grammar, which tokens of a vocabulary may come there whatever the
  * state's callers are, and where in the vocabulary's trie it returns to them: from there only the
- * callers can say. So one entry serves all places that call an automaton, at any depth.
+ * callers can say. So one entry serves all places that call an automaton, at any depth. Where it
+ * could return almost anywhere (a repeated character) the callers are part of the key, up to
+ * MASK_FRAMES_MAX frames in all, and the return is from the last of them.
  *
  * A counted state has one entry for all counts from which no token reaches a bound.
  *
@@ -16,14 +18,26 @@
 #define MASK_CACHE_BYTES_MAX (32u << 20)
 #define MASK_WORK_MAX        (16u << 20) /* looks at a frame for one mask */
 
+#define MASK_FRAMES_MAX 4
+#define MASK_POPS_MAX   512 /* more, and the callers are part of the key */
+
+struct mask_key {
+    uint32_t n;   /* frames, the top one first */
+    bool is_last; /* below them is nothing */
+    struct {
+        uint32_t state;
+        int32_t count; /* or a class of counts, negative */
+    } frame[MASK_FRAMES_MAX];
+};
+
 struct mask_entry {
     struct mask_entry *next; /* of its slot */
-    uint32_t state;
-    int32_t count;  /* or a class of counts, negative */
-    int pins;       /* who uses it */
-    uint32_t *mask; /* [words of the vocabulary]; NULL: token has the few that there are */
-    int32_t *token; /* [n_token] */
-    uint32_t *pop;  /* [n_pop] nodes of the trie after which it may return */
+    struct mask_key key;
+    int pins;          /* who uses it */
+    bool is_undecided; /* it says nothing: it would return at too many places */
+    uint32_t *mask;    /* [words of the vocabulary]; NULL: token has the few that there are */
+    int32_t *token;    /* [n_token] */
+    uint32_t *pop;     /* [n_pop] nodes of the trie after which it may return */
     uint32_t n_token, n_pop;
     uint32_t depth;    /* how many frames above its own a token may need */
     bool pops_at_once; /* before a byte */
@@ -39,14 +53,16 @@ struct trie_walk {
 };
 bool trie_walk_init(struct trie_walk *w, const struct vocabulary *v);
 void trie_walk_release(struct trie_walk *w);
-/* Tokens below node `root` that reach[0] can read, into the mask. ERR_LIMIT: too much work. */
-int trie_walk_run(struct trie_walk *w, struct stacks *s, uint32_t root, bool wants_pops,
+/* Tokens below node `root` that reach[0] can read, into the mask; up to pops_max places where it
+ * returns, then it stops. pops_max 0: they are not wanted. ERR_LIMIT: too much work. */
+int trie_walk_run(struct trie_walk *w, struct stacks *s, uint32_t root, size_t pops_max,
                   uint32_t *mask, struct err *err) __attribute__((warn_unused_result));
 
-/* The entry of the frame's state and count, to be given back by mask_cache_unpin. May be one that
- * is not in the cache. ERR_NOMEM, ERR_LIMIT. */
+/* The entry of the frame, to be given back by mask_cache_unpin, and the frame that it returns to,
+ * or FRAME_NONE. May be one that is not in the cache. ERR_NOMEM, ERR_LIMIT. */
 int mask_cache_pin(struct grammar *g, struct trie_walk *w, struct stacks *s, uint32_t frame,
-                   struct mask_entry **ret, struct err *err) __attribute__((warn_unused_result));
+                   struct mask_entry **ret, uint32_t *ret_parent, struct err *err)
+    __attribute__((warn_unused_result));
 void mask_cache_unpin(struct grammar *g, struct mask_entry *e);
 void mask_cache_free(struct mask_cache *c);
 uint64_t mask_cache_bytes(const struct mask_cache *c);

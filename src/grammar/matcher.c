@@ -211,23 +211,25 @@ static int add_walk(struct matcher *m, uint32_t frame, uint32_t *mask, struct er
     struct heads heads = {.n = 1, .at = {frame}};
     size_t before = m->stacks.n_frame;
     stacks_reach(&m->stacks, &heads, &m->walk.reach[0]);
-    int rc = trie_walk_run(&m->walk, &m->stacks, 0, false, mask, err);
+    int rc = trie_walk_run(&m->walk, &m->stacks, 0, 0, mask, err);
     m->stacks.n_frame = before;
     return rc;
 }
 
-/* Tokens that begin in one frame and go on in its callers. */
-static int add_entry(struct matcher *m, uint32_t frame, uint32_t *mask, bool *ret_pops,
+/* Tokens that begin in one frame and go on in its callers. *ret_parent: it may return to this one
+ * before a token, or FRAME_NONE. */
+static int add_entry(struct matcher *m, uint32_t frame, uint32_t *mask, uint32_t *ret_parent,
                      struct err *err)
 {
     struct stacks *s = &m->stacks;
     struct mask_entry *e;
-    int rc = mask_cache_pin(m->g, &m->walk, s, frame, &e, err);
+    uint32_t parent;
+    int rc = mask_cache_pin(m->g, &m->walk, s, frame, &e, &parent, err);
     if (rc != 0)
         return rc;
     if (s->frame[frame].depth + e->depth > STACK_DEPTH_MAX) {
         mask_cache_unpin(m->g, e);
-        *ret_pops = false;
+        *ret_parent = FRAME_NONE;
         return add_walk(m, frame, mask, err);
     }
     size_t words = (m->v->n + 31) / 32;
@@ -235,14 +237,13 @@ static int add_entry(struct matcher *m, uint32_t frame, uint32_t *mask, bool *re
         mask[i] |= e->mask[i];
     for (uint32_t i = 0; i < e->n_token; i++)
         mask_set(mask, e->token[i]);
-    uint32_t parent = s->frame[frame].parent;
-    *ret_pops = e->pops_at_once && parent != FRAME_NONE;
+    *ret_parent = e->pops_at_once ? parent : FRAME_NONE;
     if (e->n_pop > 0 && parent != FRAME_NONE) {
         struct heads heads = {.n = 1, .at = {parent}};
         size_t before = s->n_frame;
         stacks_reach(s, &heads, &m->walk.reach[0]);
         for (uint32_t i = 0; rc == 0 && i < e->n_pop; i++)
-            rc = trie_walk_run(&m->walk, s, e->pop[i], false, mask, err);
+            rc = trie_walk_run(&m->walk, s, e->pop[i], 0, mask, err);
         s->n_frame = before;
     }
     mask_cache_unpin(m->g, e);
@@ -263,12 +264,11 @@ static int add_heads(struct matcher *m, uint32_t *mask, struct err *err)
     size_t n = now(m)->heads.n;
     memcpy(queue, now(m)->heads.at, n * sizeof(*queue));
     for (size_t i = 0; i < n; i++) {
-        bool pops;
-        int rc = add_entry(m, queue[i], mask, &pops, err);
+        uint32_t parent;
+        int rc = add_entry(m, queue[i], mask, &parent, err);
         if (rc != 0)
             return rc;
-        uint32_t parent = m->stacks.frame[queue[i]].parent;
-        if (pops && n < QUEUE_MAX && !is_queued(queue, n, parent))
+        if (parent != FRAME_NONE && n < QUEUE_MAX && !is_queued(queue, n, parent))
             queue[n++] = parent;
     }
     return 0;

@@ -27,8 +27,10 @@ void stacks_release(struct stacks *s)
 uint32_t stacks_push(struct stacks *s, uint32_t parent, uint32_t state, int32_t count)
 {
     struct frame f = {parent, state, count, s->frame[parent].depth + 1, 0};
-    if (f.depth > STACK_DEPTH_MAX || !mem_grow((void **)&s->frame, &s->cap_frame, s->n_frame + 1,
-                                               FRAMES_MAX, sizeof(*s->frame))) {
+    bool is_full = s->n_frame == s->cap_frame;
+    if (f.depth > STACK_DEPTH_MAX ||
+        (is_full && !mem_grow((void **)&s->frame, &s->cap_frame, s->n_frame + 1, FRAMES_MAX,
+                              sizeof(*s->frame)))) {
         s->is_limited = true;
         return FRAME_NONE;
     }

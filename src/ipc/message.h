@@ -12,10 +12,12 @@
  *               `error`. pieces: what each token is, byte b as the character U+00b; only if asked
  *               for; count: n alone
  *   detokenize  {id, tokens:[...]}               -> `text` {id, text} or `error`
- *   render      {id, request}: chat template only -> `text` {id, text} or `error`
+ *   render      {id, request}: chat template only -> `text` {id, text} or `error`; {id, generate}
+ *               with a `generate` frame: as the prompt of that would be
  *   describe    {id}: the model -> `described` {id, template, bos, eos, system, tools}: the source
- * of its chat template, the texts of two tokens, what the template has a place for drain       {}:
- * finish what is running, take nothing new, then exit 0. The worker exits when the socket closes.
+ *               of its chat template, the texts of two tokens, what the template has a place for
+ *   drain       {}: finish what is running, take nothing new, then exit 0.
+ * The worker exits when the socket closes.
  *
  * worker -> gateway
  *   progress    {stage: "map"|"check"|"pack"|"load"|"warm", fraction}: while loading

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "worker/prompt.h"
+#include "worker/thinking.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -82,7 +83,9 @@ static int add_guides(struct answer *a, struct err *err)
 {
     struct grammar *grammar;
     const struct vocabulary *v;
-    int rc = forms_get(a->model->forms, &a->request, &grammar, &v, err);
+    int rc = forms_get(a->model->forms, &a->request, &a->place, &grammar, &v, err);
+    if (rc == ERR_LIMIT && !a->request.constraint)
+        return 0; /* tools too many for a grammar are called without one */
     if (rc != 0)
         return rc;
     rc = job_guide(a->job, grammar, v, err);
@@ -228,16 +231,18 @@ static int answer_resume(struct answer *a, struct err *err)
 }
 
 /* What cannot both hold. */
-static int check_together(const struct gen_request *r, struct err *err)
+static int check_together(const struct answer *a, struct err *err)
 {
-    if (form_is_wanted(r) && json_array_size(r->sampling.banned) > 0)
+    const struct gen_request *r = &a->request;
+    bool has_form = form_is_wanted(r, &a->place);
+    if (has_form && json_array_size(r->sampling.banned) > 0)
         return err_set_param(err, ERR_UNSUPPORTED, "banned_strings",
                              "banned_strings is not supported together with an answer of a given "
                              "form, which may have no other way to go on");
     if (r->sampling.beam_width == 0)
         return 0;
     const char *with = r->constraint          ? "response_format"
-                       : form_is_wanted(r)    ? "tools"
+                       : has_form             ? "tools"
                        : r->sampling.mirostat ? "mirostat"
                        : r->logprobs          ? "logprobs"
                        : r->echo              ? "echo"
@@ -258,6 +263,9 @@ static void parse_streams(struct answer *a, const struct prompt_end *end)
     const struct answer_options options = {.dialect = chat_dialect(a->model->chat),
                                            .tools = prompt_tools(r),
                                            .in_thought = end->in_thought};
+    if (r->kind == GEN_CHAT && r->parse)
+        a->place = (struct form_place){options.dialect, end->in_thought && end->begun.len == 0,
+                                       end->begun.len > 0 && options.tools != NULL};
     for (int64_t i = 0; i < r->n && r->kind == GEN_CHAT && r->parse; i++)
         stream_parse(&a->choice[i].stream, &options, r->one_tool_call, buf_str(&end->begun));
 }
@@ -287,9 +295,8 @@ static int prepare(struct answer *a, struct tokens *prompt, struct gen_error *e)
                                                                  : "gives embeddings");
     if (r->echo && r->kind == GEN_CHAT)
         return err_set_param(&e->err, ERR_INVALID, "echo", "echo is for completions, not chats");
-    int rc = check_together(r, &e->err);
     struct prompt_end end = {0};
-    rc = rc != 0 ? rc : prompt_tokens(a->model, r, prompt, &end, &e->err);
+    int rc = prompt_tokens(a->model, r, prompt, &end, &e->err);
     a->has_bos = end.has_bos;
     if (rc == 0)
         parse_streams(a, &end);
@@ -298,11 +305,15 @@ static int prepare(struct answer *a, struct tokens *prompt, struct gen_error *e)
         return rc;
     a->n_prompt = (int)prompt->len;
     a->prompt_hash = hash_tokens(prompt);
-    rc = check_length(a, e);
+    rc = check_together(a, &e->err);
+    rc = rc != 0 ? rc : check_length(a, e);
     rc = rc != 0 ? rc : check_same_prompt(a, &e->err);
     rc = rc != 0 ? rc : make_job(a, prompt, &e->err);
     rc = rc != 0 ? rc : add_drafts(a, &e->err);
-    if (rc == 0 && form_is_wanted(r))
+    rc = rc != 0 ? rc : thinking_budget(a->model, r, a->place.in_thought, &a->job->thinks, &e->err);
+    if (rc == 0 && a->job->thinks)
+        a->bytes += think_budget_bytes((int)a->model->ready.n_vocab);
+    if (rc == 0 && form_is_wanted(r, &a->place))
         rc = add_guides(a, &e->err);
     return rc != 0 ? rc : answer_resume(a, &e->err);
 }
@@ -312,7 +323,7 @@ static void init_streams(struct answer *a)
     struct gen_request *r = &a->request;
     for (int64_t i = 0; i < r->n; i++)
         stream_init(&a->choice[i].stream, a->model->tokenizer, r->stop, r->n_stop,
-                    r->kind == GEN_CHAT && !form_is_wanted(r)); /* each byte of it counts */
+                    r->kind == GEN_CHAT && !r->constraint); /* each byte of it counts */
     stream_init(&a->echo, a->model->tokenizer, NULL, 0, true);
 }
 

@@ -15,6 +15,7 @@
 #include "worker/load.h"
 #include "worker/outbox.h"
 #include "worker/stream.h"
+#include "worker/tool_form.h"
 
 struct choice {
     struct stream stream;
@@ -42,8 +43,9 @@ struct answer {
     struct stream echo;    /* the prompt with log probabilities */
     int n_echoed;          /* tokens of the prompt given to echo */
     int n_prompt;
-    uint64_t prompt_hash; /* of its tokens */
-    bool has_bos;         /* the prompt's first token was added here */
+    uint64_t prompt_hash;    /* of its tokens */
+    bool has_bos;            /* the prompt's first token was added here */
+    struct form_place place; /* where the answer begins */
     int n_engine_ended;
     bool is_cancelled; /* by the gateway */
     bool has_failed;   /* its `error` was sent */

@@ -128,9 +128,9 @@ int32_t form_force(void *ctx, struct str text)
 
 /* ---- from a request to a grammar ---- */
 
-bool form_is_wanted(const struct gen_request *r)
+bool form_is_wanted(const struct gen_request *r, const struct form_place *p)
 {
-    return r->constraint != NULL;
+    return r->constraint != NULL || tool_form_is_wanted(r, p);
 }
 
 static gexpr choice_expr(struct grammar_builder *b, const json_t *choices, const char *param,
@@ -165,28 +165,33 @@ gexpr form_constraint(struct grammar_builder *b, const json_t *c, struct err *er
         return gbnf_expr(b, json_str(json_object_get(c, "grammar")), param, err);
     if (str_eq_z(type, "choice"))
         return choice_expr(b, json_object_get(c, "choices"), param, err);
-#ifdef HEARTH_SCHEMA
     const struct schema_options o = {.strict = json_is_true(json_object_get(c, "strict"))};
     if (str_eq_z(type, "json"))
         return schema_any_object(b, &o);
     if (str_eq_z(type, "schema"))
         return schema_expr(b, json_object_get(c, "schema"), &o, param, err);
-#endif
     err_set_param(err, ERR_UNSUPPORTED, param, "%s: answers of the form '%.*s' are not served",
                   param, STR_ARG(type));
     return -1;
 }
 
-gexpr form_expr(struct grammar_builder *b, const struct gen_request *r, struct err *err)
+gexpr form_expr(struct grammar_builder *b, const struct gen_request *r, const struct form_place *p,
+                struct err *err)
 {
-    return form_constraint(b, r->constraint, err);
+    gexpr answer = r->constraint ? form_constraint(b, r->constraint, err) : -1;
+    if (r->constraint && answer < 0)
+        return answer;
+    if (tool_form_is_wanted(r, p))
+        answer = tool_form_expr(b, r, p, answer, err);
+    return answer < 0 ? answer : tool_form_thoughts(b, r, p, answer);
 }
 
-static int compile(const struct gen_request *r, struct grammar **ret, struct err *err)
+static int compile(const struct gen_request *r, const struct form_place *p, struct grammar **ret,
+                   struct err *err)
 {
     struct grammar_builder *b = grammar_builder_new();
     struct err own = {0};
-    gexpr root = form_expr(b, r, &own);
+    gexpr root = form_expr(b, r, p, &own);
     int rc = root < 0 && own.code != 0 ? own.code : grammar_finish(b, root, ret, &own);
     grammar_builder_free(b);
     const char *param = json_string_value(json_object_get(r->constraint, "param"));
@@ -201,10 +206,17 @@ static int compile(const struct gen_request *r, struct grammar **ret, struct err
 /* ---- those that were made ---- */
 
 /* What the grammar depends on. */
-static bool make_key(const struct gen_request *r, struct buf *key)
+static bool make_key(const struct gen_request *r, const struct form_place *p, struct buf *key)
 {
+    bool tools = tool_form_is_wanted(r, p);
     buf_init(key, KEY_BYTES_MAX);
-    return json_write(r->constraint, key);
+    buf_printf(key, "%d %d %d %d %d %d %s\n", p->dialect != NULL, p->in_thought, p->in_call,
+               (int)r->think, (int)r->tool_choice, r->one_tool_call,
+               tools && r->tool_name ? r->tool_name : "");
+    if (tools)
+        json_write(json_object_get(r->chat, "tools"), key);
+    buf_add_char(key, '\n');
+    return r->constraint ? json_write(r->constraint, key) : !key->overflow;
 }
 
 static struct form **find(struct forms *f, struct str key)
@@ -251,8 +263,8 @@ static void keep(struct forms *f, struct buf *key, struct grammar *g)
     trim(f);
 }
 
-static int find_or_compile(struct forms *f, const struct gen_request *r, struct buf *key,
-                           struct grammar **ret, struct err *err)
+static int find_or_compile(struct forms *f, const struct gen_request *r, const struct form_place *p,
+                           struct buf *key, struct grammar **ret, struct err *err)
 {
     pthread_mutex_lock(&f->lock);
     int rc = f->vocabulary ? 0 : make_vocabulary(f, err);
@@ -265,7 +277,7 @@ static int find_or_compile(struct forms *f, const struct gen_request *r, struct 
     pthread_mutex_unlock(&f->lock);
     if (rc != 0 || found)
         return rc;
-    rc = compile(r, ret, err);
+    rc = compile(r, p, ret, err);
     if (rc != 0)
         return rc;
     pthread_mutex_lock(&f->lock);
@@ -275,12 +287,12 @@ static int find_or_compile(struct forms *f, const struct gen_request *r, struct 
     return 0;
 }
 
-int forms_get(struct forms *f, const struct gen_request *r, struct grammar **ret,
-              const struct vocabulary **ret_vocabulary, struct err *err)
+int forms_get(struct forms *f, const struct gen_request *r, const struct form_place *p,
+              struct grammar **ret, const struct vocabulary **ret_vocabulary, struct err *err)
 {
     struct buf key;
-    int rc = make_key(r, &key) ? find_or_compile(f, r, &key, ret, err)
-                               : err_set(err, ERR_LIMIT, "the answer's form is too long");
+    int rc = make_key(r, p, &key) ? find_or_compile(f, r, p, &key, ret, err)
+                                  : err_set(err, ERR_LIMIT, "the answer's form is too long");
     buf_release(&key);
     *ret_vocabulary = f->vocabulary;
     return rc;

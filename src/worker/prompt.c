@@ -74,12 +74,13 @@ static int render(const struct loaded *l, json_t *chat, const struct gen_request
     return rc;
 }
 
-int prompt_render(const struct loaded *l, json_t *chat, struct buf *out, struct err *err)
+int prompt_render(const struct loaded *l, json_t *chat, const struct gen_request *r,
+                  struct buf *out, struct err *err)
 {
     struct disguise d = {0};
     struct buf text;
     buf_init(&text, PROMPT_BYTES_MAX);
-    int rc = render(l, chat, NULL, &d, &text, err);
+    int rc = render(l, chat, r, &d, &text, err);
     rc = rc != 0 ? rc : disguise_undo(&d, buf_str(&text), out, err);
     buf_release(&text);
     disguise_release(&d);
@@ -99,9 +100,10 @@ static int encode_chat(const struct loaded *l, const struct gen_request *r, stru
         if (!begin_call(dialect, r, end->in_thought, &end->begun) ||
             !buf_add_str(&text, buf_str(&end->begun)))
             rc = err_set(err, ERR_NOMEM, "no memory for the prompt");
-        if (dialect->body == DIALECT_HARMONY && r->think == GEN_THINK_OFF && end->begun.len == 0 &&
-            prompt_tools(r) == NULL)
-            buf_add_z(&end->begun, "<|channel|>final<|message|>"); /* chat_think_end wrote it */
+        bool goes_on = json_is_true(json_object_get(r->chat, "continue_final_message"));
+        bool answers = r->think == GEN_THINK_OFF && prompt_tools(r) == NULL;
+        if (dialect->body == DIALECT_HARMONY && end->begun.len == 0 && (answers || goes_on))
+            buf_add_z(&end->begun, "<|channel|>final<|message|>"); /* is written already */
     }
     if (rc == 0)
         rc = disguise_encode(&d, l->spellings, l->tokenizer, buf_str(&text), out, err);

@@ -6,9 +6,10 @@
 
 #include "worker/load.h"
 
-/* The rendered prompt of a chat, as text for people (the `render` frame). Appends. */
-int prompt_render(const struct loaded *l, json_t *chat, struct buf *out, struct err *err)
-    __attribute__((warn_unused_result));
+/* The rendered prompt of a chat, as text for people (the `render` frame). Appends. r: how it is to
+ * think, or NULL. */
+int prompt_render(const struct loaded *l, json_t *chat, const struct gen_request *r,
+                  struct buf *out, struct err *err) __attribute__((warn_unused_result));
 /* How a chat's prompt ends, for who reads what follows. Zero it before use. */
 struct prompt_end {
     bool has_bos;     /* BOS was added here, so it is not part of what the client wrote */

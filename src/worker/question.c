@@ -155,9 +155,20 @@ static int decode_tokens(const struct loaded *l, const json_t *frame, struct buf
 static int render(const struct loaded *l, const json_t *frame, struct buf *out, struct err *err)
 {
     json_t *request = json_object_get(frame, "request");
+    const json_t *generate = json_object_get(frame, "generate");
+    struct gen_request r;
+    if (generate) {
+        int rc = gen_request_from_json(generate, &r, err);
+        if (rc != 0)
+            return rc;
+        rc = r.kind == GEN_CHAT ? prompt_render(l, r.chat, &r, out, err)
+                                : err_set_param(err, ERR_INVALID, "generate", "it is no chat");
+        gen_request_release(&r);
+        return rc;
+    }
     if (!json_is_object(request))
         return err_set_param(err, ERR_INVALID, "request", "request must be an object");
-    return prompt_render(l, request, out, err);
+    return prompt_render(l, request, NULL, out, err);
 }
 
 /* ---- the model ---- */

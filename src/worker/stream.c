@@ -150,6 +150,7 @@ void stream_parse(struct stream *s, const struct answer_options *o, bool one_cal
     s->dialect = o->dialect;
     s->one_call = one_call;
     s->parser = answer_parser_new(o, &(struct answer_sink){s, take_text, take_call});
+    s->detok.at_start = s->detok.at_start && prefix.len == 0;
     answer_parser_push(s->parser, prefix);
     s->n_raw = prefix.len;
 }

@@ -37,6 +37,7 @@ import zlib
 
 KNOWN = {"t", "id", "kind", "chat", "text", "tokens", "max_tokens", "n", "stop", "logprobs", "constraint", "parse",
          "tool_choice", "tool_name", "one_tool_call", "think", "think_max",
+         "inputs", "dimensions", "truncate", "raw",
          "top_logprobs", "echo", "ignore_eos", "sampling", "prediction", "priority", "tenant", "salt", "resume"}
 
 
@@ -338,7 +339,7 @@ class Worker:
             elif frame["t"] == "detokenize":
                 self.send("text", id=frame["id"], text=self.prompt_of({"kind": "tokens", **frame}))
             elif frame["t"] == "render":
-                self.send("text", id=frame["id"], text=f"<fake>{self.prompt_of({'chat': frame['request']})}</fake>")
+                self.send("text", id=frame["id"], text=f"<fake>{self.prompt_of(frame.get('generate') or {'chat': frame['request']})}</fake>")
 
     def run(self):
         os.write(2, self.cfg.get("mutter", "").encode())

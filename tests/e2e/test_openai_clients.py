@@ -74,6 +74,11 @@ def test_log_probabilities(client, model):
     assert bare.choices[0].logprobs.content[0].top_logprobs == []
 
 
+def test_moderations_are_not_supported(client):
+    with pytest.raises(openai.BadRequestError, match="moderations are not supported"):
+        client.moderations.create(input="x")
+
+
 def test_stop(client, model):
     answer = client.chat.completions.create(model=model, messages=MESSAGES, stop=["four", "zz"])
     assert (answer.choices[0].message.content, answer.choices[0].finish_reason) == ("one two three", "stop")

@@ -138,6 +138,15 @@ def test_calls_of_tools(client):
     assert next_one.output_text.endswith("let me look sun 0 sun 1 well?")
 
 
+def test_what_was_said_can_be_sent_back(client):
+    """In each of the ways that programs do it: nulls of fields that others have are not given."""
+    r = client.responses.parse(model="", input=CALLS, tools=[TOOL])
+    results = [{"type": "function_call_output", "call_id": c.call_id, "output": "sun"} for c in r.output[1:]]
+    for said in (r.output, [o.model_dump() for o in r.output], [o.to_dict() for o in r.output]):
+        again = client.responses.create(model="", input=[{"role": "user", "content": "q"}, *said, *results], store=False)
+        assert again.output_text == "q let me look sun sun"
+
+
 def test_streamed_calls(client):
     events = list(client.responses.create(model="", input=CALLS, tools=[TOOL], stream=True))
     call = ["output_item.added", "function_call_arguments.delta", "function_call_arguments.done", "output_item.done"]

@@ -43,14 +43,14 @@ def check(message):
 
 
 def test_whole(client):
-    answer = client.chat.completions.create(model="m", messages=USER, tools=TOOLS)
+    answer = client.chat.completions.create(model=client.models.list().data[0].id, messages=USER, tools=TOOLS)
     check(answer.choices[0].message)
     assert answer.choices[0].finish_reason == "tool_calls"
     assert answer.usage.completion_tokens_details.reasoning_tokens == 4
 
 
 def test_streamed_by_the_helper(client):
-    with client.chat.completions.stream(model="m", messages=USER, tools=TOOLS) as stream:
+    with client.chat.completions.stream(model=client.models.list().data[0].id, messages=USER, tools=TOOLS) as stream:
         events = list(stream)
         final = stream.get_final_completion()
     message = final.choices[0].message
@@ -63,7 +63,7 @@ def test_streamed_by_the_helper(client):
 
 def test_streamed(client):
     chunks = [c.choices[0].delta for c in client.chat.completions.create(
-        model="m", messages=USER, tools=TOOLS, stream=True) if c.choices]
+        model=client.models.list().data[0].id, messages=USER, tools=TOOLS, stream=True) if c.choices]
     calls = [c for d in chunks for c in d.tool_calls or []]
     assert [c.index for c in calls] == [0, 0, 0, 1]
     assert [bool(c.id) for c in calls] == [True, False, False, True]
@@ -91,12 +91,12 @@ def test_custom_tools_get_their_text(fake, stream):
     client = openai.OpenAI(base_url=server.url + "/v1", api_key="none", max_retries=0)
     tools = [{"type": "custom", "custom": {"name": "run"}}]
     if not stream:
-        calls = client.chat.completions.create(model="m", messages=USER, tools=tools).choices[0].message.tool_calls
+        calls = client.chat.completions.create(model=client.models.list().data[0].id, messages=USER, tools=tools).choices[0].message.tool_calls
         assert [(c.type, c.custom.name, c.custom.input) for c in calls] == [
             ("custom", "run", 'print("a")'), ("custom", "run", "b")]
         return
     texts = ["", ""]
-    for chunk in client.chat.completions.create(model="m", messages=USER, tools=tools, stream=True):
+    for chunk in client.chat.completions.create(model=client.models.list().data[0].id, messages=USER, tools=tools, stream=True):
         for c in chunk.choices[0].delta.tool_calls or []:
             texts[c.index] += c.custom["input"]
     assert texts == ['print("a")', "b"]
@@ -135,10 +135,10 @@ def test_none_means_none_and_results_come_back(server):
 def test_a_stream_of_a_call_is_the_whole(server):
     whole = real(server, tool_choice="required", seed=3)
     text = ""
-    for line in server.stream(CHAT, {"messages": [{"role": "user", "content": "What is the weather in Bonn?"}],
-                                     "tools": TOOLS[:1], "max_tokens": 60, "temperature": 0, "seed": 3,
-                                     "tool_choice": "required"}):
-        for c in line["choices"]:
-            for call in c["delta"].get("tool_calls", []):
-                text += call["function"]["arguments"] if call["index"] == 0 else ""
+    client = openai.OpenAI(base_url=server.url + "/v1", api_key="none", max_retries=0)
+    for chunk in client.chat.completions.create(
+            model=client.models.list().data[0].id, messages=[{"role": "user", "content": "What is the weather in Bonn?"}],
+            tools=TOOLS[:1], max_tokens=60, temperature=0, seed=3, tool_choice="required", stream=True):
+        for call in chunk.choices[0].delta.tool_calls or []:
+            text += call.function.arguments if call.index == 0 else ""
     assert text == whole["message"]["tool_calls"][0]["function"]["arguments"]

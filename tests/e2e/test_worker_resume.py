@@ -5,6 +5,9 @@ from worker_driver import Answer, Worker, chat, text
 
 LONG = "Once upon a time there was a fox. " * 3
 CUTS = 12  # of one answer, evenly spread
+TOOLS = [{"type": "function", "function": {"name": name, "parameters": {
+    "type": "object", "properties": {"city": {"type": "string", "maxLength": 12}, "n": {"type": "integer"}},
+    "required": ["city"]}}} for name in ("look", "tell")]
 ODD = {"temperature": 100, "seed": 11}  # half characters, control tokens
 
 
@@ -13,6 +16,11 @@ def worker(hearth_bin, smollm2_path):
     with Worker(hearth_bin, [smollm2_path], ctx=1024, parallel=6) as w:
         w.info = w.ready()
         yield w
+
+
+def called(request):
+    """The same with tools, of which one must be called."""
+    return {**request, "chat": {**request["chat"], "tools": TOOLS}, "parse": True, "tool_choice": 2}
 
 
 def requests(worker):
@@ -33,6 +41,10 @@ def requests(worker):
         "almost stops": text(1, "Count: one, two, three, four,", stop=[full[2:9] + "@", full + "@"], **count),
         "half characters": text(1, "🦊漢字é", max_tokens=12, ignore_eos=True, n=2, sampling=ODD),
         "half characters, stop": text(1, "🦊漢字é", max_tokens=16, stop=["\ufffd"], sampling=ODD),
+        "calls": called(chat(1, "What is the weather in Bonn?", max_tokens=40, n=2, sampling={"seed": 4})),
+        "a named call": {**called(chat(1, "Bonn?", max_tokens=30, sampling={"seed": 5})), "tool_name": "tell",
+                         "one_tool_call": True},
+        "perhaps a call": {**called(chat(1, "Bonn?", max_tokens=20, sampling={"seed": 6})), "tool_choice": 0},
         "penalties": text(1, "la la la", max_tokens=12, ignore_eos=True,
                           sampling={"seed": 2, "frequency_penalty": 1.5, "repeat_penalty": 1.3, "repeat_last_n": 4}),
         "mirostat": text(1, "🦊漢字é", max_tokens=14, n=2,
@@ -57,7 +69,8 @@ def resumed(worker, request, frames):
             prior.append({"ended": True, "tokens": [], "n_completion": had.end[i]["n_completion"]})
         else:
             tokens = had.tokens.get(i, [])
-            prior.append({"tokens": [t[0] for t in tokens], "text_len": len(had.text.get(i, "").encode())})
+            prior.append({"tokens": [t[0] for t in tokens], "text_len": len(had.text.get(i, "").encode()),
+                          "n_calls": sum("name" in f for f in frames if f["t"] == "delta" and f["index"] == i)})
             if "mirostat" in request.get("sampling", {}) and tokens:
                 prior[-1].update(has_mu=True, mu=tokens[-1][-1])
     return {**request, "resume": {"n_ctx": worker.info["n_ctx"], "n_prompt": frames[0]["n_prompt"],
@@ -70,12 +83,13 @@ def outcome(frames):
         a.take(f)
     assert a.error is None, a.error
     ends = {i: (e["reason"], e["stop"], e["n_completion"]) for i, e in a.end.items()}
-    return a.text, a.tokens, ends, a.done["n_prompt"], a.done["n_completion"]
+    names = [(f["index"], f["call"], f["name"]) for f in frames if f["t"] == "delta" and "name" in f]
+    return a.text, a.tokens, ends, a.done["n_prompt"], a.done["n_completion"], sorted(names)
 
 
 NAMES = ["chat", "to its own end", "choices", "log probabilities", "echo", "scored echo", "only the echo", "nothing",
-         "stop", "almost stops", "half characters", "half characters, stop", "penalties", "mirostat",
-         "mirostat 1, log probabilities", "of the text", "beams"]
+         "stop", "almost stops", "half characters", "half characters, stop", "calls", "a named call",
+         "perhaps a call", "penalties", "mirostat", "mirostat 1, log probabilities", "of the text", "beams"]
 
 
 def trim(o):
