@@ -233,14 +233,14 @@ static int answer_resume(struct answer *a, struct err *err)
 /* What cannot both hold. */
 static int check_together(const struct gen_request *r, struct err *err)
 {
-    if (form_is_wanted(r) && json_array_size(r->sampling.banned) > 0)
+    if (r->constraint && json_array_size(r->sampling.banned) > 0)
         return err_set_param(err, ERR_UNSUPPORTED, "banned_strings",
                              "banned_strings is not supported together with an answer of a given "
                              "form, which may have no other way to go on");
     if (r->sampling.beam_width == 0)
         return 0;
     const char *with = r->constraint          ? "response_format"
-                       : form_is_wanted(r)    ? "tools"
+                       : prompt_tools(r)      ? "tools"
                        : r->sampling.mirostat ? "mirostat"
                        : r->logprobs          ? "logprobs"
                        : r->echo              ? "echo"
@@ -311,7 +311,8 @@ static int prepare(struct answer *a, struct tokens *prompt, struct gen_error *e)
     rc = rc != 0 ? rc : thinking_budget(a->model, r, a->place.in_thought, &a->job->thinks, &e->err);
     if (rc == 0 && a->job->thinks)
         a->bytes += think_budget_bytes((int)a->model->ready.n_vocab);
-    if (rc == 0 && form_is_wanted(r, &a->place))
+    bool is_free = !r->constraint && json_array_size(r->sampling.banned) > 0;
+    if (rc == 0 && !is_free && form_is_wanted(r, &a->place))
         rc = add_guides(a, &e->err);
     return rc != 0 ? rc : answer_resume(a, &e->err);
 }
