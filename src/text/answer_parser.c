@@ -355,10 +355,11 @@ void answer_parser_push(struct answer_parser *p, struct str text)
     flush_run(p);
 }
 
-/* What is held at the end is no marker. */
+/* What is held at the end is no marker; but after a call it began another one. */
 static void release_hold(struct answer_parser *p)
 {
-    for (size_t i = 0; i < p->hold.len; i++)
+    bool is_call = p->state == IN_CONTENT && p->n_calls > 0;
+    for (size_t i = 0; i < p->hold.len && !is_call; i++)
         answer_content(p, p->hold.ptr[i]);
     buf_clear(&p->hold);
 }

@@ -354,7 +354,8 @@ static int prepare(struct answer *a, struct tokens *prompt, struct gen_error *e)
     rc = rc != 0 ? rc : thinking_budget(a->model, r, a->place.in_thought, &a->job->thinks, &e->err);
     if (rc == 0 && a->job->thinks)
         a->bytes += think_budget_bytes((int)a->model->ready.n_vocab);
-    if (rc == 0 && form_is_wanted(r, &a->place))
+    bool is_free = !r->constraint && json_array_size(r->sampling.banned) > 0;
+    if (rc == 0 && !is_free && form_is_wanted(r, &a->place))
         rc = add_guides(a, &e->err);
     return rc != 0 ? rc : answer_resume(a, &e->err);
 }

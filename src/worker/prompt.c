@@ -13,7 +13,7 @@
 
 const json_t *prompt_tools(const struct gen_request *r)
 {
-    const json_t *tools = json_object_get(r->chat, "tools");
+    const json_t *tools = r->kind == GEN_CHAT ? json_object_get(r->chat, "tools") : NULL;
     return json_array_size(tools) > 0 && r->tool_choice != GEN_TOOLS_NONE ? tools : NULL;
 }
 

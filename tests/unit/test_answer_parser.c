@@ -120,6 +120,7 @@ static void test_hermes(void **state)
     check(HERMES, false, "<tool_call>{\"city\": \"Bonn\"}</tool_call>",
           "|c:<tool_call>{\"city\": \"Bonn\"}</tool_call>");
     check(HERMES, false, "<tool_call", "|c:<tool_call");
+    check(HERMES, false, "<tool_call>{\"name\": \"get\"}</tool_call>\n<tool_", "|t:get {}");
     check(HERMES, false, "x < y <to", "|c:x < y <to");
     /* mended: Python's quotes and words, a trailing comma, an end that comes too early */
     check(HERMES, false, "<tool_call>{'name': 'get', 'arguments': {'city': 'Bonn', 'n': True,}}",
