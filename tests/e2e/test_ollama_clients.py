@@ -380,6 +380,10 @@ def test_a_real_model(server, smollm2_path):
     parts = list(client.chat(name, asked, options={"temperature": 0, "num_predict": 8}, stream=True))
     assert whole.message.content == "".join(p.message.content for p in parts) != ""
     assert whole.prompt_eval_count > 5 and 0 < whole.eval_count <= 8
+    form = {"type": "object", "properties": {"color": {"enum": ["red", "blue"]}}, "required": ["color"],
+            "additionalProperties": False}
+    formed = client.chat(name, asked, format=form, options={"temperature": 0, "num_predict": 60})
+    assert json.loads(formed.message.content)["color"] in ("red", "blue") and formed.done_reason == "stop"
     shown = client.show(name)
     assert shown.details.family == "llama" and "completion" in shown.capabilities
     assert shown.modelinfo["general.parameter_count"] > 100_000_000 and "im_start" in shown.template
