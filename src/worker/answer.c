@@ -271,20 +271,20 @@ static int check_context(const struct answer *a, struct err *err)
 static int check_together(const struct answer *a, struct err *err)
 {
     const struct gen_request *r = &a->request;
-    bool has_form = form_is_wanted(r, &a->place);
-    if (has_form && json_array_size(r->sampling.banned) > 0)
+    bool must = r->constraint || r->tool_choice == GEN_TOOLS_REQUIRED;
+    if (must && json_array_size(r->sampling.banned) > 0)
         return err_set_param(err, ERR_UNSUPPORTED, "banned_strings",
                              "banned_strings is not supported together with an answer of a given "
                              "form, which may have no other way to go on");
     if (r->sampling.beam_width == 0)
         return 0;
-    const char *with = r->constraint          ? "response_format"
-                       : has_form             ? "tools"
-                       : r->sampling.mirostat ? "mirostat"
-                       : r->logprobs          ? "logprobs"
-                       : r->echo              ? "echo"
-                       : r->prediction        ? "prediction"
-                                              : NULL;
+    const char *with = r->constraint                  ? "response_format"
+                       : form_is_wanted(r, &a->place) ? "tools"
+                       : r->sampling.mirostat         ? "mirostat"
+                       : r->logprobs                  ? "logprobs"
+                       : r->echo                      ? "echo"
+                       : r->prediction                ? "prediction"
+                                                      : NULL;
     if (with)
         return err_set_param(err, ERR_UNSUPPORTED, with,
                              "%s is not supported together with beam search", with);
@@ -305,6 +305,20 @@ static void parse_streams(struct answer *a, const struct prompt_end *end)
                                        end->begun.len > 0 && options.tools != NULL};
     for (int64_t i = 0; i < r->n && r->kind == GEN_CHAT && r->parse; i++)
         stream_parse(&a->choice[i].stream, &options, r->one_tool_call, buf_str(&end->begun));
+}
+
+/* Whatever steers the answer: the end of thoughts, and its form. Banned strings leave an answer
+ * that may have a form (tools that may be called) free; check_together knows those that must. */
+static int prepare_guides(struct answer *a, struct err *err)
+{
+    const struct gen_request *r = &a->request;
+    int rc = thinking_budget(a->model, r, a->place.in_thought, &a->job->thinks, err);
+    if (rc == 0 && a->job->thinks)
+        a->bytes += think_budget_bytes((int)a->model->ready.n_vocab);
+    bool is_free = json_array_size(r->sampling.banned) > 0;
+    if (rc == 0 && !is_free && form_is_wanted(r, &a->place))
+        rc = add_guides(a, err);
+    return rc;
 }
 
 /* No tokens are drawn: vectors or scores of texts. */
@@ -351,12 +365,7 @@ static int prepare(struct answer *a, struct tokens *prompt, struct gen_error *e)
     rc = rc != 0 ? rc : check_same_prompt(a, &e->err);
     rc = rc != 0 ? rc : make_job(a, prompt, &e->err);
     rc = rc != 0 ? rc : add_drafts(a, &e->err);
-    rc = rc != 0 ? rc : thinking_budget(a->model, r, a->place.in_thought, &a->job->thinks, &e->err);
-    if (rc == 0 && a->job->thinks)
-        a->bytes += think_budget_bytes((int)a->model->ready.n_vocab);
-    bool is_free = !r->constraint && json_array_size(r->sampling.banned) > 0;
-    if (rc == 0 && !is_free && form_is_wanted(r, &a->place))
-        rc = add_guides(a, &e->err);
+    rc = rc != 0 ? rc : prepare_guides(a, &e->err);
     return rc != 0 ? rc : answer_resume(a, &e->err);
 }
 

@@ -157,6 +157,9 @@ class Worker:
 
     def generate(self, r):
         assert set(r) <= KNOWN, set(r) - KNOWN
+        if r.get("kind") in ("embed", "rerank"):
+            self.send("error", id=r["id"], code="unsupported", param="model", message="the fake worker generates text")
+            return
         r["prompt"] = self.prompt_of(r)
         if "ROGUE" in r["prompt"]:
             self.say(r["id"], self.cfg["say"])
