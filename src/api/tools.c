@@ -216,6 +216,8 @@ int api_tools_finish(struct api_request *r, struct err *err)
         return code;
     if (name.len > 0 && api_tool_find(r, name) == NULL)
         return unknown(r, name, err);
+    if (name.len > 0)
+        r->gen.one_tool_call = true; /* who names a tool wants it called, and that is all */
     if (r->gen.tool_choice == GEN_TOOLS_REQUIRED && json_array_size(r->tools) == 0)
         return err_set_param(err, ERR_INVALID, r->tools_param,
                              "'%s' demands a call, but there are no tools", r->tools_param);
