@@ -7,6 +7,8 @@
 #include "api/anthropic.h"
 #include "api/embeddings.h"
 #include "api/llama.h"
+#include "api/ollama_library.h"
+#include "api/ollama_request.h"
 #include "api/openai_batch.h"
 #include "api/responses.h"
 #include "base/mem.h"
@@ -16,6 +18,7 @@
 #define ANTHROPIC "Anthropic"
 #define LLAMA     "llama-server"
 #define OURS      "Hearth"
+#define NDJSON    "application/x-ndjson"
 
 /* clang-format off: rows of a table */
 static const struct api_operation operations[] = {
@@ -46,7 +49,29 @@ static const struct api_operation operations[] = {
     {"get", "/v1/batches", OPENAI, "The batches of this key"},
     {"get", "/v1/batches/{id}", OPENAI, "One of them"},
     {"post", "/v1/batches/{id}/cancel", OPENAI, "Stops it"},
-    {"post", "/api/generate", OLLAMA, "Loads or unloads a model"},
+    {"post", "/api/generate", OLLAMA,
+     "What follows a prompt, whole or streamed; without one, loads or unloads a model",
+     &ollama_generate, .answer = NDJSON},
+    {"post", "/api/chat", OLLAMA, "The next message of a conversation, whole or streamed",
+     &ollama_chat, .answer = NDJSON},
+    {"post", "/api/show", OLLAMA, "What is inside a model", .form = &ollama_forms[OLLAMA_SHOW]},
+    {"post", "/api/create", OLLAMA, "A model made of another one or of blobs",
+     .form = &ollama_forms[OLLAMA_CREATE], .answer = NDJSON},
+    {"post", "/api/blobs/{digest}", OLLAMA, "A file of a model to be made",
+     .body = "application/octet-stream"},
+    {"head", "/api/blobs/{digest}", OLLAMA, "Is it here?"},
+    {"post", "/api/copy", OLLAMA, "A second name", .form = &ollama_forms[OLLAMA_COPY]},
+    {"delete", "/api/delete", OLLAMA, "Removes a model from the library",
+     .form = &ollama_forms[OLLAMA_DELETE]},
+    {"post", "/api/pull", OLLAMA, "Fetches a model from a registry",
+     .form = &ollama_forms[OLLAMA_PULL], .answer = NDJSON},
+    {"post", "/api/push", OLLAMA, "Sends a model to a registry", .form = &ollama_forms[OLLAMA_PUSH],
+     .answer = NDJSON},
+    {"post", "/api/me", OLLAMA, "An account of ollama.com: answered with 404"},
+    {"post", "/api/signout", OLLAMA, "The same"},
+    {"delete", "/api/user/keys/{key}", OLLAMA, "The same"},
+    {"post", "/api/experimental/{what}", OLLAMA, "Services of ollama.com: answered with 404"},
+    {"get", "/api/experimental/{what}", OLLAMA, "The same"},
     {"post", "/api/embed", OLLAMA, "Vectors of texts", &ollama_embed},
     {"post", "/api/embeddings", OLLAMA, "The vector of one text", &ollama_embeddings},
     {"get", "/api/tags", OLLAMA, "The models of the library"},

@@ -3,17 +3,15 @@
  */
 #include "api/ollama.h"
 
-#include "api/fields.h"
-#include "api/keep_alive.h"
+#include "api/ollama_request.h"
 #include "base/clock.h"
 #include "base/mem.h"
 
 #include <inttypes.h>
-#include <stddef.h>
 #include <string.h>
 #include <time.h>
 
-static void write_time(int64_t wall_ms, struct buf *out)
+void ollama_write_time(int64_t wall_ms, struct buf *out)
 {
     time_t seconds = (time_t)(wall_ms / 1000);
     struct tm tm;
@@ -25,7 +23,7 @@ static void write_time(int64_t wall_ms, struct buf *out)
 }
 
 /* "134.5M", "8.0B", as Ollama writes sizes. */
-static void write_params(int64_t n, struct buf *out)
+void ollama_write_params(int64_t n, struct buf *out)
 {
     if (n <= 0)
         buf_add_z(out, "\"\"");
@@ -33,6 +31,15 @@ static void write_params(int64_t n, struct buf *out)
         buf_printf(out, "\"%.1fB\"", (double)n / 1e9);
     else
         buf_printf(out, "\"%.2fM\"", (double)n / 1e6);
+}
+
+/* What the worker counted, else what the library says. */
+static void write_size(const struct ollama_model *m, struct buf *out)
+{
+    if (m->n_params > 0 || m->size_word == NULL)
+        ollama_write_params(m->n_params, out);
+    else
+        json_write_string(str_z(m->size_word), out);
 }
 
 static void write_text(const char *key, const char *text, struct buf *out)
@@ -58,7 +65,7 @@ static void write_model(const struct ollama_model *m, struct buf *out)
     if (m->arch != NULL && m->arch[0] != '\0')
         json_write_string(str_z(m->arch), out);
     buf_add_z(out, "],\"parameter_size\":");
-    write_params(m->n_params, out);
+    write_size(m, out);
     buf_add_char(out, ',');
     write_text("quantization_level", m->file_type, out);
     buf_add_char(out, '}');
@@ -72,7 +79,7 @@ bool ollama_write_tags(const struct ollama_model *model, int n, struct buf *out)
             buf_add_char(out, ',');
         write_model(&model[i], out);
         buf_add_z(out, ",\"modified_at\":");
-        write_time(model[i].modified_ms, out);
+        ollama_write_time(model[i].modified_ms, out);
         buf_add_char(out, '}');
     }
     buf_add_z(out, "]}");
@@ -86,7 +93,7 @@ static void write_loaded(const struct ollama_model *m, struct buf *out)
     if (m->expires_ms < 0)
         buf_add_z(out, "\"9999-12-31T23:59:59Z\"");
     else
-        write_time(m->expires_ms, out);
+        ollama_write_time(m->expires_ms, out);
     buf_printf(out, ",\"size_vram\":0,\"context_length\":%" PRId64 ",", m->n_ctx);
     write_text("state", m->state, out);
     buf_printf(out,
@@ -117,50 +124,35 @@ bool ollama_write_ps(const struct ollama_model *model, int n, struct buf *out)
 
 /* ---- load, unload ---- */
 
-struct load {
-    struct ollama_load load;
-    struct str prompt;
-    bool stream;
-};
-
-static int take_keep_alive(const char *name, const json_t *v, void *into, struct err *err)
+int ollama_load_parse(const struct api_endpoint *endpoint, const json_t *body,
+                      struct ollama_load *ret, struct err *err)
 {
-    struct ollama_load *l = &((struct load *)into)->load;
-    l->keep_alive_given = true;
-    return keep_alive_json(name, v, &l->keep_alive_ms, err);
+    struct ollama_reading g;
+    struct api_request unused;
+    int code = ollama_reading_init(&g, endpoint, NULL, err);
+    if (code == 0)
+        code = api_fields_read(endpoint->fields, (size_t)endpoint->n_fields, body, "", &g, err);
+    if (code == 0 && g.r.model.len == 0)
+        code = err_set_param(err, ERR_INVALID, "model", "'model' is missing");
+    if (code == 0)
+        *ret = (struct ollama_load){.model = g.r.model,
+                                    .keep_alive_given = g.r.keep_alive_given,
+                                    .keep_alive_ms = g.r.keep_alive_ms};
+    if (ollama_reading_end(&g, code, &unused) == 0)
+        api_request_release(&unused);
+    return code;
 }
 
-int ollama_load_parse(const json_t *body, struct ollama_load *ret, struct err *err)
-{
-    static const struct api_field table[] = {
-        {"model", API_STR, API_HONOURED, .offset = offsetof(struct load, load.model)},
-        {"prompt", API_STR, API_HONOURED, .offset = offsetof(struct load, prompt)},
-        {"stream", API_BOOL, API_HONOURED, .offset = offsetof(struct load, stream)},
-        {"keep_alive", API_ANY, API_HONOURED, .take = take_keep_alive},
-    };
-    struct load l = {0};
-    if (!json_is_object(body))
-        return err_set(err, ERR_INVALID, "the body must be a JSON object");
-    int code = api_fields_read(table, ARRAY_LEN(table), body, "", &l, err);
-    if (code != 0)
-        return code;
-    if (l.prompt.len > 0)
-        return err_set(err, ERR_UNSUPPORTED,
-                       "/api/generate only loads and unloads here ({\"model\": ..., "
-                       "\"keep_alive\": 0}); to generate, use /v1/completions or "
-                       "/v1/chat/completions");
-    if (l.load.model.len == 0)
-        return err_set_param(err, ERR_INVALID, "model", "'model' is missing");
-    *ret = l.load;
-    return 0;
-}
-
-bool ollama_write_loaded(struct str model, const char *reason, struct buf *out)
+bool ollama_write_loaded(const struct api_endpoint *endpoint, struct str model, const char *reason,
+                         struct buf *out)
 {
     buf_add_z(out, "{\"model\":");
     json_write_string(model, out);
     buf_add_z(out, ",\"created_at\":");
-    write_time(clock_wall_ms(), out);
-    buf_printf(out, ",\"response\":\"\",\"done\":true,\"done_reason\":\"%s\"}", reason);
+    ollama_write_time(clock_wall_ms(), out);
+    buf_add_z(out, endpoint == &ollama_chat
+                       ? ",\"message\":{\"role\":\"assistant\",\"content\":\"\"}"
+                       : ",\"response\":\"\"");
+    buf_printf(out, ",\"done\":true,\"done_reason\":\"%s\"}", reason);
     return !out->overflow;
 }

@@ -101,6 +101,20 @@ bool api_request_default_system(struct api_request *r, const char *text)
     return message != NULL && json_array_insert_new(r->messages, 0, message) == 0;
 }
 
+bool api_request_prepend(struct api_request *r, const json_t *messages)
+{
+    const json_t *first = json_array_get(r->messages, 0);
+    bool system = str_eq_z(json_str(json_object_get(first, "role")), "system"), ok = true;
+    size_t at = system, n = json_array_size(messages);
+    for (size_t i = 0; i < n && ok; i++) {
+        json_t *m = json_array_get(messages, i);
+        if (system && str_eq_z(json_str(json_object_get(m, "role")), "system"))
+            continue;
+        ok = json_array_insert(r->messages, at++, m) == 0;
+    }
+    return ok;
+}
+
 json_t *api_request_frame(struct api_request *r, int i_prompt, uint64_t id)
 {
     struct gen_request g = r->gen; /* borrows everything; never released */

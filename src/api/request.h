@@ -93,6 +93,8 @@ void api_request_release(struct api_request *r);
 int api_request_finish(struct api_request *r, struct err *err) __attribute__((warn_unused_result));
 /* Puts a system message first when the conversation has none (a model's own system text). */
 bool api_request_default_system(struct api_request *r, const char *text);
+/* Puts messages before the conversation, but for a system message when that has its own. */
+bool api_request_prepend(struct api_request *r, const json_t *messages);
 /* The `generate` frame of one prompt: a new reference, NULL when memory is short. */
 json_t *api_request_frame(struct api_request *r, int i_prompt, uint64_t id);
 

@@ -22,6 +22,7 @@ int cmd_bench(int argc, char **argv);
 int cmd_cache(int argc, char **argv);
 int cmd_convert(int argc, char **argv);
 int cmd_cp(int argc, char **argv);
+int cmd_create(int argc, char **argv);
 int cmd_eval(int argc, char **argv);
 int cmd_key(int argc, char **argv);
 int cmd_list(int argc, char **argv);

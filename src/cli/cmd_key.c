@@ -132,8 +132,9 @@ int cmd_key(int argc, char **argv)
          .flag_only = true},
         {"tokens-per-minute", 0, ARG_I64, "N", "prompts and answers together; 0: no limit",
          &w.tokens_per_minute, .flag_only = true},
-        {"admin", 0, ARG_BOOL, NULL, "it may unload and keep models, and see what all keys use",
-         &w.admin, .flag_only = true},
+        {"admin", 0, ARG_BOOL, NULL,
+         "it may unload, keep, make, pull and remove models, and see all keys' use", &w.admin,
+         .flag_only = true},
         {"json", 'j', ARG_BOOL, NULL, "as JSON", &w.as_json, .flag_only = true},
     };
     const struct args_spec spec = {

@@ -26,6 +26,7 @@ static const struct command commands[] = {
     {"plan", "show what memory a model takes, and what fits", cmd_plan},
     {"show", "show what is inside a model", cmd_show},
     {"convert", "make a GGUF file of a model in another form", cmd_convert},
+    {"create", "make a model from a Modelfile", cmd_create},
     {"cp", "give a model a second name", cmd_cp},
     {"cache", "show or empty the cache of packed weights", cmd_cache},
     {"key", "make, list and revoke API keys", cmd_key},

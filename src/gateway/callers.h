@@ -8,8 +8,8 @@
  * the file goes. Loop thread only.
  *
  * Rights: who bears a key with the right `admin`, the key of the command line, or no key where none
- * is needed, may unload models and set how long they stay, and sees the counts of every key. Other
- * keys use what is there, and see their own.
+ * is needed, may unload models and set how long they stay, change the library, and sees the counts
+ * of every key. Other keys use what is there, and see their own.
  */
 #ifndef HEARTH_GATEWAY_CALLERS_H
 #define HEARTH_GATEWAY_CALLERS_H

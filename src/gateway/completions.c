@@ -496,13 +496,17 @@ void completions_serve_body(struct server *s, struct exchange *x,
 {
     struct err err = {0};
     struct call *c = mem_zero(1, sizeof *c);
+    struct visit *v = routes_visit(x);
+    if (v->trace == NULL)
+        v->trace = traces_open(&s->traces, exchange_id(x), &v->caller, endpoint->path,
+                               exchange_start_ns(x));
     c->server = s;
     c->x = x;
     c->body = body;
     if (keeper != NULL)
         c->keeper = *keeper;
-    c->caller = &routes_visit(x)->caller;
-    c->trace = routes_visit(x)->trace;
+    c->caller = &v->caller;
+    c->trace = v->trace;
     api_request_init(&c->request, endpoint);
     buf_init(&c->out, 64u << 20);
     exchange_on_gone(x, on_gone, c);

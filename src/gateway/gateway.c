@@ -6,6 +6,7 @@
  * has CUT_MS to take that. Second signal: everything stops at once.
  */
 #include "gateway/batches.h"
+#include "gateway/errand.h"
 #include "gateway/ledger.h"
 #include "gateway/response_runs.h"
 #include "gateway/retention.h"
@@ -319,6 +320,7 @@ int gateway_run(const struct gateway_opts *opts, struct err *err)
     else if (opts->model == NULL)
         announce(s, NULL);
     uv_run(&s->loop, UV_RUN_DEFAULT);
+    errands_end(s);
     close_state(s);
     uv_walk(&s->loop, close_handle, NULL);
     /* A second signal must not cut off what is left: it is short, and writes the request log's end.

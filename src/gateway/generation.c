@@ -40,6 +40,17 @@ static int add_defaults(const json_t *body, struct api_request *r, const struct 
     return code;
 }
 
+/* What the model's maker put before every conversation. */
+static bool add_messages(struct api_request *r, const struct slot *slot)
+{
+    if (slot->messages_json == NULL || !r->endpoint->is_chat)
+        return true;
+    json_t *messages = json_parse(str_z(slot->messages_json), JSON_DEPTH_MAX, NULL);
+    bool ok = api_request_prepend(r, messages);
+    json_decref(messages);
+    return ok;
+}
+
 int generation_messages(struct api_request *r, const struct slot *slot, struct err *err)
 {
     if (!slot->models->opts->keep_volatile && r->messages != NULL) {
@@ -49,7 +60,7 @@ int generation_messages(struct api_request *r, const struct slot *slot, struct e
         slot->models->metrics->volatile_billing += (uint64_t)r->removed.n_billing;
         slot->models->metrics->volatile_budget += (uint64_t)r->removed.n_budget;
     }
-    return api_request_default_system(r, slot->system_text)
+    return add_messages(r, slot) && api_request_default_system(r, slot->system_text)
                ? 0
                : err_set(err, ERR_NOMEM, "out of memory for the request");
 }

@@ -369,6 +369,8 @@ static enum MHD_Result take_body(struct exchange *x, const char *bytes, size_t *
     x->body_read += (int64_t)*n;
     x->discard = x->discard || x->response != NULL; /* answered while it was paused */
     if (!x->discard && x->sink.on_bytes != NULL) {
+        if (x->sink.slow)
+            x->since_ms = clock_ms();
         pour(x, (struct str){bytes, *n});
     } else if (!x->discard && x->http->body_bytes + (int64_t)*n > BODIES_BYTES_MAX) {
         refuse(x, 503, ERR_BUSY, "too many large requests at once; try again");

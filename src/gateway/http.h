@@ -85,6 +85,7 @@ void exchange_set_tag(struct exchange *x, void *tag);
  */
 struct exchange_sink {
     int64_t bytes_max;
+    bool slow; /* the body's deadline counts from the last bytes, not from the first: it is huge */
     void (*on_bytes)(struct exchange *x, void *ctx, struct str bytes);
     void (*on_over)(void *ctx);
     void *ctx;

@@ -20,7 +20,7 @@
 
 #define BODY_MAX (16u << 20)
 
-static void reply_json(struct exchange *x, int status, struct buf *body)
+void reply_json(struct exchange *x, int status, struct buf *body)
 {
     struct err err = {0};
     if (!body->overflow) {
@@ -175,6 +175,11 @@ void inventory_tags(struct server *s, struct exchange *x)
         m->digest = list[i].digest;
         m->bytes = list[i].bytes;
         m->modified_ms = list[i].modified_ms;
+        m->size_word = list[i].size_word;
+        if (m->arch[0] == '\0') { /* not loaded: what the library says */
+            m->arch = list[i].family;
+            m->file_type = list[i].file_type;
+        }
     }
     buf_init(&out, BODY_MAX);
     ollama_write_tags(model, n_model, &out);
@@ -198,71 +203,12 @@ void inventory_ps(struct server *s, struct exchange *x)
     reply_json(x, 200, &out);
 }
 
-static void reply_loaded(struct exchange *x, struct str model, const char *reason)
-{
-    struct buf out;
-    buf_init(&out, BODY_MAX);
-    ollama_write_loaded(model, reason, &out);
-    reply_json(x, 200, &out);
-}
-
-static void on_loaded(struct server *s, struct exchange *x, void *ctx, struct str text,
-                      const struct err *err)
-{
-    (void)s, (void)text;
-    if (err->code == 0)
-        reply_loaded(x, str_z(ctx), "load");
-    else
-        reply_error(x, err, NULL);
-}
-
-/* Answered when the model is there: the worker is asked for the tokens of no text. */
-static int load(struct server *s, struct exchange *x, const struct ollama_load *l, struct err *err)
-{
-    struct slot *slot;
-    int code = models_find(&s->models, l->model.ptr, false, &slot, err);
-    if (code != 0)
-        return code;
-    if (routes_visit(x)->caller.admin)
-        models_keep(&s->models, slot, l->keep_alive_given, l->keep_alive_ms);
-    ask_worker(s, x, slot, json_pack("{s:s, s:s}", "t", "tokenize", "text", ""), on_loaded,
-               str_dup(l->model), free);
-    return 0;
-}
-
-static int unload_model(struct server *s, const struct caller *who, const struct ollama_load *l,
-                        struct err *err)
-{
-    if (!who->admin)
-        return err_set(err, ERR_DENIED,
-                       "the key '%s' may not unload models: that takes a key made with 'hearth key "
-                       "create NAME --admin'",
-                       who->name);
-    return models_unload(&s->models, l->model.ptr, err);
-}
-
-void inventory_load(struct server *s, struct exchange *x)
-{
-    struct err err = {0};
-    struct ollama_load l;
-    json_t *body = json_parse(exchange_body(x), JSON_DEPTH_MAX, &err);
-    int code = body == NULL ? err.code : ollama_load_parse(body, &l, &err);
-    bool unload = code == 0 && l.keep_alive_given && l.keep_alive_ms == 0;
-    if (unload)
-        code = unload_model(s, &routes_visit(x)->caller, &l, &err);
-    else if (code == 0)
-        code = load(s, x, &l, &err);
-    if (code != 0)
-        reply_error(x, &err, NULL);
-    else if (unload)
-        reply_loaded(x, l.model, "unload");
-    json_decref(body);
-}
-
 void inventory_version(struct server *s, struct exchange *x)
 {
     (void)s;
-    exchange_reply(x, 200, "application/json", STR("{\"version\":\"" HEARTH_VERSION "\"}"));
+    exchange_reply(
+        x, 200, "application/json",
+        STR("{\"version\":\"" OLLAMA_API_VERSION "\",\"hearth\":\"" HEARTH_VERSION "\"}"));
 }
 
 void inventory_openapi(struct server *s, struct exchange *x)

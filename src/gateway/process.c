@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -319,6 +320,21 @@ static int n_paths(const struct process_opts *o)
     return o->n_path + o->n_draft_path;
 }
 
+/* A text as a file that has no name. */
+static int text_file(const char *text, int *ret_fd, struct err *err)
+{
+    size_t len = strlen(text);
+    int fd = memfd_create("template", MFD_CLOEXEC);
+    if (fd >= 0 && write(fd, text, len) == (ssize_t)len && lseek(fd, 0, SEEK_SET) == 0) {
+        *ret_fd = fd;
+        return 0;
+    }
+    int code = err_set_errno(err, errno, "the model's template cannot be handed over");
+    if (fd >= 0)
+        close(fd);
+    return code;
+}
+
 static int spawn(uv_loop_t *loop, struct process *p, uv_stdio_container_t *stdio, struct err *err)
 {
     const struct process_opts *o = &p->o;
@@ -348,9 +364,17 @@ static int spawn(uv_loop_t *loop, struct process *p, uv_stdio_container_t *stdio
         o->pack_in >= 0 ? "1" : "0", "--pack-out", o->pack_out >= 0 ? "1" : "0"};
     snprintf(number[10], sizeof number[10], "%" PRId64, o->prefix_bytes_max);
     const char *prefix[] = {"--prefix-max", number[10], "--prefix-key", o->prefix_key};
+    const char *inspecting[] = {
+        o->exe, "worker", "--fds", number[0], "--inspect", o->inspect > 1 ? "2" : "1", NULL};
+    if (o->inspect > 0)
+        memcpy(args, inspecting, sizeof inspecting);
     size_t n_args = 0;
     while (args[n_args] != NULL)
         n_args++;
+    if (o->template_text != NULL) {
+        args[n_args++] = "--template";
+        args[n_args++] = "1";
+    }
     if (o->prefix_fd >= 0)
         memcpy(&args[n_args], prefix, sizeof prefix);
     make_env(env, cpu, level);
@@ -361,8 +385,9 @@ static int spawn(uv_loop_t *loop, struct process *p, uv_stdio_container_t *stdio
                                     .exit_cb = on_child_exit,
                                     .flags = UV_PROCESS_DETACHED,
                                     .stdio = stdio,
-                                    .stdio_count = 4 + n_paths(o) + (o->pack_in >= 0) +
-                                                   (o->pack_out >= 0) + (o->prefix_fd >= 0)};
+                                    .stdio_count = 4 + n_paths(o) + (o->template_text != NULL) +
+                                                   (o->pack_in >= 0) + (o->pack_out >= 0) +
+                                                   (o->prefix_fd >= 0)};
     int status = uv_spawn(loop, &p->child, &options);
     if (status != 0)
         return err_set(err, ERR_IO, "the worker process %s cannot be started: %s", o->exe,
@@ -390,7 +415,7 @@ int process_start(uv_loop_t *loop, const struct process_opts *opts, struct proce
     if (opts->n_path < 1 || opts->n_path > PARTS_MAX || opts->n_draft_path > PARTS_MAX)
         return err_set(err, ERR_LIMIT, "a model of %d files cannot be loaded", n_paths(opts));
     struct process *p = mem_zero(1, sizeof *p);
-    uv_stdio_container_t *stdio = mem_zero((size_t)n_paths(opts) + 7, sizeof *stdio);
+    uv_stdio_container_t *stdio = mem_zero((size_t)n_paths(opts) + 8, sizeof *stdio);
     p->o = *opts;
     p->read_bytes = mem_alloc(READ_BYTES);
     frame_reader_init(&p->reader);
@@ -407,6 +432,11 @@ int process_start(uv_loop_t *loop, const struct process_opts *opts, struct proce
             n_open < opts->n_path ? opts->path[n_open] : opts->draft_path[n_open - opts->n_path];
         stdio[4 + n_open].flags = UV_INHERIT_FD;
         code = open_part(path, &stdio[4 + n_open].data.fd, err);
+    }
+    if (code == 0 && opts->template_text != NULL) {
+        stdio[4 + n_open].flags = UV_INHERIT_FD;
+        code = text_file(opts->template_text, &stdio[4 + n_open].data.fd, err);
+        n_open += code == 0;
     }
     int n_stdio = 4 + n_open;
     if (opts->pack_in >= 0)

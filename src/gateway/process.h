@@ -21,6 +21,7 @@ struct process_opts {
     int n_path;
     char *const *draft_path; /* [n_draft_path] of a draft model: passed after them; 0: none */
     int n_draft_path, draft_max;
+    const char *template_text; /* a Jinja template in place of the file's own; or NULL */
     int ctx, parallel, threads, threads_decode, activations, kv_type, speculate, step_ms;
     int64_t memory_max_bytes;
     /* Packed weights: a file to read, a file to fill, -1: none; passed after the parts, borrowed.
@@ -28,7 +29,8 @@ struct process_opts {
     int pack_in, pack_out;
     const char *pack_key;   /* with any of the two */
     int64_t pack_bytes_max; /* of pack_out */
-    int prefix_fd;          /* the file of computed prefixes, or -1; passed last, borrowed */
+    int inspect;   /* 0, or how much is asked: the process says `inspected` and ends (inspect.h) */
+    int prefix_fd; /* the file of computed prefixes, or -1; passed last, borrowed */
     const char *prefix_key; /* with it: what they are prefixes of */
     int64_t prefix_bytes_max;
     void *ctx_ptr;

@@ -26,6 +26,7 @@ struct route {
 };
 
 #define GET    (1u << HTTP_GET | 1u << HTTP_HEAD)
+#define HEAD   (1u << HTTP_HEAD)
 #define POST   (1u << HTTP_POST)
 #define DELETE (1u << HTTP_DELETE)
 
@@ -78,7 +79,19 @@ static const struct route table[] = {
     {"/api/version", GET, true, false, API_OLLAMA, inventory_version},
     {"/api/tags", GET, false, false, API_OLLAMA, inventory_tags},
     {"/api/ps", GET, false, false, API_OLLAMA, inventory_ps},
-    {"/api/generate", POST, false, false, API_OLLAMA, inventory_load},
+    {"/api/generate", POST, false, false, API_OLLAMA, ollama_serve_generate},
+    {"/api/chat", POST, false, false, API_OLLAMA, ollama_serve_chat},
+    {"/api/show", POST, false, false, API_OLLAMA, library_show},
+    {"/api/create", POST, false, false, API_OLLAMA, library_create},
+    {"/api/blobs/", HEAD | POST, false, false, API_OLLAMA, blob_upload_serve},
+    {"/api/copy", POST, false, false, API_OLLAMA, library_copy},
+    {"/api/delete", DELETE, false, false, API_OLLAMA, library_delete},
+    {"/api/pull", POST, false, false, API_OLLAMA, library_pull},
+    {"/api/push", POST, false, false, API_OLLAMA, library_push},
+    {"/api/me", POST, false, false, API_OLLAMA, library_account},
+    {"/api/signout", POST, false, false, API_OLLAMA, library_account},
+    {"/api/user/keys/", DELETE, false, false, API_OLLAMA, library_account},
+    {"/api/experimental/", GET | POST, false, false, API_OLLAMA, library_account},
 };
 
 static const struct route no_route = {"other", 0, false, false, API_OPENAI, NULL};
@@ -200,6 +213,8 @@ void routes_on_head(struct exchange *x, void *ctx)
         reply_status(x, 415, &err, NULL);
     } else if (route->serve == files_collection && exchange_method(x) == HTTP_POST) {
         upload_begin(s, x);
+    } else if (route->serve == blob_upload_serve && exchange_method(x) == HTTP_POST) {
+        blob_upload_begin(s, x);
     }
 }
 
@@ -247,11 +262,24 @@ static void serve_moderations(struct server *s, struct exchange *x)
 
 /* ---- the page ---- */
 
+/* Programs that look for an Ollama ask at the root for this text; browsers say that they take HTML.
+ */
+static bool wants_page(const struct exchange *x)
+{
+    const char *accept = exchange_header(x, "Accept");
+    return accept != NULL && strcasestr(accept, "text/html") != NULL;
+}
+
 static void serve_page(struct server *s, struct exchange *x)
 {
     (void)s;
     struct err err = {0};
     const char *path = exchange_path(x);
+    if (strcmp(path, "/") == 0 && !wants_page(x)) {
+        exchange_add_header(x, "Vary", "Accept");
+        exchange_reply(x, 200, "text/plain; charset=utf-8", STR("Ollama is running"));
+        return;
+    }
     size_t i = 0;
     while (i < page_n_assets && strcmp(page_assets[i].path, path) != 0)
         i++;

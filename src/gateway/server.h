@@ -14,6 +14,8 @@
 #include "gateway/request_log.h"
 #include "gateway/traces.h"
 
+struct errand;
+struct inspection;
 struct state;
 struct ledger;
 struct batches;
@@ -29,7 +31,10 @@ struct server {
     struct ledger *ledger;
     struct batches *batches;    /* NULL without state */
     struct response_runs *runs; /* likewise */
-    int n_uploads;
+    int n_uploads, n_blob_uploads;
+    struct errand *errands;         /* errand.h */
+    struct inspection *inspections; /* inspection.h */
+    int n_errands;
     struct metrics metrics;
     struct callers callers;
     struct traces traces;
@@ -65,6 +70,8 @@ void routes_write_error(struct exchange *x, int err_code, const char *text, stru
 enum api_dialect routes_dialect(const struct exchange *x);
 /* Answers with the error in the dialect of the route. counts may be NULL. */
 void reply_error(struct exchange *x, const struct err *err, const struct api_counts *counts);
+/* Answers with the body, which is released; an error when it overflowed. inventory.c */
+void reply_json(struct exchange *x, int status, struct buf *body);
 
 /* access.c: who may ask. 0 or ERR_AUTH, ERR_DENIED. */
 int access_check_host(const struct server *s, const char *host, struct err *err);
@@ -119,11 +126,30 @@ void inventory_models(struct server *s, struct exchange *x);
 void inventory_model(struct server *s, struct exchange *x);
 void inventory_tags(struct server *s, struct exchange *x);
 void inventory_ps(struct server *s, struct exchange *x);
-void inventory_load(struct server *s, struct exchange *x);
 void inventory_health(struct server *s, struct exchange *x);
 void inventory_metrics(struct server *s, struct exchange *x);
 void inventory_version(struct server *s, struct exchange *x);
 void inventory_openapi(struct server *s, struct exchange *x);
+
+/* ollama_routes.c: the routes of Ollama's API that generate, load and unload. */
+void ollama_serve_generate(struct server *s, struct exchange *x);
+void ollama_serve_chat(struct server *s, struct exchange *x);
+
+/* A body that must be an object: a new reference; NULL with the reason. */
+json_t *ollama_body(struct exchange *x, struct err *err);
+
+/* library_routes.c: the routes of Ollama's API that are about models and not about text. */
+void library_show(struct server *s, struct exchange *x);
+void library_create(struct server *s, struct exchange *x);
+void library_copy(struct server *s, struct exchange *x);
+void library_delete(struct server *s, struct exchange *x);
+void library_pull(struct server *s, struct exchange *x);
+void library_push(struct server *s, struct exchange *x);
+void library_account(struct server *s, struct exchange *x);
+
+/* blob_upload.c: HEAD and POST /api/blobs/{digest}. */
+void blob_upload_begin(struct server *s, struct exchange *x); /* from the head of a POST */
+void blob_upload_serve(struct server *s, struct exchange *x);
 
 /* requests.c: GET /v1/requests and /v1/requests/{id}. */
 void requests_list(struct server *s, struct exchange *x);

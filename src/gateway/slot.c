@@ -779,6 +779,7 @@ static int start_process(struct slot *s, int64_t bytes_max)
                              .n_path = s->n_path,
                              .draft_path = s->draft.path,
                              .n_draft_path = s->draft.n_path,
+                             .template_text = s->template_text,
                              .draft_max = o->draft_max,
                              .ctx = s->ctx_kept > 0 ? s->ctx_kept : o->ctx,
                              .parallel = o->parallel,
@@ -919,7 +920,9 @@ struct slot *slot_new(struct models *m, struct store_model *found)
     s->params_json = found->params_json;
     s->path = found->path;
     s->n_path = found->n_path;
-    found->system_text = found->params_json = NULL;
+    s->messages_json = found->messages_json;
+    s->template_text = found->template_text;
+    found->system_text = found->params_json = found->messages_json = found->template_text = NULL;
     found->path = NULL;
     found->n_path = 0;
     s->used_ms = clock_ms();
@@ -944,6 +947,8 @@ static void on_timer_closed(uv_handle_t *handle)
     free(s->digest);
     free(s->system_text);
     free(s->params_json);
+    free(s->messages_json);
+    free(s->template_text);
     free(s);
 }
 

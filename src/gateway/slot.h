@@ -47,9 +47,10 @@ struct slot_pace {
 struct slot {
     struct models *models;
     struct slot *next;
-    char *name, *digest;             /* as the library writes them */
-    char *system_text, *params_json; /* the model's own defaults, or NULL */
-    char **path;                     /* [n_path] */
+    char *name, *digest; /* as the library writes them */
+    /* the model's own: defaults of requests, what precedes conversations; or NULL */
+    char *system_text, *params_json, *messages_json, *template_text;
+    char **path; /* [n_path] */
     int n_path;
     int64_t bytes, modified_ms;
     struct store_model draft; /* guesses for it; zero: none */

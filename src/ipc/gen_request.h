@@ -82,9 +82,12 @@ struct gen_request {
     size_t text_len;
     int32_t *tokens; /* GEN_TOKENS; owned */
     size_t n_tokens;
+    char *suffix; /* GEN_TEXT: what follows the answer, which fills the gap; NULL: none; owned */
+    size_t suffix_len;
     json_t *inputs;     /* array; owned reference */
     int64_t dimensions; /* embed: the first so many; 0: all */
-    bool truncate;      /* inputs longer than the context are cut, else refused */
+    bool truncate;      /* inputs longer than the context are cut, and of a chat the oldest turns
+                           left out; else they are refused */
     bool raw;           /* embed: vectors are not normalized */
     char *prediction;   /* what the answer may resemble: it comes faster then; NULL: none; owned */
     size_t prediction_len;
@@ -105,9 +108,11 @@ struct gen_request {
     bool one_tool_call;  /* no second call in parallel */
     bool parse;    /* chat: split the answer into channels (gen_delta); else it is all content */
     int64_t think; /* enum gen_think */
-    int64_t think_max;         /* tokens of reasoning, then it is ended; -1: as many as it likes */
-    int64_t max_tokens;        /* -1: until the model ends or the context is full (then "length") */
-    int64_t n;                 /* choices; choice i draws with seed + i */
+    int64_t think_max;  /* tokens of reasoning, then it is ended; -1: as many as it likes */
+    int64_t n_ctx_min;  /* the context that the client counts on, as far as the model can have it:
+                           with less than that the request is refused; 0: any */
+    int64_t max_tokens; /* -1: until the model ends or the context is full (then "length") */
+    int64_t n;          /* choices; choice i draws with seed + i */
     char *stop[GEN_STOPS_MAX]; /* owned; never empty strings */
     int n_stop;
     bool logprobs; /* report the chosen token's log probability, before sampling changes it */

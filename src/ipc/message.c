@@ -38,6 +38,7 @@ static const struct field request_fields[] = {
     FIELD(gen_request, parse, FIELD_BOOL, 0, 0),
     FIELD(gen_request, think, FIELD_I64, 0, GEN_THINK_N - 1),
     FIELD(gen_request, think_max, FIELD_I64, -1, INT32_MAX),
+    FIELD(gen_request, n_ctx_min, FIELD_I64, 0, INT32_MAX),
     FIELD(gen_request, priority, FIELD_I64, 0, GEN_N_PRIORITIES - 1),
     FIELD(gen_request, tenant, FIELD_I64, 0, GEN_TENANT_MAX),
     FIELD(gen_request, salt, FIELD_BITS, 0, 0),
@@ -49,6 +50,7 @@ static const struct field request_fields[] = {
     FIELD_SKIP("chat"),
     FIELD_SKIP("text"),
     FIELD_SKIP("tokens"),
+    FIELD_SKIP("suffix"),
     FIELD_SKIP("prediction"),
     FIELD_SKIP("constraint"),
     FIELD_SKIP("tool_name"),
@@ -120,6 +122,7 @@ void gen_request_release(struct gen_request *r)
     json_decref(r->chat);
     free(r->text);
     free(r->tokens);
+    free(r->suffix);
     json_decref(r->inputs);
     free(r->prediction);
     json_decref(r->constraint);
@@ -194,6 +197,8 @@ json_t *gen_request_to_json(const struct gen_request *r)
     ok = ok && put(obj, "kind", json_string(kind_names[r->kind]));
     ok = ok && put(obj, "sampling", gen_sampling_to_json(&r->sampling));
     ok = ok && put_prompt(obj, r);
+    if (r->kind == GEN_TEXT && r->suffix)
+        ok = ok && put(obj, "suffix", json_stringn(r->suffix, r->suffix_len));
     if (r->prediction)
         ok = ok && put(obj, "prediction", json_stringn(r->prediction, r->prediction_len));
     if (r->constraint)
@@ -275,13 +280,19 @@ static int read_prompt(const json_t *frame, struct gen_request *r, struct err *e
         if (code != 0 || embed)
             return code;
     }
+    struct str suffix = {0};
     int rc = json_get_str(frame, "text", &text, err);
+    rc = rc != 0 ? rc : json_get_str(frame, "suffix", &suffix, err);
     if (rc != 0)
         return rc;
     r->kind = rerank ? GEN_RERANK : GEN_TEXT;
     r->text = str_dup(text);
     r->text_len = text.len;
-    return r->text ? 0 : err_set(err, ERR_NOMEM, "no memory for the prompt");
+    r->suffix = suffix.ptr ? str_dup(suffix) : NULL;
+    r->suffix_len = suffix.len;
+    return r->text && (!suffix.ptr || r->suffix)
+               ? 0
+               : err_set(err, ERR_NOMEM, "no memory for the prompt");
 }
 
 static int read_stops(const json_t *frame, struct gen_request *r, struct err *err)

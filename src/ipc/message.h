@@ -27,6 +27,10 @@
  *               not done in a better way, or ""
  *   ready       struct worker_ready: loaded; once
  *   failed      {code, message}: could not load; then exit 1
+ *   inspected   {arch, file_type, n_params, n_ctx, n_embd, template, capabilities, metadata,
+ *               tensors}: all that a worker with --inspect says, which loads nothing and ends; or
+ *               `failed`. metadata: the file's keys, with the arrays as null unless all was asked
+ *               for, as the tensors [{name, type, shape}]
  *   accepted    struct gen_accepted: admitted to the queue, prompt tokenized and known to fit
  *   started     {id, n_cached, queue_ms}: first token of the prompt is being computed
  *   delta       struct gen_delta: text and tokens of one choice

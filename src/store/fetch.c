@@ -44,7 +44,9 @@ struct attempt {
     int retry_after_s;
     char validator[VALIDATOR_MAX]; /* a strong ETag, or Last-Modified */
     bool validator_is_etag;
-    char authenticate[1024];
+    char authenticate[1024], location[2048];
+    const struct fetch_send *send; /* or NULL */
+    int64_t n_sent;
     int code; /* ERR_* from a callback, its text in err */
     struct err *err;
 };
@@ -194,7 +196,7 @@ static void forget_headers(struct attempt *a)
 {
     a->range_from = a->range_total = a->length = -1;
     a->retry_after_s = -1;
-    a->validator[0] = a->authenticate[0] = '\0';
+    a->validator[0] = a->authenticate[0] = a->location[0] = '\0';
     a->validator_is_etag = false;
 }
 
@@ -245,6 +247,9 @@ static size_t on_header(char *data, size_t size, size_t n, void *user)
             copy_header(v, a->validator, sizeof(a->validator));
     } else if (header_is(line, "www-authenticate", &v)) {
         copy_header(v, a->authenticate, sizeof(a->authenticate));
+    } else if (header_is(line, "docker-upload-location", &v) ||
+               (a->location[0] == '\0' && header_is(line, "location", &v))) {
+        copy_header(v, a->location, sizeof(a->location));
     }
     return size * n;
 }
@@ -358,6 +363,56 @@ static void add_header(struct attempt *a, const char *name, const char *value)
     buf_release(&line);
 }
 
+/* curl wants more of what is sent. */
+static size_t on_wanted(char *to, size_t size, size_t n, void *user)
+{
+    struct attempt *a = user;
+    const struct fetch_send *s = a->send;
+    int64_t left = s->bytes - a->n_sent;
+    size_t take = size * n;
+    if (left < (int64_t)take)
+        take = left > 0 ? (size_t)left : 0;
+    if (!s->from_file) {
+        memcpy(to, s->text.ptr + a->n_sent, take);
+    } else if (take > 0) {
+        ssize_t got = pread(s->fd, to, take, (off_t)(s->offset + a->n_sent));
+        if (got <= 0) {
+            a->code = err_set(a->err, ERR_IO, "the file that is sent cannot be read");
+            return CURL_READFUNC_ABORT;
+        }
+        take = (size_t)got;
+    }
+    a->n_sent += (int64_t)take;
+    if (s->progress != NULL)
+        s->progress(s->progress_arg, a->n_sent);
+    return take;
+}
+
+static void set_up_send(struct attempt *a)
+{
+    const struct fetch_send *s = a->send;
+    bool head = strcmp(s->method, "HEAD") == 0;
+    curl_easy_setopt(a->easy, CURLOPT_FOLLOWLOCATION, head ? 1L : 0L);
+    if (head) {
+        curl_easy_setopt(a->easy, CURLOPT_NOBODY, 1L);
+        return;
+    }
+    if (s->bytes > 0) {
+        curl_easy_setopt(a->easy, CURLOPT_UPLOAD, 1L);
+        curl_easy_setopt(a->easy, CURLOPT_INFILESIZE_LARGE, (curl_off_t)s->bytes);
+        curl_easy_setopt(a->easy, CURLOPT_READFUNCTION, on_wanted);
+        curl_easy_setopt(a->easy, CURLOPT_READDATA, a);
+    } else {
+        curl_easy_setopt(a->easy, CURLOPT_POSTFIELDS, "");
+        curl_easy_setopt(a->easy, CURLOPT_POSTFIELDSIZE, 0L);
+    }
+    curl_easy_setopt(a->easy, CURLOPT_CUSTOMREQUEST, s->method);
+    if (s->range != NULL)
+        add_header(a, "Content-Range", s->range);
+    add_header(a, "Content-Type", s->type != NULL ? s->type : "application/octet-stream");
+    add_header(a, "Expect", ""); /* no waiting for 100 Continue */
+}
+
 static int set_up(struct attempt *a, const struct fetch_request *rq, const char *if_range,
                   struct err *err)
 {
@@ -379,13 +434,16 @@ static int set_up(struct attempt *a, const struct fetch_request *rq, const char 
         if (if_range != NULL)
             add_header(a, "If-Range", if_range);
     }
+    if (a->send != NULL)
+        set_up_send(a);
     long stall_s = (a->f->stall_ms + 999) / 1000;
     curl_easy_setopt(a->easy, CURLOPT_URL, rq->url);
     curl_easy_setopt(a->easy, CURLOPT_HTTPHEADER, a->headers);
     curl_easy_setopt(a->easy, CURLOPT_USERAGENT, "hearth/" HEARTH_VERSION);
     curl_easy_setopt(a->easy, CURLOPT_PROTOCOLS_STR, protocols);
     curl_easy_setopt(a->easy, CURLOPT_REDIR_PROTOCOLS_STR, protocols);
-    curl_easy_setopt(a->easy, CURLOPT_FOLLOWLOCATION, 1L);
+    if (a->send == NULL)
+        curl_easy_setopt(a->easy, CURLOPT_FOLLOWLOCATION, 1L);
     curl_easy_setopt(a->easy, CURLOPT_MAXREDIRS, REDIRECTS_MAX);
     curl_easy_setopt(a->easy, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS);
     curl_easy_setopt(a->easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
@@ -465,7 +523,7 @@ int fetch_text(struct fetch *f, const struct fetch_request *rq, struct fetch_rep
     if (!fetch_url_allowed(rq->url, f->insecure, err))
         return ERR_INVALID;
     for (int i = 0;; i++) {
-        struct attempt a = {.f = f, .reply = ret, .want = -1};
+        struct attempt a = {.f = f, .reply = ret, .want = -1, .send = rq->send};
         CURLcode curl;
         buf_clear(&ret->text);
         int rc = perform(&a, rq, NULL, &curl, err);
@@ -474,6 +532,7 @@ int fetch_text(struct fetch *f, const struct fetch_request *rq, struct fetch_rep
         if (curl == CURLE_OK && (!status_may_retry(a.status) || i + 1 >= TRIES_MAX)) {
             ret->status = a.status;
             memcpy(ret->authenticate, a.authenticate, sizeof(a.authenticate));
+            memcpy(ret->location, a.location, sizeof(a.location));
             return 0;
         }
         if (curl != CURLE_OK && (!curl_may_retry(curl, f->reached) || i + 1 >= TRIES_MAX))

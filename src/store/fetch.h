@@ -34,12 +34,27 @@ struct fetch_reply {
     long status;
     struct buf text;
     char authenticate[1024]; /* the WWW-Authenticate header, or "" */
+    char location[2048];     /* where an upload goes on, or "" */
 };
 
 struct fetch_request {
     const char *url;
-    const char *accept; /* or NULL */
-    const char *bearer; /* token, or NULL */
+    const char *accept;            /* or NULL */
+    const char *bearer;            /* token, or NULL */
+    const struct fetch_send *send; /* NULL: a plain GET */
+};
+
+/* What a request sends: text, or `bytes` of a file from an offset. */
+struct fetch_send {
+    const char *method; /* "HEAD", "POST", "PATCH", "PUT"; redirects are not followed */
+    const char *type;   /* Content-Type, or NULL */
+    const char *range;  /* Content-Range, or NULL */
+    struct str text;
+    int fd; /* borrowed; used when `from_file` */
+    bool from_file;
+    int64_t offset, bytes;
+    void (*progress)(void *arg, int64_t n); /* of these bytes so far; or NULL */
+    void *progress_arg;
 };
 
 /*

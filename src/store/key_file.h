@@ -37,7 +37,7 @@ struct key {
     char name[KEY_NAME_MAX + 1]; /* letters, digits, '.', '_', '-'; unique */
     char hash[DIGEST_TEXT_LEN + 1];
     uint32_t tenant;           /* from 1 */
-    bool admin;                /* may unload and keep models, and see the counts of all keys */
+    bool admin;                /* may unload, keep and change models, and see all keys' counts */
     int priority;              /* its requests' class; they may ask for a lower one */
     int64_t requests_max;      /* at once; 0 = no limit */
     int64_t tokens_per_minute; /* of prompts and answers together; 0 = no limit */

@@ -20,6 +20,9 @@ int store_lock(struct store *s, int how, int *ret_fd, struct err *err)
 /* Every valid name below manifests/, sorted by its text; heap array. */
 int store_names(struct store *s, struct model_name **ret, size_t *ret_n, struct err *err)
     __attribute__((warn_unused_result));
+/* Appends the manifest's bytes. ERR_NOT_FOUND. */
+int store_manifest_text(struct store *s, const struct model_name *name, struct buf *out,
+                        struct err *err) __attribute__((warn_unused_result));
 /* ret_digest: DIGEST_TEXT_LEN + 1 bytes, or NULL. */
 int store_read_manifest(const char *path, struct manifest *ret, char *ret_digest, struct err *err)
     __attribute__((warn_unused_result));

@@ -25,6 +25,7 @@
 #define MEDIA_SYSTEM   "application/vnd.ollama.image.system"
 #define MEDIA_PARAMS   "application/vnd.ollama.image.params"
 #define MEDIA_LICENSE  "application/vnd.ollama.image.license"
+#define MEDIA_MESSAGES "application/vnd.ollama.image.messages"
 
 struct manifest_layer {
     char media_type[128];

@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #define TEXT_LAYER_MAX (4 * 1024 * 1024)
+#define CONFIG_MAX     (1 << 20)
 
 void store_model_release(struct store_model *m)
 {
@@ -32,6 +33,7 @@ void store_model_release(struct store_model *m)
     free(m->system_text);
     free(m->params_json);
     free(m->license_text);
+    free(m->messages_json);
     *m = (struct store_model){0};
 }
 
@@ -163,6 +165,15 @@ int store_manifest(struct store *s, const struct model_name *name, struct manife
     return rc;
 }
 
+int store_manifest_text(struct store *s, const struct model_name *name, struct buf *out,
+                        struct err *err)
+{
+    char *path = manifest_path(s, name);
+    int rc = fs_read(path, out, err);
+    free(path);
+    return rc;
+}
+
 int store_put_manifest(struct store *s, const struct model_name *name, struct str text,
                        struct manifest *ret_before, struct err *err)
 {
@@ -222,16 +233,15 @@ static int resolve(struct store *s, const char *text, struct model_name *ret, st
     free(all);
     if (rc != 0)
         err_set_param(err, rc, "model",
-                      "model '%s' is not in the library; 'hearth pull %s' fetches it, 'hearth "
-                      "list' shows what is there",
+                      "model '%s' not found: it is not in the library; 'hearth pull %s' fetches "
+                      "it, 'hearth list' shows what is there",
                       text, text);
     return rc;
 }
 
 /* ---- one model ---- */
 
-/* Ollama's templates are in the language of Go's text/template, which is not Jinja. */
-static bool is_go_template(struct str t)
+bool store_template_is_go(struct str t)
 {
     static const char *const word[] = {".",     "$",   "if .",   "if not .", "if or ", "if and ",
                                        "range", "end", "with .", "define",   "block",  "template"};
@@ -279,7 +289,7 @@ static int read_texts(struct store *s, const struct manifest *m, struct store_mo
                       struct err *err)
 {
     int rc = read_text_layer(s, m, MEDIA_TEMPLATE, &ret->template_text, err);
-    if (rc == 0 && ret->template_text != NULL && is_go_template(str_z(ret->template_text))) {
+    if (rc == 0 && ret->template_text != NULL && store_template_is_go(str_z(ret->template_text))) {
         free(ret->template_text);
         ret->template_text = NULL;
     }
@@ -289,13 +299,45 @@ static int read_texts(struct store *s, const struct manifest *m, struct store_mo
         rc = read_text_layer(s, m, MEDIA_PARAMS, &ret->params_json, err);
     if (rc == 0)
         rc = read_text_layer(s, m, MEDIA_LICENSE, &ret->license_text, err);
+    if (rc == 0)
+        rc = read_text_layer(s, m, MEDIA_MESSAGES, &ret->messages_json, err);
     if (rc == 0 && ret->params_json != NULL) {
         json_t *params = json_parse(str_z(ret->params_json), 8, err);
         if (!json_is_object(params))
             rc = err_set(err, ERR_CORRUPT, "its parameters are not a JSON object");
         json_decref(params);
     }
+    if (rc == 0 && ret->messages_json != NULL) {
+        json_t *messages = json_parse(str_z(ret->messages_json), 16, err);
+        if (!json_is_array(messages))
+            rc = err_set(err, ERR_CORRUPT, "its messages are not a JSON array");
+        json_decref(messages);
+    }
     return rc;
+}
+
+static void copy_word(const json_t *config, const char *key, char *ret, size_t size)
+{
+    struct str text = json_str(json_object_get(config, key));
+    if (text.len < size && memchr(text.ptr, '\0', text.len) == NULL)
+        memcpy(ret, text.ptr, text.len);
+}
+
+/* What the config blob says for lists. Nothing depends on it: what cannot be read is "". */
+static void read_config(struct store *s, const struct manifest *m, struct store_model *ret)
+{
+    struct buf text;
+    if (m->config.digest[0] == '\0')
+        return;
+    char *path = blob_path(s->blobs, m->config.digest);
+    buf_init(&text, CONFIG_MAX);
+    json_t *config = fs_read(path, &text, NULL) == 0 ? json_parse(buf_str(&text), 16, NULL) : NULL;
+    copy_word(config, "model_family", ret->family, sizeof ret->family);
+    copy_word(config, "model_type", ret->size_word, sizeof ret->size_word);
+    copy_word(config, "file_type", ret->file_type, sizeof ret->file_type);
+    json_decref(config);
+    buf_release(&text);
+    free(path);
 }
 
 static int model_files(struct store *s, const struct manifest *m, struct store_model *ret,
@@ -338,6 +380,7 @@ int store_load(struct store *s, const struct model_name *name, bool texts, struc
     model.name = str_dup(str_z(text));
     model.digest = str_dup(str_z(digest));
     rc = model_files(s, &m, &model, err);
+    read_config(s, &m, &model);
     if (rc == 0 && texts)
         rc = read_texts(s, &m, &model, err);
     manifest_release(&m);

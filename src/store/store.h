@@ -35,6 +35,9 @@ struct store_model {
     char *system_text;   /* the system layer */
     char *params_json;   /* the params layer: a JSON object */
     char *license_text;
+    char *messages_json; /* the messages layer: a JSON array, said before every conversation */
+    /* Of the config blob, "" where it says nothing; in lists, too. */
+    char family[32], size_word[16], file_type[32]; /* "llama", "8.0B", "Q4_K_M" */
 };
 void store_model_release(struct store_model *m);
 
@@ -71,6 +74,29 @@ struct store_import {
  * MODEL_NAME_TEXT_MAX bytes, or NULL. */
 int store_import(struct store *s, const struct store_import *in, char *ret_name, struct err *err)
     __attribute__((warn_unused_result));
+/*
+ * A model made of another one, or of blobs that are here, with texts of its own. What `from` has
+ * and the others do not say stays; params are merged, licenses are added.
+ */
+struct store_create {
+    const char *name;
+    const char *from;          /* a name in the library; NULL: digest has the model's files */
+    const char *const *digest; /* [n_digest], in order */
+    int n_digest;
+    const char *template_text, *system_text, *params_json, *messages_json; /* or NULL */
+    const char *const *license;                                            /* [n_license] */
+    int n_license;
+    const char *family, *size_word, *file_type;  /* for the config; or NULL */
+    void (*step)(void *ctx, const char *status); /* or NULL */
+    void *step_ctx;
+};
+/* ERR_UNSUPPORTED with param "template": it is in Go's template language, not in Jinja. */
+int store_create(struct store *s, const struct store_create *in, struct err *err)
+    __attribute__((warn_unused_result));
+/* Ollama's templates are in the language of Go's text/template, which is not Jinja. */
+bool store_template_is_go(struct str text);
+/* "8.0B", "134.52M": how a number of parameters is written. */
+void store_size_word(int64_t n_params, char ret[16]);
 /* "x-00001-of-00003.gguf" -> the three paths; any other path -> itself. By names alone. */
 int store_split_paths(const char *path, char ***ret, int *ret_n, struct err *err)
     __attribute__((warn_unused_result));

@@ -149,6 +149,12 @@ size_t tokenizer_n_vocab(const struct tokenizer *t)
     return t->n_vocab;
 }
 
+bool tokenizer_fim(const struct tokenizer *t, struct fim_tokens *ret)
+{
+    *ret = (struct fim_tokens){t->fim_prefix, t->fim_suffix, t->fim_middle};
+    return ret->prefix != TOKEN_NONE && ret->suffix != TOKEN_NONE && ret->middle != TOKEN_NONE;
+}
+
 token_id tokenizer_bos(const struct tokenizer *t)
 {
     return t->bos;

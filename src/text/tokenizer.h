@@ -52,6 +52,12 @@ size_t tokenizer_n_vocab(const struct tokenizer *t);
 token_id tokenizer_bos(const struct tokenizer *t); /* TOKEN_NONE if there is none */
 token_id tokenizer_eos(const struct tokenizer *t);
 bool tokenizer_adds_bos(const struct tokenizer *t);
+/* What a gap in a text is asked with: PREFIX text SUFFIX text MIDDLE, then the model fills it in.
+ */
+struct fim_tokens {
+    token_id prefix, suffix, middle;
+};
+bool tokenizer_fim(const struct tokenizer *t, struct fim_tokens *ret); /* false: it has none */
 bool tokenizer_is_eog(const struct tokenizer *t, token_id id); /* ends generation: eos, eot, ... */
 bool tokenizer_is_control(const struct tokenizer *t, token_id id);
 /* The token's own text as stored for templates ("<|im_start|>"); borrowed; empty if out of range.

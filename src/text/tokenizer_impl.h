@@ -103,6 +103,7 @@ struct tokenizer {
     uint32_t word_start;   /* the node of U+2581 in `words`, 0 when there is none */
     token_id byte_id[256]; /* the token of a byte, or TOKEN_NONE */
 
+    token_id fim_prefix, fim_suffix, fim_middle; /* or TOKEN_NONE */
     token_id bos, eos, unk, front, back; /* front and back: what BOS and EOS put around a text */
 };
 

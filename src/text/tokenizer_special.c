@@ -213,6 +213,58 @@ static int load_eog(struct tokenizer *t, const struct gguf *g, struct err *err)
     return 0;
 }
 
+/* The file's keys, old names of them, else the texts that code models are trained with. */
+static int load_fim(struct tokenizer *t, const struct gguf *g, struct err *err)
+{
+    static const struct {
+        const char *prefix, *suffix, *middle;
+    } texts[] = {
+        {"<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"},
+        {"<fim_prefix>", "<fim_suffix>", "<fim_middle>"},
+        {"<fim-prefix>", "<fim-suffix>", "<fim-middle>"},
+        {"<|code_prefix|>", "<|code_suffix|>", "<|code_middle|>"},
+        {"\xE2\x96\x81<PRE>", "\xE2\x96\x81<SUF>", "\xE2\x96\x81<MID>"},
+        {"<PRE>", "<SUF>", "<MID>"},
+        {"<\xEF\xBD\x9C"
+         "fim\xE2\x96\x81"
+         "begin\xEF\xBD\x9C>",
+         "<\xEF\xBD\x9C"
+         "fim\xE2\x96\x81"
+         "hole\xEF\xBD\x9C>",
+         "<\xEF\xBD\x9C"
+         "fim\xE2\x96\x81"
+         "end\xEF\xBD\x9C>"}, /* DeepSeek */
+    };
+    struct {
+        const char *key;
+        token_id *id;
+    } keys[] = {
+        {"tokenizer.ggml.prefix_token_id", &t->fim_prefix},
+        {"tokenizer.ggml.suffix_token_id", &t->fim_suffix},
+        {"tokenizer.ggml.middle_token_id", &t->fim_middle},
+        {"tokenizer.ggml.fim_pre_token_id", &t->fim_prefix},
+        {"tokenizer.ggml.fim_suf_token_id", &t->fim_suffix},
+        {"tokenizer.ggml.fim_mid_token_id", &t->fim_middle},
+    };
+    t->fim_prefix = t->fim_suffix = t->fim_middle = TOKEN_NONE;
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        token_id prefix = find_z(t, texts[i].prefix), suffix = find_z(t, texts[i].suffix),
+                 middle = find_z(t, texts[i].middle);
+        if (prefix == TOKEN_NONE || suffix == TOKEN_NONE || middle == TOKEN_NONE)
+            continue;
+        t->fim_prefix = prefix;
+        t->fim_suffix = suffix;
+        t->fim_middle = middle;
+        break;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+        int rc = get_id(t, g, keys[i].key, keys[i].id, err);
+        if (rc != 0)
+            return rc;
+    }
+    return 0;
+}
+
 /* Phi-3's special tokens take the white space after them; GGUF has no key for it but the name. */
 static int load_rstrip(struct tokenizer *t, const struct gguf *g, struct err *err)
 {
@@ -265,6 +317,8 @@ int special_load(struct tokenizer *t, const struct gguf *g, struct err *err)
         rc = load_switches(t, g, err);
     if (rc == 0)
         rc = load_eog(t, g, err);
+    if (rc == 0)
+        rc = load_fim(t, g, err);
     if (rc == 0)
         rc = load_rstrip(t, g, err);
     if (rc == 0)

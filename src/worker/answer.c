@@ -230,17 +230,56 @@ static int answer_resume(struct answer *a, struct err *err)
     return 0;
 }
 
-/* What cannot both hold. */
-static int check_together(const struct gen_request *r, struct err *err)
+/* A conversation that is too long, where the client would rather lose its oldest turns. */
+static int shorten(struct answer *a, struct tokens *prompt, struct prompt_end *end, struct err *err)
 {
-    if (r->constraint && json_array_size(r->sampling.banned) > 0)
+    struct tokens less;
+    struct prompt_end less_end = {0};
+    tokens_init(&less, prompt->max);
+    int rc = prompt_truncate(a->model, &a->request, (size_t)a->model->ready.n_ctx, &less, &less_end,
+                             err);
+    if (rc == 0 && less.len > 0) {
+        struct tokens whole = *prompt;
+        struct prompt_end whole_end = *end;
+        *prompt = less;
+        *end = less_end;
+        less = whole;
+        less_end = whole_end;
+    }
+    tokens_release(&less);
+    prompt_end_release(&less_end);
+    return rc;
+}
+
+/* What no server can give (more than the model was trained for) is not missed. */
+static int check_context(const struct answer *a, struct err *err)
+{
+    const struct worker_ready *ready = &a->model->ready;
+    int64_t wanted = a->request.n_ctx_min;
+    if (ready->n_ctx_train > 0 && wanted > ready->n_ctx_train)
+        wanted = ready->n_ctx_train;
+    if (wanted <= ready->n_ctx)
+        return 0;
+    return err_set_param(
+        err, ERR_UNSUPPORTED, "num_ctx",
+        "a context of %lld tokens is not there: the model is loaded with %lld, for "
+        "all requests; start the server with --ctx %lld, or ask for no more",
+        (long long)wanted, (long long)ready->n_ctx, (long long)wanted);
+}
+
+/* What cannot both hold. */
+static int check_together(const struct answer *a, struct err *err)
+{
+    const struct gen_request *r = &a->request;
+    bool has_form = form_is_wanted(r, &a->place);
+    if (has_form && json_array_size(r->sampling.banned) > 0)
         return err_set_param(err, ERR_UNSUPPORTED, "banned_strings",
                              "banned_strings is not supported together with an answer of a given "
                              "form, which may have no other way to go on");
     if (r->sampling.beam_width == 0)
         return 0;
     const char *with = r->constraint          ? "response_format"
-                       : prompt_tools(r)      ? "tools"
+                       : has_form             ? "tools"
                        : r->sampling.mirostat ? "mirostat"
                        : r->logprobs          ? "logprobs"
                        : r->echo              ? "echo"
@@ -293,9 +332,12 @@ static int prepare(struct answer *a, struct tokens *prompt, struct gen_error *e)
                                                                  : "gives embeddings");
     if (r->echo && r->kind == GEN_CHAT)
         return err_set_param(&e->err, ERR_INVALID, "echo", "echo is for completions, not chats");
-    int rc = check_together(r, &e->err);
     struct prompt_end end = {0};
+    int rc = check_context(a, &e->err);
     rc = rc != 0 ? rc : prompt_tokens(a->model, r, prompt, &end, &e->err);
+    if (rc == 0 && r->truncate && r->kind == GEN_CHAT &&
+        prompt->len >= (size_t)a->model->ready.n_ctx)
+        rc = shorten(a, prompt, &end, &e->err);
     a->has_bos = end.has_bos;
     if (rc == 0)
         parse_streams(a, &end);
@@ -304,15 +346,15 @@ static int prepare(struct answer *a, struct tokens *prompt, struct gen_error *e)
         return rc;
     a->n_prompt = (int)prompt->len;
     a->prompt_hash = hash_tokens(prompt);
-    rc = check_length(a, e);
+    rc = check_together(a, &e->err);
+    rc = rc != 0 ? rc : check_length(a, e);
     rc = rc != 0 ? rc : check_same_prompt(a, &e->err);
     rc = rc != 0 ? rc : make_job(a, prompt, &e->err);
     rc = rc != 0 ? rc : add_drafts(a, &e->err);
     rc = rc != 0 ? rc : thinking_budget(a->model, r, a->place.in_thought, &a->job->thinks, &e->err);
     if (rc == 0 && a->job->thinks)
         a->bytes += think_budget_bytes((int)a->model->ready.n_vocab);
-    bool is_free = !r->constraint && json_array_size(r->sampling.banned) > 0;
-    if (rc == 0 && !is_free && form_is_wanted(r, &a->place))
+    if (rc == 0 && form_is_wanted(r, &a->place))
         rc = add_guides(a, &e->err);
     return rc != 0 ? rc : answer_resume(a, &e->err);
 }

@@ -52,7 +52,7 @@ static struct str text_of(const struct tokenizer *t, token_id id)
     return id == TOKEN_NONE ? (struct str){"", 0} : tokenizer_token_text(t, id);
 }
 
-static int load_text(struct loaded *l, struct err *err)
+static int load_text(const struct load_opts *o, struct loaded *l, struct err *err)
 {
     int rc = tokenizer_new(l->gguf, &l->tokenizer, err);
     rc = rc != 0 ? rc : spellings_new(l->tokenizer, &l->spellings, err);
@@ -61,6 +61,8 @@ static int load_text(struct loaded *l, struct err *err)
     rc = rc != 0 ? rc : gguf_get_str(l->gguf, "tokenizer.chat_template", &source, err);
     if (rc != 0)
         return rc;
+    if (o->template.len > 0)
+        source = o->template;
     struct str bos = text_of(l->tokenizer, tokenizer_bos(l->tokenizer));
     struct str eos = text_of(l->tokenizer, tokenizer_eos(l->tokenizer));
     rc = chat_new(source, bos, eos, &l->chat, err);
@@ -333,7 +335,7 @@ int load_model(const struct load_opts *opts, struct loaded *ret, struct err *err
     progress(opts, "map", 0);
     int rc = gguf_open_fds(opts->fd, opts->n_fds, &l.gguf, err);
     progress(opts, "check", 0);
-    rc = rc != 0 ? rc : load_text(&l, err);
+    rc = rc != 0 ? rc : load_text(opts, &l, err);
     if (rc == 0)
         gguf_let_go_metadata(l.gguf); /* tokens by the hundred thousand: read, and copied */
     rc = rc != 0 ? rc : open_draft(&o, &l, err);

@@ -20,6 +20,7 @@
 struct load_opts {
     const int *fd; /* [n_fds] parts of the model file */
     int n_fds;
+    struct str template; /* in place of the file's own; empty: none */
     const int *draft_fd; /* [n_draft_fds] parts of the draft model's file; 0: there is none */
     int n_draft_fds;
     const struct gguf *draft;       /* the same, opened: for load_plan_make, set by load_model */

@@ -126,6 +126,26 @@ static int copy_tokens(const struct loaded *l, const struct gen_request *r, stru
     return 0;
 }
 
+/* The text around a gap, as models that fill it in are trained: what stands before it, what after.
+ */
+static int encode_gap(const struct loaded *l, const struct gen_request *r, struct tokens *out,
+                      struct err *err)
+{
+    struct fim_tokens fim;
+    if (!tokenizer_fim(l->tokenizer, &fim))
+        return err_set_param(err, ERR_UNSUPPORTED, "suffix",
+                             "'suffix' is not supported by this model: its tokenizer has no tokens "
+                             "for filling in a gap (fill-in-the-middle)");
+    bool ok = tokens_push(out, fim.prefix);
+    int rc = tokenizer_encode(l->tokenizer, (struct str){r->text, r->text_len}, 0, out, err);
+    ok = ok && rc == 0 && tokens_push(out, fim.suffix);
+    rc = rc != 0
+             ? rc
+             : tokenizer_encode(l->tokenizer, (struct str){r->suffix, r->suffix_len}, 0, out, err);
+    ok = ok && rc == 0 && tokens_push(out, fim.middle);
+    return rc != 0 || ok ? rc : err_set(err, ERR_NOMEM, "no memory for the prompt's tokens");
+}
+
 int prompt_tokens(const struct loaded *l, const struct gen_request *r, struct tokens *out,
                   struct prompt_end *ret, struct err *err)
 {
@@ -137,6 +157,8 @@ int prompt_tokens(const struct loaded *l, const struct gen_request *r, struct to
     buf_init(&ret->begun, BEGUN_MAX);
     if (r->kind == GEN_CHAT)
         rc = encode_chat(l, r, &body, ret, err);
+    else if (r->kind == GEN_TEXT && r->suffix)
+        rc = encode_gap(l, r, &body, err);
     else if (r->kind == GEN_TEXT)
         rc = tokenizer_encode(l->tokenizer, (struct str){r->text, r->text_len}, TOKENIZE_SPECIAL,
                               &body, err);
@@ -158,4 +180,78 @@ int prompt_tokens(const struct loaded *l, const struct gen_request *r, struct to
     if (rc == 0 && !ok)
         rc = err_set(err, ERR_NOMEM, "no memory for the prompt's tokens");
     return rc;
+}
+
+/* ---- a conversation that is too long ---- */
+
+static bool is_system(const json_t *message)
+{
+    return str_eq_z(json_str(json_object_get(message, "role")), "system");
+}
+
+/* The messages without the n oldest that may go; a tool's result does not stay behind alone. */
+static json_t *without_oldest(const json_t *messages, size_t n)
+{
+    json_t *kept = json_array();
+    size_t last = json_array_size(messages) - 1;
+    bool behind = false; /* a message just went: its results go along */
+    for (size_t i = 0; kept && i <= last; i++) {
+        json_t *m = json_array_get(messages, i);
+        bool result = str_eq_z(json_str(json_object_get(m, "role")), "tool");
+        bool goes = i < last && !is_system(m) && (n > 0 || (behind && result));
+        if (goes && n > 0)
+            n--;
+        behind = goes || (behind && is_system(m));
+        if (!goes && json_array_append(kept, m) != 0) {
+            json_decref(kept);
+            kept = NULL;
+        }
+    }
+    return kept;
+}
+
+/* Tokens of the conversation without the n oldest messages. */
+static int try_without(const struct loaded *l, const struct gen_request *r, size_t n,
+                       struct tokens *out, struct prompt_end *ret, struct err *err)
+{
+    struct gen_request less = *r; /* borrows all but the conversation */
+    json_t *kept = without_oldest(json_object_get(r->chat, "messages"), n);
+    less.chat = json_copy(r->chat);
+    out->len = 0;
+    prompt_end_release(ret);
+    *ret = (struct prompt_end){0};
+    int rc = kept && less.chat && json_object_set(less.chat, "messages", kept) == 0
+                 ? prompt_tokens(l, &less, out, ret, err)
+                 : err_set(err, ERR_NOMEM, "no memory for the messages");
+    json_decref(kept);
+    json_decref(less.chat);
+    return rc;
+}
+
+int prompt_truncate(const struct loaded *l, const struct gen_request *r, size_t n_max,
+                    struct tokens *out, struct prompt_end *ret, struct err *err)
+{
+    const json_t *messages = json_object_get(r->chat, "messages");
+    size_t low = 0, high = 0;
+    for (size_t i = 0; i + 1 < json_array_size(messages); i++)
+        high += !is_system(json_array_get(messages, i));
+    /* The fewest that will do, by halves; templates that refuse a beginning are tried without it.
+     */
+    bool found = false;
+    size_t best = 0;
+    while (low < high) {
+        size_t n = low + (high - low) / 2;
+        int rc = try_without(l, r, n + 1, out, ret, err);
+        if (rc == ERR_NOMEM)
+            return rc;
+        if (rc == 0 && out->len < n_max) {
+            found = true;
+            best = n + 1;
+            high = n;
+        } else {
+            low = n + 1;
+        }
+    }
+    out->len = 0;
+    return found ? try_without(l, r, best, out, ret, err) : 0;
 }

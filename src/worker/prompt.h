@@ -26,4 +26,13 @@ int prompt_tokens(const struct loaded *l, const struct gen_request *r, struct to
 /* The tools of a chat that may be called; borrowed; NULL: none. */
 const json_t *prompt_tools(const struct gen_request *r);
 
+/*
+ * Leaves out the oldest turns of r->chat, as few as will do, so that prompt_tokens gives fewer than
+ * n_max; system messages and the last message stay. *out is what it gives then, empty before and
+ * after if nothing can be done.
+ */
+int prompt_truncate(const struct loaded *l, const struct gen_request *r, size_t n_max,
+                    struct tokens *out, struct prompt_end *ret, struct err *err)
+    __attribute__((warn_unused_result));
+
 #endif

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "engine/alloc_guard.h"
+#include "worker/inspect.h"
 #include "worker/load.h"
 #include "worker/loop.h"
 #include "worker/sandbox.h"
@@ -21,14 +22,17 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SOCKET_FD 3
-#define MODEL_FD  4
-#define PARTS_MAX 512
+#define SOCKET_FD    3
+#define MODEL_FD     4
+#define PARTS_MAX    512
+#define TEMPLATE_MAX (4u << 20)
 
 struct options {
     int64_t n_fds, n_ctx, n_parallel, n_threads, n_threads_decode, kv_bytes, memory_max;
     int64_t pack_in, pack_out, pack_max, activations, kv_type, speculate, prefix_max, step_ms;
     int64_t n_draft_fds, n_draft_max;
+    int64_t inspect;        /* enum inspect_depth */
+    int64_t template;       /* 1: a text file stands after the models' files */
     const char *prefix_key; /* NULL: no such file */
     int prefix_fd;
     struct pack_files pack; /* the key; the descriptors follow from the counts */
@@ -65,6 +69,8 @@ static bool parse_options(int argc, char **argv, struct options *o)
         {"--speculate", &o->speculate, 0, SPECULATE_ALWAYS},
         {"--step-ms", &o->step_ms, 0, INT32_MAX},
         {"--memory-max", &o->memory_max, 0, INT64_MAX},
+        {"--template", &o->template, 0, 1},
+        {"--inspect", &o->inspect, 0, INSPECT_ALL},
         {"--prefix-max", &o->prefix_max, 0, INT64_MAX},
     };
     for (int i = 1; i < argc; i += 2) {
@@ -83,7 +89,7 @@ static bool parse_options(int argc, char **argv, struct options *o)
             return false;
         *known[k].ret = value;
     }
-    int after = MODEL_FD + (int)(o->n_fds + o->n_draft_fds);
+    int after = MODEL_FD + (int)(o->n_fds + o->n_draft_fds + o->template);
     o->pack.fd_in = o->pack_in != 0 ? after++ : -1;
     o->pack.fd_out = o->pack_out != 0 ? after++ : -1;
     o->prefix_fd = o->prefix_key ? after : -1;
@@ -156,7 +162,8 @@ static int load_and_serve(struct load_opts *load, const struct options *o, struc
 {
     struct loaded model;
     bool lock = sandbox_is_possible();
-    int fd_end = MODEL_FD + (int)(o->n_fds + o->n_draft_fds + o->pack_in + o->pack_out);
+    int fd_end =
+        MODEL_FD + (int)(o->n_fds + o->n_draft_fds + o->template + o->pack_in + o->pack_out);
     uint64_t file_bytes_max = o->pack_out != 0 ? (uint64_t)o->pack_max : 0;
     uint64_t prefix_max = o->prefix_fd >= 0 ? (uint64_t)o->prefix_max : 0;
     file_bytes_max = file_bytes_max > prefix_max ? file_bytes_max : prefix_max;
@@ -186,6 +193,35 @@ static int load_and_serve(struct load_opts *load, const struct options *o, struc
     return code;
 }
 
+/* The template in place of the file's own: bytes for now. */
+static int read_template(const struct options *o, struct buf *out, struct err *err)
+{
+    char bytes[4096];
+    ssize_t n = 1;
+    int fd = MODEL_FD + (int)(o->n_fds + o->n_draft_fds);
+    while (o->template != 0 && (n = read(fd, bytes, sizeof bytes)) > 0)
+        if (!buf_add(out, bytes, (size_t)n))
+            return err_set(err, ERR_LIMIT, "the model's template is too long");
+    return n < 0 ? err_set_errno(err, errno, "the model's template cannot be read") : 0;
+}
+
+/* Locked in as for loading; then one frame, and the end. */
+static int inspect(const struct options *o, const int *fd, struct outbox *out, struct err *err)
+{
+    json_t *frame = NULL;
+    json_object_seed(0); /* as in prepare() */
+    tzset();
+    int rc = sandbox_is_possible() ? sandbox_enter_load(MODEL_FD + (int)o->n_fds, 0, err) : 0;
+    if (rc == 0)
+        rc = inspect_files(fd, (int)o->n_fds, (enum inspect_depth)o->inspect, &frame, err);
+    if (rc == 0 && !outbox_put(out, frame))
+        rc = err_set(err, ERR_TOO_LARGE, "what the model file says of itself is too long to show");
+    if (rc != 0)
+        return report_failure(out, err);
+    outbox_flush_all(out);
+    return 0;
+}
+
 int worker_main(int argc, char **argv)
 {
     struct options o = {0};
@@ -208,6 +244,11 @@ int worker_main(int argc, char **argv)
     int fd[2 * PARTS_MAX];
     for (int i = 0; i < o.n_fds + o.n_draft_fds; i++)
         fd[i] = MODEL_FD + i;
+    if (o.inspect != INSPECT_NONE) {
+        int status = inspect(&o, fd, &out, &err);
+        outbox_release(&out);
+        return status;
+    }
     struct load_opts load = {
         .fd = fd,
         .n_fds = (int)o.n_fds,
@@ -230,9 +271,14 @@ int worker_main(int argc, char **argv)
         .progress_ctx = &out,
     };
     struct pool *pool = NULL;
-    int rc = prepare(&o, &load, &pool, &err);
+    struct buf template;
+    buf_init(&template, TEMPLATE_MAX);
+    int rc = read_template(&o, &template, &err);
+    load.template = buf_str(&template);
+    rc = rc != 0 ? rc : prepare(&o, &load, &pool, &err);
     int code = rc != 0 ? report_failure(&out, &err) : load_and_serve(&load, &o, &out, &err);
     pool_free(pool);
+    buf_release(&template);
     outbox_release(&out);
     return code;
 }

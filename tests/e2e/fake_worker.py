@@ -37,8 +37,8 @@ import zlib
 
 KNOWN = {"t", "id", "kind", "chat", "text", "tokens", "max_tokens", "n", "stop", "logprobs", "constraint", "parse",
          "tool_choice", "tool_name", "one_tool_call", "think", "think_max",
-         "inputs", "dimensions", "truncate", "raw",
-         "top_logprobs", "echo", "ignore_eos", "sampling", "prediction", "priority", "tenant", "salt", "resume"}
+         "suffix", "n_ctx_min", "truncate", "raw", "dimensions", "inputs", "top_logprobs", "echo", "ignore_eos",
+         "sampling", "prediction", "priority", "tenant", "salt", "resume"}
 
 
 CHANNELS = {"content": 0, "reasoning": 1, "call": 2}
@@ -341,7 +341,23 @@ class Worker:
             elif frame["t"] == "render":
                 self.send("text", id=frame["id"], text=f"<fake>{self.prompt_of(frame.get('generate') or {'chat': frame['request']})}</fake>")
 
+    def inspect(self):
+        """What a worker with --inspect says of the model's file."""
+        c, all_of_it = self.cfg, sys.argv[sys.argv.index("--inspect") + 1] == "2"
+        if "fail" in c:
+            self.send("failed", **c["fail"])
+        else:
+            tensors = {"tensors": [{"name": "t", "type": "F32", "shape": [2, 3]}]} if all_of_it else {}
+            self.send("inspected", arch="fake", file_type="F32", n_params=1000000, n_ctx=c.get("n_ctx", 64),
+                      n_embd=8, template="{{ messages }}", capabilities=["completion", "tools"],
+                      metadata={"general.architecture": "fake", "general.parameter_count": 1000000,
+                                "tokenizer.ggml.tokens": ["a", "b"] if all_of_it else None}, **tensors)
+        self.flush()
+
     def run(self):
+        if "--inspect" in sys.argv:
+            self.inspect()
+            return
         os.write(2, self.cfg.get("mutter", "").encode())
         if "log" in self.cfg:
             with open(self.cfg["log"], "a") as log:

@@ -8,6 +8,7 @@ import http.server
 import json
 import threading
 import time
+import urllib.parse
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -40,6 +41,79 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.reply(404, b"not here")
         return self.send_file(path, body, fault)
 
+    # ---- pushes
+
+    def may(self, path):
+        """Asks for a token where the registry wants one; False: that was the answer."""
+        server = self.server.owner
+        if not server.token or self.headers.get("Authorization") == "Bearer secret-1":
+            return True
+        self.body()
+        self.reply(401, b"{}", {
+            "WWW-Authenticate": f'Bearer realm="{server.url}/token",service="reg",scope="repository:x:push"'})
+        return False
+
+    def body(self):
+        return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+
+    def do_HEAD(self):
+        path = self.path.partition("?")[0]
+        self.server.owner.requests.append((self.path, dict(self.headers)))
+        if self.may(path):
+            self.reply(200 if path in self.server.owner.files else 404, b"")
+
+    def do_POST(self):
+        server = self.server.owner
+        path = self.path.partition("?")[0]
+        server.requests.append((self.path, dict(self.headers)))
+        if not self.may(path):
+            return
+        self.body()
+        fault = self.fault(path)
+        if fault and fault.isdigit():
+            return self.reply(int(fault), b"no")
+        session = f"{path}{len(server.uploads)}"
+        server.uploads[session] = b""
+        self.reply(202, b"", {"Location": f"{session}?state=0"})
+
+    def do_PATCH(self):
+        server = self.server.owner
+        path = self.path.partition("?")[0]
+        server.requests.append((self.path, dict(self.headers)))
+        if not self.may(path):
+            return
+        data = self.body()
+        fault = self.fault(path)
+        if fault and fault.isdigit():
+            return self.reply(int(fault), b"no")
+        start = len(server.uploads[path])
+        if self.headers.get("Content-Range") != f"{start}-{start + len(data) - 1}":
+            return self.reply(416, b"")
+        server.uploads[path] += data
+        self.reply(202, b"", {"Location": f"{server.url}{path}?state=1"})
+
+    def do_PUT(self):
+        server = self.server.owner
+        path, _, query = self.path.partition("?")
+        server.requests.append((self.path, dict(self.headers)))
+        if not self.may(path):
+            return
+        data = self.body()
+        if "/manifests/" in path:
+            names = json.loads(data)
+            blobs = [layer["digest"] for layer in names["layers"] + [names["config"]]]
+            base = path.partition("/manifests/")[0]
+            if any(f"{base}/blobs/{digest}" not in server.files for digest in blobs):
+                return self.reply(400, b"a blob is missing")
+            server.files[path] = data
+            return self.reply(201, b"")
+        digest = urllib.parse.parse_qs(query)["digest"][0]
+        data = server.uploads.pop(path) + data
+        if "sha256:" + hashlib.sha256(data).hexdigest() != digest:
+            return self.reply(400, b"wrong bytes")
+        server.files[path.partition("/blobs/")[0] + "/blobs/" + digest] = data
+        self.reply(201, b"")
+
     def fault(self, path):
         waiting = self.server.owner.faults.get(path, [])
         if not waiting:
@@ -52,7 +126,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     def send_file(self, path, body, fault):
         server = self.server.owner
@@ -106,6 +181,7 @@ class Registry:
     def __init__(self):
         self.files, self.faults, self.requests, self.scopes = {}, {}, [], []
         self.token, self.redirect_to = False, None
+        self.uploads = {}
         self.release = threading.Event()
         self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.http.daemon_threads = True

@@ -9,7 +9,7 @@ import pytest
 from worker_driver import Worker, text
 
 PROMPT = "Once upon a time there was a fox who lived in a"
-BASE = {"prompt": PROMPT, "max_tokens": 24, "seed": 5, "temperature": 1.2, "ignore_eos": True}
+BASE = {"prompt": PROMPT, "max_tokens": 12, "seed": 5, "temperature": 1.2, "ignore_eos": True}
 LAST = {"temperature": 0, "prompt": "one two three, one two three, one two three, one two three, one two", "max_tokens": 6}
 # Each changes the answer of BASE with the fields before the comma.
 EFFECTS = [
@@ -21,13 +21,14 @@ EFFECTS = [
     ({"temperature": 0, "repeat_penalty": 1.8}, {"repeat_last_n": 2}), ({"temperature": 0}, {"presence_penalty": 2}),
     ({"temperature": 0}, {"frequency_penalty": 2}), ({"temperature": 0, "presence_penalty": 2}, {"penalty_last_n": -1}),
     (LAST, {"dry_multiplier": 5}), ({**LAST, "dry_multiplier": 5}, {"dry_allowed_length": 40}),
-    ({**LAST, "dry_multiplier": 0.001}, {"dry_base": 50}), ({**LAST, "dry_multiplier": 5}, {"dry_penalty_last_n": 2}),
+    ({**LAST, "dry_multiplier": 1e-6}, {"dry_base": 50}), ({**LAST, "dry_multiplier": 5}, {"dry_penalty_last_n": 2}),
     ({**LAST, "dry_multiplier": 5}, {"dry_sequence_breakers": ["two", "three"]}),
     ({}, {"mirostat": 1, "mirostat_tau": 1}), ({}, {"mirostat": 2, "mirostat_tau": 1}),
     ({"mirostat": 2}, {"mirostat_tau": 0.5}), ({"mirostat": 2, "mirostat_tau": 1}, {"mirostat_eta": 1}),
     ({"top_p": 0.5}, {"samplers": ["temperature"]}),
     ({"temperature": 0}, {"use_beam_search": True, "beam_width": 4}),
 ]
+PLAIN = {}  # answers that several are compared with
 
 
 def answer(server, **more):
@@ -38,9 +39,10 @@ def answer(server, **more):
 
 @pytest.mark.parametrize("before,more", EFFECTS, ids=lambda v: "-".join(v))
 def test_it_has_an_effect(server, before, more):
-    plain, changed = answer(server, **before), answer(server, **{**before, **more})
-    assert plain != changed
-    assert changed == answer(server, **{**before, **more}), "the same request gives the same bytes"
+    key = repr(before)
+    if key not in PLAIN:
+        PLAIN[key] = answer(server, **before)
+    assert answer(server, **{**before, **more}) != PLAIN[key]
 
 
 def test_samplers_are_applied_in_the_order_given(server):
@@ -53,12 +55,12 @@ def test_samplers_are_applied_in_the_order_given(server):
 
 
 def test_banned_strings_never_appear(server):
-    free = answer(server, temperature=0, max_tokens=60)
+    free = answer(server, temperature=0, max_tokens=30)
     words = [w for w in free.split() if w.isalpha()]
     banned = sorted(set(words[:6])) + [free[10:14], "e t"]
     for more in ({"temperature": 0}, {"temperature": 1.2}, {"top_k": 5}):
-        for stream_id in range(3):
-            got = answer(server, max_tokens=60, **{**more, "seed": stream_id, "banned_strings": banned})
+        for seed in range(2):
+            got = answer(server, max_tokens=30, **{**more, "seed": seed, "banned_strings": banned})
             assert not any(b in got for b in banned), (banned, got)
     assert answer(server, temperature=0, bad_words=["zzzzqq"]) == answer(server, temperature=0)
     status, _, error = server.post("/v1/completions", {**BASE, "banned_strings": ["a\ufffd"]})
@@ -76,18 +78,22 @@ def test_bias_by_text_and_in_pairs(server):
 
 
 def test_min_tokens(server):
-    ask = {"prompt": "Question: 1 + 1?\nAnswer: 2", "temperature": 1.5, "ignore_eos": False, "max_tokens": 60, "top_k": 0}
+    ask = {"prompt": "Question: 1 + 1?\nAnswer: 2", "temperature": 1.5, "ignore_eos": False, "max_tokens": 30, "top_k": 0}
+
     def n(**more):
-        got = [server.post("/v1/completions", {**BASE, **ask, "seed": s, **more}, timeout=120)[2] for s in range(8)]
+        got = [server.post("/v1/completions", {**BASE, **ask, "seed": s, **more}, timeout=120)[2] for s in range(4)]
         return [g["usage"]["completion_tokens"] for g in got]
+
     eos = {"logit_bias": {"2": 12, "0": 12}}
-    assert min(n(**eos)) < 30 <= min(n(min_tokens=30, **eos))
+    assert min(n(**eos)) < 20 <= min(n(min_tokens=20, **eos))
 
 
 def test_probabilities_after_sampling(server):
+
     def logprobs(**more):
         got = server.post("/v1/completions", {**BASE, "max_tokens": 6, "logprobs": 5, **more}, timeout=120)[2]
         return got["choices"][0]["logprobs"]
+
     cut = logprobs(top_k=2, post_sampling_probs=True)
     for top in cut["top_logprobs"]:
         assert len(top) == 2 and math.isclose(sum(math.exp(v) for v in top.values()), 1, abs_tol=1e-4)

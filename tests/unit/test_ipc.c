@@ -264,6 +264,8 @@ static void test_resume_round_trip(void **state)
     a.resume.prior[1].n_foretold = 4;
     a.prediction = strdup("what \xc3\xa9 comes");
     a.prediction_len = strlen(a.prediction);
+    a.truncate = true;
+    a.n_ctx_min = 4096;
     json_t *m = wire(gen_request_to_json(&a), 1000);
     assert_int_equal(gen_request_from_json(m, &b, &err), 0);
     json_decref(m);
@@ -280,6 +282,7 @@ static void test_resume_round_trip(void **state)
     assert_int_equal(b.resume.prior[1].n_foretold, 4);
     assert_string_equal(b.prediction, a.prediction);
     assert_int_equal(b.prediction_len, a.prediction_len);
+    assert_true(b.truncate && b.n_ctx_min == 4096);
     assert_int_equal(b.resume.prior[2].n_tokens, 0);
     gen_request_release(&b);
     gen_request_release(&a);

@@ -101,6 +101,29 @@ static void special_tokens(void **state)
     tokenizer_free(t);
 }
 
+static void fill_gap_tokens(struct vocab_maker *v)
+{
+    vocab_bpe(v, "gpt-2");
+    vocab_add(v, "<|fim_prefix|>", TYPE_CONTROL, 0);
+    vocab_add(v, "<|fim_suffix|>", TYPE_CONTROL, 0);
+    vocab_add(v, "<|fim_middle|>", TYPE_CONTROL, 0);
+}
+
+static void gap_tokens(void **state)
+{
+    (void)state;
+    struct fim_tokens fim;
+    struct tokenizer *t = make(fill_gap_tokens);
+    assert_true(tokenizer_fim(t, &fim));
+    assert_int_equal(fim.prefix, tokenizer_find(t, STR("<|fim_prefix|>")));
+    assert_int_equal(fim.suffix, tokenizer_find(t, STR("<|fim_suffix|>")));
+    assert_int_equal(fim.middle, tokenizer_find(t, STR("<|fim_middle|>")));
+    tokenizer_free(t);
+    t = make(fill_gpt2);
+    assert_false(tokenizer_fim(t, &fim));
+    tokenizer_free(t);
+}
+
 static void spm_words(void **state)
 {
     (void)state;
@@ -347,6 +370,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bpe_words),
         cmocka_unit_test(special_tokens),
+        cmocka_unit_test(gap_tokens),
         cmocka_unit_test(spm_words),
         cmocka_unit_test(phi3_special_tokens),
         cmocka_unit_test(bert_words),

@@ -236,7 +236,8 @@ def grammar(c):
 @check("Tools")
 def tools_required(c):
     """tool_choice required: a call with valid arguments"""
-    a = c.chat_ok("The weather in Paris?", tools=[TOOL], tool_choice="required", max_tokens=120, seed=3)
+    a = c.chat_ok("The weather in Paris?", tools=[TOOL], tool_choice="required", max_tokens=120, seed=3,
+                  parallel_tool_calls=False)
     choice = a["choices"][0]
     (call,) = choice["message"]["tool_calls"][:1]
     assert choice["finish_reason"] == "tool_calls" and call["type"] == "function" and call["id"]
@@ -247,7 +248,7 @@ def tools_required(c):
 @check("Tools")
 def tools_named(c):
     """tool_choice by name, streamed in fragments"""
-    r = c.chat("The weather in Paris?", tools=[TOOL], max_tokens=120, stream=True,
+    r = c.chat("The weather in Paris?", tools=[TOOL], max_tokens=120, stream=True, parallel_tool_calls=False,
                tool_choice={"type": "function", "function": {"name": "get_weather"}})
     calls = [t for _, e in r.events if e != "[DONE]" and e["choices"]
              for t in e["choices"][0]["delta"].get("tool_calls") or []]
@@ -492,7 +493,8 @@ def anthropic_system(c):
 def anthropic_tools(c):
     """tool_choice tool: a tool_use block, and its result is taken"""
     tool = {"name": "get_weather", "description": "Weather", "input_schema": TOOL["function"]["parameters"]}
-    a = message(c, "The weather in Paris?", tools=[tool], tool_choice={"type": "tool", "name": "get_weather"},
+    a = message(c, "The weather in Paris?", tools=[tool], tool_choice={"type": "tool", "name": "get_weather",
+                                                                             "disable_parallel_tool_use": True},
                 max_tokens=120).json
     use = [b for b in a["content"] if b["type"] == "tool_use"][0]
     assert a["stop_reason"] == "tool_use" and isinstance(use["input"]["city"], str)
