@@ -1,6 +1,6 @@
 #!/bin/sh
-# What the tests need beyond the build: Debian packages, the Python environment .venv, the
-# JavaScript client, two real models. What is there already is not done again.
+# What the tests need beyond the build: Debian packages, the Python environments .venv and
+# .venv-clients, the JavaScript clients, real models. What is there already is not done again.
 #   HEARTH_TEST_MODELS  where the models go; default ~/.cache/hearth/test-models
 set -eu
 cd "$(dirname "$0")/.."
@@ -15,16 +15,20 @@ fail() {
     exit 1
 }
 
-# .venv is made anew when the list of requirements changed; the stamp is written last.
-stamp=.venv/requirements.sha256
-if ! sha256sum --status -c "$stamp" 2>/dev/null || ! .venv/bin/python -c 'import pytest' 2>/dev/null; then
-    echo "hearth: making .venv from tests/requirements.txt"
-    rm -rf .venv
-    python3 -m venv .venv >"$log" 2>&1 || fail "python3 cannot make a virtual environment"
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt \
-        >"$log" 2>&1 || fail "pip could not install tests/requirements.txt: network, or disk?"
-    sha256sum tests/requirements.txt >"$stamp"
-fi
+# make_venv FOLDER LIST: made anew when the list changed; the stamp is written last.
+make_venv() {
+    stamp=$1/requirements.sha256
+    if ! sha256sum --status -c "$stamp" 2>/dev/null || ! "$1/bin/python" -c 'import pytest' 2>/dev/null; then
+        echo "hearth: making $1 from $2"
+        rm -rf "$1"
+        python3 -m venv "$1" >"$log" 2>&1 || fail "python3 cannot make a virtual environment"
+        "$1/bin/python" -m pip install --quiet --disable-pip-version-check -r "$2" \
+            >"$log" 2>&1 || fail "pip could not install $2: network, or disk?"
+        sha256sum "$2" >"$stamp"
+    fi
+}
+make_venv .venv tests/requirements.txt
+make_venv .venv-clients tests/requirements-clients.txt
 
 js=tests/e2e/js
 if [ -f "$js/package-lock.json" ] && ! sha256sum --status -c "$js/node_modules/.stamp" 2>/dev/null; then
