@@ -38,6 +38,8 @@ static const struct api_operation operations[] = {
     {"post", "/embeddings", OPENAI, "The same", &openai_embeddings},
     {"get", "/v1/models", OPENAI, "The models that can be asked for"},
     {"get", "/v1/models/{id}", OPENAI, "One of them"},
+    {"delete", "/v1/models/{id}", OPENAI,
+     "Removes it from the library; its key must be an admin's"},
     {"post", "/v1/files", OPENAI, "Upload of a file", .body = "multipart/form-data"},
     {"post", "/v1/moderations", OPENAI, "Not supported: answered with an error that says so"},
     {"get", "/v1/files", OPENAI, "The files of this key"},

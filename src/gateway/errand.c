@@ -22,6 +22,7 @@ struct errand {
     struct errand *next;
     struct exchange *x; /* NULL: the client left */
     struct errand_job job;
+    char answer[1024]; /* the copy that job.answer points to */
     bool begun;
     uv_thread_t thread;
     uv_async_t async;
@@ -123,10 +124,7 @@ static void say_end(struct errand *e)
     } else if (e->x != NULL) {
         struct exchange *x = e->x;
         e->x = NULL;
-        if (e->job.bare)
-            exchange_reply(x, 200, NULL, STR(""));
-        else
-            exchange_reply(x, 200, "application/json", STR("{\"status\":\"success\"}"));
+        exchange_reply(x, 200, e->answer[0] == '\0' ? NULL : "application/json", str_z(e->answer));
     }
     say(e, buf_str(&out));
     if (e->x != NULL)
@@ -186,6 +184,9 @@ void errand_start(struct server *s, struct exchange *x, const struct errand_job 
     struct err err = {0};
     struct errand *e = mem_zero(1, sizeof *e);
     *e = (struct errand){.server = s, .x = x, .job = *job, .next = s->errands};
+    snprintf(e->answer, sizeof e->answer, "%s",
+             job->answer == NULL ? "{\"status\":\"success\"}" : job->answer);
+    e->job.answer = e->answer;
     buf_init(&e->lines, LINES_BYTES_MAX);
     if (s->n_errands >= ERRANDS_MAX) {
         err_set(&err, ERR_BUSY,

@@ -24,7 +24,9 @@ struct errand_job {
     void (*free_ctx)(void *ctx); /* or NULL */
     void *ctx;                   /* taken, whatever happens */
     bool stream;
-    bool bare; /* the answer at the end is an empty 200 */
+    /* The answer at the end, where nothing is streamed: JSON, or "": an empty 200. Copied; NULL:
+     * {"status": "success"}. */
+    const char *answer;
 };
 
 /* Answers the exchange, now or later. */

@@ -107,6 +107,10 @@ void inventory_model(struct server *s, struct exchange *x)
     struct store_model found = {0};
     struct buf out;
     const char *name = exchange_path(x) + strlen("/v1/models/");
+    if (exchange_method(x) == HTTP_DELETE) {
+        library_delete_named(s, x, name);
+        return;
+    }
     const struct slot *extra = inventory_path_slot(s);
     buf_init(&out, BODY_MAX);
     if (extra != NULL && strcmp(extra->name, name) == 0) {

@@ -19,19 +19,26 @@
 
 #define ANSWER_MAX (64u << 20)
 
+/* The library is everybody's. */
+static int check_right(struct exchange *x, struct err *err)
+{
+    const struct caller *who = &routes_visit(x)->caller;
+    if (who->admin)
+        return 0;
+    return err_set(
+        err, ERR_DENIED,
+        "the key '%s' may not change the library: that takes a key made with 'hearth key "
+        "create NAME --admin'",
+        who->name);
+}
+
 /* Reads a body; NULL: it was answered with an error. The views in *ret live as long. */
 static json_t *read_body(struct exchange *x, enum ollama_call call, bool changes,
                          struct ollama_library_request *ret)
 {
     struct err err = {0};
-    const struct caller *who = &routes_visit(x)->caller;
     json_t *body = NULL;
-    if (changes && !who->admin)
-        err_set(&err, ERR_DENIED,
-                "the key '%s' may not change the library: that takes a key made with 'hearth key "
-                "create NAME --admin'",
-                who->name);
-    else
+    if (!changes || check_right(x, &err) == 0)
         body = ollama_body(x, &err);
     if (body != NULL && ollama_library_read(call, body, ret, &err) != 0) {
         json_decref(body);
@@ -168,7 +175,7 @@ void library_copy(struct server *s, struct exchange *x)
                  &(struct errand_job){.run = run_copy,
                                       .free_ctx = change_free,
                                       .ctx = change_new(s, r.source, r.destination),
-                                      .bare = true});
+                                      .answer = ""});
     json_decref(body);
 }
 
@@ -195,26 +202,52 @@ static int run_delete(struct errand *e, void *ctx, struct err *err)
     return code;
 }
 
-void library_delete(struct server *s, struct exchange *x)
+static void delete_model(struct server *s, struct exchange *x, const char *name, const char *answer)
 {
     struct err err = {0};
+    if (model_source_of(name) != SOURCE_NAME) {
+        err_set_param(&err, ERR_NOT_FOUND, "model", "model '%.200s' not found", name);
+        reply_error(x, &err, NULL);
+        return;
+    }
+    /* It holds its files open: idle, it goes now; else when its requests are done. */
+    (void)!models_unload(&s->models, name, &err);
+    errand_start(s, x,
+                 &(struct errand_job){.run = run_delete,
+                                      .free_ctx = change_free,
+                                      .ctx = change_new(s, str_z(name), STR("")),
+                                      .answer = answer});
+}
+
+void library_delete(struct server *s, struct exchange *x)
+{
     struct ollama_library_request r;
     json_t *body = read_body(x, OLLAMA_DELETE, true, &r);
     if (body == NULL)
         return;
-    if (model_source_of(r.model.ptr) != SOURCE_NAME) {
-        err_set_param(&err, ERR_NOT_FOUND, "model", "model '%.200s' not found", r.model.ptr);
+    delete_model(s, x, r.model.ptr, "");
+    json_decref(body);
+}
+
+void library_delete_named(struct server *s, struct exchange *x, const char *name)
+{
+    struct err err = {0};
+    struct buf answer;
+    if (check_right(x, &err) != 0) {
+        reply_error(x, &err, NULL);
+        return;
+    }
+    buf_init(&answer, 900);
+    buf_add_z(&answer, "{\"object\":\"model\",\"deleted\":true,\"id\":");
+    json_write_string(str_z(name), &answer);
+    buf_add_char(&answer, '}');
+    if (answer.overflow) {
+        err_set_param(&err, ERR_NOT_FOUND, "model", "there is no model of such a name");
         reply_error(x, &err, NULL);
     } else {
-        /* It holds its files open: idle, it goes now; else when its requests are done. */
-        (void)!models_unload(&s->models, r.model.ptr, &err);
-        errand_start(s, x,
-                     &(struct errand_job){.run = run_delete,
-                                          .free_ctx = change_free,
-                                          .ctx = change_new(s, r.model, STR("")),
-                                          .bare = true});
+        delete_model(s, x, name, answer.ptr);
     }
-    json_decref(body);
+    buf_release(&answer);
 }
 
 /* ---- pull, push ---- */

@@ -72,7 +72,7 @@ static const struct route table[] = {
     {"/v1/messages", POST, false, true, API_ANTHROPIC, anthropic_serve_messages},
     {"/v1/messages/count_tokens", POST, false, false, API_ANTHROPIC, anthropic_serve_count},
     {"/v1/models", GET, false, false, API_OPENAI, inventory_models},
-    {"/v1/models/", GET, false, false, API_OPENAI, inventory_model},
+    {"/v1/models/", GET | DELETE, false, false, API_OPENAI, inventory_model},
     {"/v1/requests", GET, false, false, API_OPENAI, requests_list},
     {"/v1/requests/", GET, false, false, API_OPENAI, requests_one},
     {"/api/embed", POST, false, true, API_OLLAMA, embeddings_ollama},

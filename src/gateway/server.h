@@ -143,6 +143,8 @@ void library_show(struct server *s, struct exchange *x);
 void library_create(struct server *s, struct exchange *x);
 void library_copy(struct server *s, struct exchange *x);
 void library_delete(struct server *s, struct exchange *x);
+/* OpenAI's DELETE /v1/models/{id}. */
+void library_delete_named(struct server *s, struct exchange *x, const char *name);
 void library_pull(struct server *s, struct exchange *x);
 void library_push(struct server *s, struct exchange *x);
 void library_account(struct server *s, struct exchange *x);

@@ -232,7 +232,9 @@ def test_create_copy_delete(client, site):
     assert {"made:latest", "other:latest", "toy:latest"} <= set(listed)
     assert listed["made:latest"].digest == listed["other:latest"].digest
     client.delete("made")
-    client.delete("other")
+    gone = json.loads(site.request("DELETE", "/v1/models/other")[2])  # as OpenAI's clients do it
+    assert gone == {"object": "model", "deleted": True, "id": "other"}
+    assert site.request("DELETE", "/v1/models/other")[0] == 404
     assert "made:latest" not in [m.model for m in client.list().models]
     with pytest.raises(ollama.ResponseError) as gone:
         client.delete("made")
