@@ -107,7 +107,7 @@ static void param_command(const char *name, const json_t *value, struct buf *out
 bool ollama_write_modelfile(const struct ollama_shown *s, struct buf *out)
 {
     json_t *messages =
-        s->messages_json == NULL ? NULL : json_parse(str_z(s->messages_json), 16, NULL);
+        s->messages_json == NULL ? NULL : json_parse(str_z(s->messages_json), JSON_DEPTH_MAX, NULL);
     buf_printf(out, "# Made by hearth of the model itself\nFROM %s\n", s->name);
     text_command("TEMPLATE", s->template_text, out);
     text_command("SYSTEM", s->system_text, out);
@@ -175,7 +175,7 @@ bool ollama_write_show(const struct ollama_shown *s, struct buf *out)
     if (s->system_text != NULL)
         write_text("system", str_z(s->system_text), out);
     json_t *messages =
-        s->messages_json == NULL ? NULL : json_parse(str_z(s->messages_json), 16, NULL);
+        s->messages_json == NULL ? NULL : json_parse(str_z(s->messages_json), JSON_DEPTH_MAX, NULL);
     if (json_is_array(messages))
         write_json("messages", messages, out);
     json_decref(messages);
