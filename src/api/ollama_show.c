@@ -9,6 +9,7 @@
 #include "base/mem.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 static void write_text(const char *key, struct str text, struct buf *out)
@@ -61,37 +62,64 @@ static void param_line(const char *name, const json_t *value, struct buf *out)
     json_write(value, out);
 }
 
-static void param_command(const char *name, const json_t *value, struct buf *out)
-{
-    buf_printf(out, "PARAMETER %s ", name);
-    json_write(value, out);
-    buf_add_char(out, '\n');
-}
-
 /* ---- the Modelfile ---- */
 
+#define QUOTES "\"\"\""
+
+/* A Modelfile has no escapes: quotes are closed by the last ones of the first line that has any. */
+static bool is_quotable(struct str text)
+{
+    ptrdiff_t at = str_find(text, STR(QUOTES));
+    return at < 0 || str_chr(str_from(text, (size_t)at), '\n') < 0;
+}
+
+/* `word` is the command and what stands before its text. */
 static void command(const char *word, struct str text, struct buf *out)
 {
-    if (text.len > 0)
-        buf_printf(out, "%s \"\"\"%.*s\"\"\"\n", word, STR_ARG(text));
+    if (is_quotable(text))
+        buf_printf(out, "%s " QUOTES "%.*s" QUOTES "\n", word, STR_ARG(text));
+    else
+        buf_printf(out, "# %s is left out: its text has quotes that would end it\n", word);
+}
+
+static void text_command(const char *word, const char *text, struct buf *out)
+{
+    if (text != NULL && text[0] != '\0')
+        command(word, str_z(text), out);
+}
+
+static void param_command(const char *name, const json_t *value, struct buf *out)
+{
+    struct str text = json_str(value);
+    char word[96];
+    snprintf(word, sizeof word, "PARAMETER %.64s", name);
+    if (!json_is_string(value)) {
+        buf_printf(out, "%s ", word);
+        json_write(value, out);
+        buf_add_char(out, '\n');
+    } else if (str_find(text, STR("\"")) < 0) {
+        buf_printf(out, "%s \"%.*s\"\n", word, STR_ARG(text));
+    } else {
+        command(word, text, out);
+    }
 }
 
 bool ollama_write_modelfile(const struct ollama_shown *s, struct buf *out)
 {
     json_t *messages =
-        s->messages_json == NULL ? NULL : json_parse(str_z(s->messages_json), 16, NULL);
+        s->messages_json == NULL ? NULL : json_parse(str_z(s->messages_json), JSON_DEPTH_MAX, NULL);
     buf_printf(out, "# Made by hearth of the model itself\nFROM %s\n", s->name);
-    if (s->template_text != NULL)
-        command("TEMPLATE", str_z(s->template_text), out);
-    command("SYSTEM", str_z(s->system_text), out);
+    text_command("TEMPLATE", s->template_text, out);
+    text_command("SYSTEM", s->system_text, out);
     each_param(s->params_json, param_command, out);
     for (size_t i = 0; i < json_array_size(messages); i++) {
         const json_t *m = json_array_get(messages, i);
         struct str role = json_str(json_object_get(m, "role"));
-        struct str text = json_str(json_object_get(m, "content"));
-        buf_printf(out, "MESSAGE %.*s \"\"\"%.*s\"\"\"\n", STR_ARG(role), STR_ARG(text));
+        char word[32];
+        snprintf(word, sizeof word, "MESSAGE %.*s", (int)(role.len < 16 ? role.len : 16), role.ptr);
+        command(word, json_str(json_object_get(m, "content")), out);
     }
-    command("LICENSE", str_z(s->license_text), out);
+    text_command("LICENSE", s->license_text, out);
     json_decref(messages);
     return !out->overflow;
 }
@@ -147,7 +175,7 @@ bool ollama_write_show(const struct ollama_shown *s, struct buf *out)
     if (s->system_text != NULL)
         write_text("system", str_z(s->system_text), out);
     json_t *messages =
-        s->messages_json == NULL ? NULL : json_parse(str_z(s->messages_json), 16, NULL);
+        s->messages_json == NULL ? NULL : json_parse(str_z(s->messages_json), JSON_DEPTH_MAX, NULL);
     if (json_is_array(messages))
         write_json("messages", messages, out);
     json_decref(messages);

@@ -69,34 +69,50 @@ static struct str take_word(struct parser *p)
     return ret;
 }
 
-static bool take_until(struct parser *p, struct str quote, struct str *ret)
+/*
+ * Quotes are closed by the last ones of the first line that has any, so that a text may end with
+ * quotes of its own. -1: nothing closes them; -2: something follows them on their line.
+ */
+static ptrdiff_t find_closing(struct str rest, struct str quote)
 {
-    ptrdiff_t end = str_find(p->rest, quote);
+    ptrdiff_t first = str_find(rest, quote);
+    if (first < 0)
+        return -1;
+    ptrdiff_t newline = str_chr(str_from(rest, (size_t)first), '\n');
+    size_t end = newline < 0 ? rest.len : (size_t)(first + newline);
+    while (rest.ptr[end - 1] == ' ' || rest.ptr[end - 1] == '\t' || rest.ptr[end - 1] == '\r')
+        end--; /* quotes are before it */
+    return str_ends(str_sub(rest, 0, end), quote) ? (ptrdiff_t)(end - quote.len) : -2;
+}
+
+static int take_quoted(struct parser *p, struct str quote, struct str *ret)
+{
+    p->rest = str_from(p->rest, quote.len);
+    ptrdiff_t end = find_closing(p->rest, quote);
+    if (end == -1)
+        return fail(p, ERR_SYNTAX, "quotes are opened and never closed", STR(""));
     if (end < 0)
-        return false;
+        return fail(p, ERR_SYNTAX, "something follows the closing quotes", STR(""));
     *ret = str_sub(p->rest, 0, (size_t)end);
     p->rest = str_from(p->rest, (size_t)end + quote.len);
-    return true;
+    for (size_t i = 0; i < ret->len; i++)
+        p->line += ret->ptr[i] == '\n';
+    return 0;
 }
 
 /* What stands in quotes, or the rest of the line; nothing but blanks may follow quotes. */
 static int take_value(struct parser *p, struct str *ret)
 {
-    bool quoted = false;
+    int rc = 0;
     skip_blanks(p);
     struct str quote = str_starts(p->rest, STR("\"\"\"")) ? STR("\"\"\"") : STR("\"");
-    if (str_starts(p->rest, quote)) {
-        p->rest = str_from(p->rest, quote.len);
-        if (!take_until(p, quote, ret))
-            return fail(p, ERR_SYNTAX, "quotes are opened and never closed", STR(""));
-        for (size_t i = 0; i < ret->len; i++)
-            p->line += ret->ptr[i] == '\n';
-        quoted = true;
-    }
+    bool quoted = str_starts(p->rest, quote);
+    if (quoted)
+        rc = take_quoted(p, quote, ret);
+    if (rc != 0)
+        return rc;
     struct str line = str_trim(take_line(p));
     p->line--; /* for messages: still in it */
-    if (quoted && line.len > 0)
-        return fail(p, ERR_SYNTAX, "something follows the closing quotes: ", line);
     if (!quoted)
         *ret = line;
     if (memchr(ret->ptr ? ret->ptr : "", '\0', ret->len) != NULL)

@@ -308,7 +308,7 @@ static int read_texts(struct store *s, const struct manifest *m, struct store_mo
         json_decref(params);
     }
     if (rc == 0 && ret->messages_json != NULL) {
-        json_t *messages = json_parse(str_z(ret->messages_json), 16, err);
+        json_t *messages = json_parse(str_z(ret->messages_json), JSON_DEPTH_MAX, err);
         if (!json_is_array(messages))
             rc = err_set(err, ERR_CORRUPT, "its messages are not a JSON array");
         json_decref(messages);

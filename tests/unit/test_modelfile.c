@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -56,6 +57,33 @@ static void test_all_commands(void **state)
     modelfile_release(&m);
 }
 
+/* A text may have quotes, also at its end: the last ones of their line close. */
+static void test_quotes(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *given, *text;
+    } one[] = {
+        {"\"\"\"be \"brief\"\"\"\"", "be \"brief\""},
+        {"\"\"\"\"\"\"\"", "\""},
+        {"\"say \"x\"\" \r", "say \"x\""},
+        {"\"\n\"", "\n"},
+        {"\"\"\"a \"\"\" b\"\"\"", "a \"\"\" b"},
+        {"\"\"", ""},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(one); i++) {
+        struct modelfile m;
+        struct err err = {0};
+        char file[128];
+        snprintf(file, sizeof file, "FROM x\nSYSTEM %s\nLICENSE \"MIT\"\n", one[i].given);
+        if (modelfile_parse(str_z(file), &m, &err) != 0)
+            fail_msg("%s: %s", file, err.text);
+        assert_string_equal(m.system_text, one[i].text);
+        assert_string_equal(m.license[0], "MIT");
+        modelfile_release(&m);
+    }
+}
+
 static void test_what_is_none(void **state)
 {
     (void)state;
@@ -68,6 +96,7 @@ static void test_what_is_none(void **state)
         {"FROM\n", "(line 1) a value is missing"},
         {"FROM x\n\nSYSTEM \"\"\"never\n\nclosed", "(line 3) quotes are opened"},
         {"FROM x\nSYSTEM \"a\" b\n", "(line 2) something follows"},
+        {"FROM x\nSYSTEM \"\"\"a\"\"\" b\nFROM y\"\"\"\n", "(line 2) something follows"},
         {"FROM x\nSYSTEM \"\"\"a\nb\"\"\"\nPARAMETER\n", "(line 4) PARAMETER takes a name"},
         {"FROM x\nPARAMETER top_k\n", "(line 2) a value is missing"},
         {"FROM x\nMESSAGE robot hi\n", "(line 2) MESSAGE takes"},
@@ -103,6 +132,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_commands),
+        cmocka_unit_test(test_quotes),
         cmocka_unit_test(test_what_is_none),
         cmocka_unit_test(test_every_beginning),
     };

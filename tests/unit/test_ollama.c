@@ -281,13 +281,40 @@ static void test_show_and_modelfile(void **state)
     buf_release(&out);
 }
 
+/* What /api/show gives is read again as it was meant; what no Modelfile can say is no command. */
+static void test_modelfile_says_what_there_is(void **state)
+{
+    (void)state;
+    const struct ollama_shown s = {
+        .name = "a",
+        .system_text = "x\"\"\"\nFROM evil",
+        .params_json = "{\"stop\":[\"\\n\",\"say \\\"x\\\"\",\"a\\\\b\"],\"seed\":3}",
+        .messages_json = "[{\"role\":\"user\",\"content\":\"q\"}]"};
+    struct buf out;
+    buf_init(&out, 1 << 16);
+    assert_true(ollama_write_modelfile(&s, &out));
+    assert_string_equal(out.ptr, "# Made by hearth of the model itself\nFROM a\n"
+                                 "# SYSTEM is left out: its text has quotes that would end it\n"
+                                 "PARAMETER stop \"\n\"\n"
+                                 "PARAMETER stop \"\"\"say \"x\"\"\"\"\n"
+                                 "PARAMETER stop \"a\\b\"\n"
+                                 "PARAMETER seed 3\n"
+                                 "MESSAGE user \"\"\"q\"\"\"\n");
+    buf_release(&out);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),        cmocka_unit_test(test_messages),
-        cmocka_unit_test(test_generate_forms),  cmocka_unit_test(test_context),
-        cmocka_unit_test(test_whole_answer),    cmocka_unit_test(test_streamed_answer),
-        cmocka_unit_test(test_impossible_news), cmocka_unit_test(test_show_and_modelfile),
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_messages),
+        cmocka_unit_test(test_generate_forms),
+        cmocka_unit_test(test_context),
+        cmocka_unit_test(test_whole_answer),
+        cmocka_unit_test(test_streamed_answer),
+        cmocka_unit_test(test_impossible_news),
+        cmocka_unit_test(test_show_and_modelfile),
+        cmocka_unit_test(test_modelfile_says_what_there_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -311,6 +311,29 @@ static void test_import_find_remove(void **state)
     store_close(s);
 }
 
+/* As deep as a request may be: what was made can be found again. */
+static void test_deep_messages(void **state)
+{
+    (void)state;
+    static const char messages[] =
+        "[{\"role\":\"assistant\",\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":{"
+        "\"a\":"
+        "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]}}}]}]";
+    struct store *s = open_store();
+    char *path = write_file("m.gguf", "weights");
+    import(s, "base", (const char *const *)&path, 1);
+    const struct store_create in = {.name = "deep", .from = "base", .messages_json = messages};
+    struct store_model m;
+    struct err err = {0};
+    assert_int_equal(store_create(s, &in, &err), 0);
+    if (store_find(s, "deep", &m, &err) != 0)
+        fail_msg("%s", err.text);
+    assert_string_equal(m.messages_json, messages);
+    store_model_release(&m);
+    free(path);
+    store_close(s);
+}
+
 static void test_sweep_waits(void **state)
 {
     (void)state;
@@ -416,6 +439,7 @@ int main(void)
         cmocka_unit_test(test_manifest_refused),
         cmocka_unit_test(test_blob_resume),
         cmocka_unit_test(test_import_find_remove),
+        cmocka_unit_test(test_deep_messages),
         cmocka_unit_test(test_sweep_waits),
         cmocka_unit_test(test_damaged),
         cmocka_unit_test(test_plain_files),
