@@ -136,6 +136,10 @@ static void test_hermes(void **state)
           "<tool_call>{\"name\": \"get\", \"arguments\": \"{\\\"city\\\": \\\"\\u00fc\\\"}\"}",
           "|t:get {\"city\":\"\xc3\xbc\"}");
     check(HERMES, false,
+          "<tool_call>{\"name\": \"get\", \"arguments\": "
+          "\"{\\\"city\\\": \\\"\\ud83d\\ude00\\\"}\"}",
+          "|t:get {\"city\":\"\xf0\x9f\x98\x80\"}");
+    check(HERMES, false,
           "<tool_call>{\"type\": \"function\", \"function\": {\"name\": \"get\", "
           "\"arguments\": {\"n\": 1}}}</tool_call>",
           "|t:get {\"n\":1}");
