@@ -8,6 +8,7 @@
  */
 #include "api/ollama.h"
 #include "api/ollama_request.h"
+#include "api/tools.h"
 #include "base/clock.h"
 #include "base/mem.h"
 
@@ -200,8 +201,8 @@ static bool end_call(struct ollama_answer *a, struct buf *out)
     struct buf call;
     buf_init(&call, PARTS_MAX);
     struct str text = str_trim(buf_str(&a->arguments));
-    json_t *value = text.len == 0 ? json_object() : json_parse(text, JSON_DEPTH_MAX, NULL);
-    bool good = json_is_object(value), ok;
+    json_t *value = text.len == 0 ? json_object() : api_call_arguments(text);
+    bool good = value != NULL, ok;
     json_decref(value);
     if (good)
         buf_printf(&call, "{\"id\":\"call_%s_%d\",\"function\":{\"index\":%d,\"name\":", a->base.id,

@@ -43,7 +43,7 @@ static bool add_escaped(struct str text, struct buf *out)
 /* What the model gave a custom tool: its one argument, or all it wrote where that is not JSON. */
 static void write_input(const struct buf *args, struct buf *out)
 {
-    json_t *object = json_parse(buf_str(args), JSON_DEPTH_MAX, NULL);
+    json_t *object = api_call_arguments(buf_str(args));
     const json_t *input = json_object_get(object, "input");
     add_escaped(json_is_string(input) ? json_str(input) : buf_str(args), out);
     json_decref(object);

@@ -8,6 +8,7 @@
 
 #include "api/openai_answer.h"
 #include "api/responses.h"
+#include "api/tools.h"
 #include "base/clock.h"
 #include "base/mem.h"
 
@@ -140,7 +141,7 @@ static void write_reasoning_part(const struct item *it, bool empty, struct buf *
 /* The argument `input` of a call of a custom tool, as its free text. */
 static void write_custom_input(const struct item *it, struct buf *out)
 {
-    json_t *arguments = json_parse(buf_str(&it->text), JSON_DEPTH_MAX, NULL);
+    json_t *arguments = api_call_arguments(buf_str(&it->text));
     const json_t *input = json_object_get(arguments, "input");
     json_write_string(json_is_string(input) ? json_str(input) : buf_str(&it->text), out);
     json_decref(arguments);

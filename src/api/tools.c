@@ -226,6 +226,18 @@ int api_tools_finish(struct api_request *r, struct err *err)
     return json_object_set(r->gen.chat, "tools", r->tools) == 0 ? 0 : no_memory(err);
 }
 
+/* ---- calls ---- */
+
+json_t *api_call_arguments(struct str text)
+{
+    const size_t flags = JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL;
+    json_t *value = json_loadb(text.ptr != NULL ? text.ptr : "", text.len, flags, NULL);
+    if (json_is_object(value))
+        return value;
+    json_decref(value);
+    return NULL;
+}
+
 /* ---- ids ---- */
 
 /* Two rounds of splitmix64's finalizer over FNV-1a: ids are told apart, not kept secret. */

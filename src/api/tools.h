@@ -45,6 +45,10 @@ const json_t *api_tool_find(const struct api_request *r, struct str name);
  * demanded where there are no tools. */
 int api_tools_finish(struct api_request *r, struct err *err) __attribute__((warn_unused_result));
 
+/* The arguments of a call, as a model wrote them: an object, or NULL when they are none. More is
+ * taken than in a request: keys that come twice, integers of any length. A new reference. */
+json_t *api_call_arguments(struct str text);
+
 #define API_CALL_ID_MAX 80
 /* The id of one call of an answer, the same whenever it is asked for: "call_" and 24 letters and
  * digits for the prefix "call_". */

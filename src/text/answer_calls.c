@@ -119,6 +119,13 @@ static void push_json(struct answer_parser *p, char c)
         after_call(p);
 }
 
+/* What was cut off before it became a call: content, but not behind calls, where it began one. */
+static void finish_begun(struct answer_parser *p)
+{
+    if (p->n_calls == 0)
+        answer_give_back(p);
+}
+
 static void finish_json(struct answer_parser *p)
 {
     buf_clear(&p->json);
@@ -126,7 +133,7 @@ static void finish_json(struct answer_parser *p)
     if (p->reader.n_calls > 0 || p->reader.began)
         call_reader_push(&p->reader, buf_str(&p->json));
     else
-        answer_give_back(p);
+        finish_begun(p);
     p->call_open = false;
 }
 
@@ -581,17 +588,22 @@ static void finish_name(struct answer_parser *p)
 {
     struct str name = name_of(buf_str(&p->head));
     if (p->d->body != DIALECT_NAMED || !answer_knows(p, name)) {
-        answer_give_back(p);
+        finish_begun(p);
         return;
     }
     begin_args(p, name);
     end_args(p);
 }
 
-/* A closing marker that was cut off. */
-static bool begins_close(const struct answer_parser *p)
+/* A closing marker that was cut off, or the next call's name. */
+static bool begins_more(const struct answer_parser *p)
 {
-    return p->d->close != NULL && str_starts(str_z(p->d->close), buf_str(&p->head));
+    struct str head = buf_str(&p->head);
+    bool closes = p->d->close != NULL && str_starts(str_z(p->d->close), head);
+    for (size_t i = 0; i < head.len && !closes; i++)
+        if (answer_is_space(head.ptr[i]))
+            return false;
+    return true;
 }
 
 void answer_finish_call(struct answer_parser *p)
@@ -618,12 +630,12 @@ void answer_finish_call(struct answer_parser *p)
         end_tags_call(p);
         break;
     case IN_PYTHON:
-        if (p->n_calls == 0 || (p->head.len > 0 && !begins_close(p)))
+        if (p->n_calls == 0 || (p->head.len > 0 && !begins_more(p)))
             answer_give_back(p);
         break;
     case IN_AFTER:
         break;
     default:
-        answer_give_back(p);
+        finish_begun(p);
     }
 }

@@ -109,6 +109,15 @@ static void push_inner(struct call_reader *r, char c)
         give_args(r, buf_str(&r->inner_text));
 }
 
+/* Bytes of the escape that `unit` begins; of a pair of surrogates both. */
+static int unit_len(const struct call_reader *r)
+{
+    if (r->n_unit < 2 || r->unit[1] != 'u')
+        return 2;
+    bool is_high = r->n_unit >= 4 && (r->unit[2] | 32) == 'd' && strchr("89abAB", r->unit[3]);
+    return is_high ? 12 : 6;
+}
+
 /* A whole escape of the outer string, decoded. */
 static void push_unit(struct call_reader *r)
 {
@@ -132,8 +141,7 @@ static void push_args_text(struct call_reader *r, char c)
         return;
     }
     r->unit[r->n_unit++] = c;
-    bool is_hex = r->n_unit > 1 && r->unit[1] == 'u';
-    if (r->n_unit == (is_hex ? 6 : 2))
+    if (r->n_unit == unit_len(r))
         push_unit(r);
 }
 

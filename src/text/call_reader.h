@@ -29,7 +29,7 @@ struct call_reader {
     struct buf early;       /* arguments that came before the name */
     struct json_mend inner; /* of arguments inside a string */
     struct buf inner_text;
-    char unit[8];
+    char unit[12];
     int n_unit;
     int n_calls;
     bool failed; /* what it read is no call */

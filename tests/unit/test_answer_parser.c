@@ -121,6 +121,11 @@ static void test_hermes(void **state)
           "|c:<tool_call>{\"city\": \"Bonn\"}</tool_call>");
     check(HERMES, false, "<tool_call", "|c:<tool_call");
     check(HERMES, false, "<tool_call>{\"name\": \"get\"}</tool_call>\n<tool_", "|t:get {}");
+    check(HERMES, false, "<tool_call>{\"name\": \"get\"}</tool_call>\n<tool_call>", "|t:get {}");
+    check(HERMES, false, "<tool_call>{\"name\": \"get\"}</tool_call>\n<tool_call>\n{\"na",
+          "|t:get {}");
+    check(HERMES, false, "<tool_call>{\"name\": \"get\"}</tool_call>\n<tool_call>\nno",
+          "|t:get {}");
     check(HERMES, false, "x < y <to", "|c:x < y <to");
     /* mended: Python's quotes and words, a trailing comma, an end that comes too early */
     check(HERMES, false, "<tool_call>{'name': 'get', 'arguments': {'city': 'Bonn', 'n': True,}}",
@@ -130,6 +135,10 @@ static void test_hermes(void **state)
     check(HERMES, false,
           "<tool_call>{\"name\": \"get\", \"arguments\": \"{\\\"city\\\": \\\"\\u00fc\\\"}\"}",
           "|t:get {\"city\":\"\xc3\xbc\"}");
+    check(HERMES, false,
+          "<tool_call>{\"name\": \"get\", \"arguments\": "
+          "\"{\\\"city\\\": \\\"\\ud83d\\ude00\\\"}\"}",
+          "|t:get {\"city\":\"\xf0\x9f\x98\x80\"}");
     check(HERMES, false,
           "<tool_call>{\"type\": \"function\", \"function\": {\"name\": \"get\", "
           "\"arguments\": {\"n\": 1}}}</tool_call>",
@@ -156,6 +165,7 @@ static void test_mistral(void **state)
           "|t:get " ARGS "|t:put.it {}");
     check(NEMO, false, "[TOOL_CALLS]get{\"n\": 2}", "|t:get {\"n\":2}");
     check(NEMO, false, "a list: [TOOL", "|c:a list: [TOOL");
+    check(MISTRAL, false, "[TOOL_CALLS]get[ARGS]{\"n\": 2}[TOOL_CALLS]pu", "|t:get {\"n\":2}");
 }
 
 static void test_deepseek(void **state)
@@ -253,6 +263,9 @@ static void test_tags(void **state)
           "|t:get {\"city\":\"a\\n<b>\"}");
     check(CODER, false, "<tool_call>\n<function=get>\n<parameter=city>\n12",
           "|t:get {\"city\":\"12\"}");
+    check(CODER, false,
+          "<tool_call>\n<function=get>\n</function>\n</tool_call>\n<tool_call>\n<function=pu",
+          "|t:get {}");
     check(CODER, false, "<tool_call>\n{\"name\": \"get\", \"arguments\": {\"n\": 2}}\n</tool_call>",
           "|t:get {\"n\":2}");
     check(
@@ -269,6 +282,7 @@ static void test_others(void **state)
     check("<|tool_list_start|>", false,
           "<|tool_call_start|>[get(city='Bonn', n=2), put.it()]<|tool_call_end|>Looking.",
           "|t:get " ARGS "|t:put.it {}|c:Looking.");
+    check("<|tool_list_start|>", false, "<|tool_call_start|>[get(n=2), pu", "|t:get {\"n\":2}");
     check("tool_code", false, "```tool_code\nprint(get(city=\"Bonn\", n=2))\n```", "|t:get " ARGS);
     check("tool_code", false, "```tool_code\nx = 1\n```", "|c:```tool_code\nx = 1\n```");
     check("<start_function_call>", false,

@@ -256,6 +256,35 @@ static void test_blocks_in_order(void **state)
     api_request_release(&r);
 }
 
+/* A stream hands these on as they are: the whole answer must not say that they are no JSON. */
+static void test_odd_arguments(void **state)
+{
+    (void)state;
+    char f[] = "f", twice[] = "{\"x\":1,\"x\":2}", longer[] = "{\"x\":22222222222222222222}";
+    struct gen_delta d[] = {
+        {.channel = GEN_TOOL_CALL, .name = f, .text = twice, .text_len = sizeof twice - 1},
+        {.channel = GEN_TOOL_CALL,
+         .call = 1,
+         .name = f,
+         .text = longer,
+         .text_len = sizeof longer - 1},
+    };
+    struct gen_end e = {.reason = GEN_TOOL_CALLS};
+    struct api_request r = request("");
+    struct api_answer *a = answer(&r);
+    struct buf out;
+    buf_init(&out, 1 << 16);
+    for (size_t i = 0; i < ARRAY_LEN(d); i++)
+        assert_true(anthropic_messages.delta(a, 0, &d[i], NULL));
+    assert_true(anthropic_messages.end(a, 0, &e, NULL));
+    assert_true(anthropic_messages.whole(a, &out));
+    assert_non_null(strstr(out.ptr, "\"input\":{\"x\":1,\"x\":2}}"));
+    assert_non_null(strstr(out.ptr, "\"input\":{\"x\":22222222222222222222}}"));
+    api_answer_free(a);
+    api_request_release(&r);
+    buf_release(&out);
+}
+
 static void test_what_is_asked_for(void **state)
 {
     (void)state;
@@ -324,7 +353,7 @@ int main(void)
         cmocka_unit_test(test_turns),           cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_hostile_deltas),  cmocka_unit_test(test_why_it_stopped),
         cmocka_unit_test(test_blocks_in_order), cmocka_unit_test(test_what_is_asked_for),
-        cmocka_unit_test(test_error_shape),
+        cmocka_unit_test(test_error_shape),     cmocka_unit_test(test_odd_arguments),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -174,6 +174,26 @@ static void check_calls(const json_t *calls)
     assert_true(json_is_object(json_object_get(g, "arguments")));
 }
 
+/* A model may write a key twice, and integers that are longer than ours: calls all the same. */
+static void test_odd_arguments(void **state)
+{
+    (void)state;
+    struct api_request r = request(CHAT(",\"stream\":false"), &ollama_chat, NULL);
+    struct api_answer *a = api_answer_new(&r, "id", 1000, "slot");
+    struct buf out;
+    buf_init(&out, 1 << 16);
+    say(a, GEN_TOOL_CALL, "f", "{\"x\":1,\"x\":2}", NULL);
+    say(a, GEN_TOOL_CALL, "g", "{\"x\":22222222222222222222}", NULL);
+    assert_true(a->endpoint->end(a, 0, &(struct gen_end){.reason = GEN_TOOL_CALLS}, NULL));
+    assert_true(a->endpoint->whole(a, &out));
+    assert_non_null(strstr(out.ptr, "\"content\":\"\""));
+    assert_non_null(strstr(out.ptr, "\"arguments\":{\"x\":1,\"x\":2}}"));
+    assert_non_null(strstr(out.ptr, "\"arguments\":{\"x\":22222222222222222222}}"));
+    api_answer_free(a);
+    api_request_release(&r);
+    buf_release(&out);
+}
+
 static void test_whole_answer(void **state)
 {
     (void)state;
@@ -310,6 +330,7 @@ int main(void)
         cmocka_unit_test(test_messages),
         cmocka_unit_test(test_generate_forms),
         cmocka_unit_test(test_context),
+        cmocka_unit_test(test_odd_arguments),
         cmocka_unit_test(test_whole_answer),
         cmocka_unit_test(test_streamed_answer),
         cmocka_unit_test(test_impossible_news),
