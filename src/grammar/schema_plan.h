@@ -189,6 +189,15 @@ unsigned plan_type_of(const json_t *value);
 bool plan_equal(const json_t *a, const json_t *b);  /* as JSON Schema has it: 1 is 1.0 */
 int plan_compare(const json_t *a, const json_t *b); /* numbers */
 
+/* schema_set.c: values without doubles, found by their hash; none at first. */
+struct value_set {
+    struct value_slot *slot; /* [n_slot] */
+    size_t n, n_slot;
+};
+int value_set_add(struct plan *p, struct value_set *s, const json_t *v); /* 1: new, 0: known */
+int value_set_has(struct plan *p, const struct value_set *s, const json_t *v); /* 1, 0 */
+void value_set_release(struct value_set *s);
+
 /* schema_expand.c: `sink` for every conj of the ids, together with those of base (followed
  * already, may be NULL). A sink returns 0, or 1 to stop, or an error; so does the function. */
 typedef int (*conj_sink)(struct plan *p, const struct ids *conj, void *context);
@@ -220,6 +229,7 @@ int plan_string_lang(struct plan *p, const struct shape *s, const struct lang **
 /* schema_value.c. 1: the value satisfies the goal, 0: not; or an error. */
 int plan_accepts(struct plan *p, const struct ids *goal, const json_t *value);
 int plan_shape_accepts(struct plan *p, const struct shape *s, const json_t *value);
+int plan_rest_accepts(struct plan *p, const struct shape *s, const json_t *value); /* one of its */
 /* All values of a goal, without doubles, when they are few: 1 and the list; 0 when not. */
 int plan_values(struct plan *p, const struct ids *goal, int max, const json_t ***ret, int *ret_n);
 

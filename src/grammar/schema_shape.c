@@ -291,34 +291,49 @@ static int add_value(struct plan *p, const json_t ***list, int *n, size_t max, c
     return 0;
 }
 
-/* Keeps those that are in `other`; the first list is taken as it is, without doubles. */
+/* All of a list, without doubles. */
+static int first_values(struct plan *p, struct shape *s, const json_t *list)
+{
+    struct value_set seen = {0};
+    size_t i;
+    const json_t *v;
+    int rc = 0;
+    s->is_fixed = true;
+    json_array_foreach(list, i, v)
+    {
+        if (rc == 0)
+            rc = value_set_add(p, &seen, v);
+        if (rc == 1)
+            rc = add_value(p, &s->value, &s->n_value, json_array_size(list), v);
+        if (rc == 0 && i % 64 == 0)
+            rc = plan_step(p);
+    }
+    value_set_release(&seen);
+    return rc;
+}
+
+/* Keeps those that are in `other`. */
 static int intersect_values(struct plan *p, struct shape *s, const json_t *other)
 {
+    struct value_set set = {0};
     const json_t *v;
     size_t i;
     int kept = 0, rc = 0;
-    if (!s->is_fixed) {
-        s->is_fixed = true;
-        json_array_foreach(other, i, v)
-        {
-            bool known = false;
-            for (int k = 0; k < s->n_value && !known; k++)
-                known = s->value[k] == v || plan_equal(s->value[k], v);
-            if (!known && rc == 0)
-                rc = add_value(p, &s->value, &s->n_value, json_array_size(other), v);
-            if (rc == 0 && i % 64 == 0)
-                rc = plan_step(p);
-        }
-        return rc;
+    if (!s->is_fixed)
+        return first_values(p, s, other);
+    json_array_foreach(other, i, v)
+    {
+        if (rc >= 0)
+            rc = value_set_add(p, &set, v);
     }
-    for (int k = 0; k < s->n_value; k++) {
-        bool found = false;
-        json_array_foreach(other, i, v) found = found || plan_equal(s->value[k], v);
-        if (found)
+    for (int k = 0; rc >= 0 && k < s->n_value; k++) {
+        rc = value_set_has(p, &set, s->value[k]);
+        if (rc == 1)
             s->value[kept++] = s->value[k];
     }
     s->n_value = kept;
-    return plan_step(p);
+    value_set_release(&set);
+    return rc < 0 ? rc : plan_step(p);
 }
 
 static int value_part(struct plan *p, const struct ids *conj, struct shape *s, const char **place)
@@ -358,7 +373,7 @@ static int filter_values(struct plan *p, struct shape *s)
 {
     int kept = 0;
     for (int i = 0; i < s->n_value; i++) {
-        int rc = plan_shape_accepts(p, s, s->value[i]);
+        int rc = plan_rest_accepts(p, s, s->value[i]);
         if (rc < 0)
             return rc;
         if (rc == 1)

@@ -105,18 +105,17 @@ static int array_accepts(struct plan *p, const struct array_bounds *a, const jso
     return 1;
 }
 
-int plan_shape_accepts(struct plan *p, const struct shape *s, const json_t *value)
+int plan_rest_accepts(struct plan *p, const struct shape *s, const json_t *value)
 {
     unsigned type = plan_type_of(value);
-    bool found = !s->is_fixed;
     if (!(s->types & type))
         return 0;
-    for (int i = 0; i < s->n_value && !found; i++)
-        found = plan_equal(s->value[i], value);
-    for (int i = 0; i < s->n_forbid && found; i++)
-        found = !plan_equal(s->forbid[i], value);
-    if (!found)
-        return 0;
+    for (int i = 0; i < s->n_forbid; i++) {
+        if (plan_step(p) != 0)
+            return ERR_LIMIT;
+        if (plan_equal(s->forbid[i], value))
+            return 0;
+    }
     if (type & TYPE_NUMBER)
         return number_accepts(&s->number, value);
     if (type == TYPE_STRING)
@@ -124,6 +123,14 @@ int plan_shape_accepts(struct plan *p, const struct shape *s, const json_t *valu
     if (type == TYPE_ARRAY)
         return array_accepts(p, &s->array, value);
     return type == TYPE_OBJECT ? object_accepts(p, &s->object, value) : 1;
+}
+
+int plan_shape_accepts(struct plan *p, const struct shape *s, const json_t *value)
+{
+    bool found = !s->is_fixed;
+    for (int i = 0; i < s->n_value && !found; i++)
+        found = plan_equal(s->value[i], value);
+    return found ? plan_rest_accepts(p, s, value) : 0;
 }
 
 struct asked {
