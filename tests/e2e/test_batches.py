@@ -216,7 +216,7 @@ def test_what_a_batch_cannot_be(fake):
     client = client_of(fake({}))
     file_id = upload(client, jsonl([line(1)])).id
     good = {"input_file_id": file_id, "endpoint": CHAT, "completion_window": "24h"}
-    for wrong, param in [({"input_file_id": "file-x"}, "input_file_id"), ({"endpoint": "/v1/embeddings"}, "endpoint"),
+    for wrong, param in [({"input_file_id": "file-x"}, "input_file_id"), ({"endpoint": "/v1/moderations"}, "endpoint"),
                          ({"completion_window": "soon"}, "completion_window"), ({"metadata": {"a": 1}}, "metadata")]:
         with pytest.raises(openai.APIStatusError) as e:
             client.batches.create(**(good | wrong))

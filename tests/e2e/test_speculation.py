@@ -265,7 +265,7 @@ def test_prediction_of_a_chat(client, server):
     model = client.models.list().data[0].id
     messages = [{"role": "user", "content": f"Repeat this exactly:\n{LINES[:200]}"}]
     plain = client.chat.completions.create(model=model, messages=messages, temperature=0, max_tokens=30)
-    assert plain.usage.completion_tokens_details is None
+    assert plain.usage.completion_tokens_details.accepted_prediction_tokens is None
     said = plain.choices[0].message.content
     for content in (said, [{"type": "text", "text": said[:20]}, {"type": "text", "text": said[20:]}]):
         answer = client.chat.completions.create(model=model, messages=messages, temperature=0, max_tokens=30,
