@@ -21,6 +21,7 @@ struct making {
     json_t *turn;     /* the assistant's last message, when nothing came after it; borrowed */
     json_t *names;    /* of calls: {call_id: name}; owned */
     bool goes_on;     /* earlier turns are not here: a result may be of their calls */
+    bool refers;      /* an item names one that is not here yet */
     const char *where;
     struct err *err;
 };
@@ -435,6 +436,7 @@ static int take_reference(struct making *m, const json_t *item)
     };
     json_t *id;
     int code = check_fields(m, fields, ARRAY_LEN(fields), item);
+    m->refers = true;
     return code == 0 ? need_text(m, item, "id", &id) : code;
 }
 
@@ -532,7 +534,7 @@ json_t *responses_items_messages(const json_t *instructions, const json_t *input
         code = add_message(&m, json_pack("{s:s, s:O}", "role", "system", "content", instructions));
     if (code == 0)
         code = take_input(&m, input);
-    if (code == 0 && json_array_size(m.messages) == 0)
+    if (code == 0 && json_array_size(m.messages) == 0 && !m.refers)
         code = err_set_param(m.err, ERR_INVALID, "input", "'input' is empty");
     if (code == 0)
         code = complete_turns(&m);

@@ -260,28 +260,62 @@ bool store_template_is_go(struct str t)
     return false;
 }
 
+static int read_text_blob(struct store *s, const struct manifest_layer *layer, struct buf *out,
+                          struct err *err)
+{
+    char *path = blob_path(s->blobs, layer->digest);
+    int rc = fs_read(path, out, err);
+    if (rc == 0) {
+        char digest[DIGEST_TEXT_LEN + 1];
+        digest_bytes(out->ptr, out->len, digest);
+        if (strcmp(digest, layer->digest) != 0)
+            rc = err_set(err, ERR_CORRUPT, "%s does not have the bytes its name promises", path);
+        else if (out->len > 0 && memchr(out->ptr, '\0', out->len) != NULL)
+            rc = err_set(err, ERR_CORRUPT, "%s is no text", path);
+    }
+    free(path);
+    return rc;
+}
+
 static int read_text_layer(struct store *s, const struct manifest *m, const char *media_type,
                            char **ret, struct err *err)
 {
     const struct manifest_layer *layer = manifest_find(m, media_type);
     if (layer == NULL)
         return 0;
-    char *path = blob_path(s->blobs, layer->digest);
     struct buf text;
     buf_init(&text, TEXT_LAYER_MAX);
-    int rc = fs_read(path, &text, err);
-    if (rc == 0) {
-        char digest[DIGEST_TEXT_LEN + 1];
-        digest_bytes(text.ptr, text.len, digest);
-        if (strcmp(digest, layer->digest) != 0)
-            rc = err_set(err, ERR_CORRUPT, "%s does not have the bytes its name promises", path);
-        else if (text.len > 0 && memchr(text.ptr, '\0', text.len) != NULL)
-            rc = err_set(err, ERR_CORRUPT, "%s is no text", path);
-    }
+    int rc = read_text_blob(s, layer, &text, err);
     if (rc == 0)
         *ret = buf_steal(&text);
     buf_release(&text);
-    free(path);
+    return rc;
+}
+
+/* A model may have several, its own and those of what it was made of: one below the other, as many
+ * as there is room for. */
+static int read_licenses(struct store *s, const struct manifest *m, char **ret, struct err *err)
+{
+    struct buf all, one;
+    int rc = 0, n = 0;
+    buf_init(&all, TEXT_LAYER_MAX);
+    buf_init(&one, TEXT_LAYER_MAX);
+    for (size_t i = 0; i < m->n_layer && rc == 0; i++) {
+        if (strcmp(m->layer[i].media_type, MEDIA_LICENSE) != 0)
+            continue;
+        buf_clear(&one);
+        rc = read_text_blob(s, &m->layer[i], &one, err);
+        size_t before = all.len;
+        if (rc == 0 && n++ > 0)
+            buf_add_char(&all, '\n');
+        if (rc == 0 && !buf_add_str(&all, buf_str(&one)))
+            buf_truncate(&all, before);
+        all.overflow = false;
+    }
+    if (rc == 0 && n > 0)
+        *ret = buf_steal(&all);
+    buf_release(&all);
+    buf_release(&one);
     return rc;
 }
 
@@ -298,7 +332,7 @@ static int read_texts(struct store *s, const struct manifest *m, struct store_mo
     if (rc == 0)
         rc = read_text_layer(s, m, MEDIA_PARAMS, &ret->params_json, err);
     if (rc == 0)
-        rc = read_text_layer(s, m, MEDIA_LICENSE, &ret->license_text, err);
+        rc = read_licenses(s, m, &ret->license_text, err);
     if (rc == 0)
         rc = read_text_layer(s, m, MEDIA_MESSAGES, &ret->messages_json, err);
     if (rc == 0 && ret->params_json != NULL) {

@@ -291,9 +291,14 @@ def test_references(client):
     two = client.responses.create(model="", input=[{"type": "item_reference", "id": asked}, {"id": one.output[0].id}, {"role": "user", "content": "b"}])
     assert two.output_text == "alpha alpha b"
     assert [i.id for i in client.responses.input_items.list(two.id, order="asc")][:2] == [asked, one.output[0].id]
+    alone = client.responses.create(model="", input=[{"type": "item_reference", "id": asked}])
+    assert alone.output_text == "alpha"
     with pytest.raises(openai.NotFoundError) as e:
         client.responses.create(model="", input=[{"role": "user", "content": "b"}, {"type": "item_reference", "id": "msg_0"}])
     assert e.value.param == "input[1].id"
+    with pytest.raises(openai.NotFoundError) as e:
+        client.responses.create(model="", input=[{"type": "item_reference", "id": "msg_0"}])
+    assert e.value.param == "input[0].id"
 
 
 def test_what_is_not_stored(client):

@@ -334,6 +334,24 @@ static void test_deep_messages(void **state)
     store_close(s);
 }
 
+/* All of them, in their order: what a model is made of keeps its own. */
+static void test_licenses(void **state)
+{
+    (void)state;
+    static const char *const more[] = {"of mine", "and of hers"};
+    struct store *s = open_store();
+    char *path = write_file("m.gguf", "weights");
+    import(s, "base", (const char *const *)&path, 1);
+    const struct store_create in = {.name = "own", .from = "base", .license = more, .n_license = 2};
+    struct store_model m;
+    assert_int_equal(store_create(s, &in, NULL), 0);
+    assert_int_equal(store_find(s, "own", &m, NULL), 0);
+    assert_string_equal(m.license_text, "MIT\nof mine\nand of hers");
+    store_model_release(&m);
+    free(path);
+    store_close(s);
+}
+
 static void test_sweep_waits(void **state)
 {
     (void)state;
@@ -440,6 +458,7 @@ int main(void)
         cmocka_unit_test(test_blob_resume),
         cmocka_unit_test(test_import_find_remove),
         cmocka_unit_test(test_deep_messages),
+        cmocka_unit_test(test_licenses),
         cmocka_unit_test(test_sweep_waits),
         cmocka_unit_test(test_damaged),
         cmocka_unit_test(test_plain_files),
