@@ -184,6 +184,20 @@ static const struct api_field message_fields[] = {
 };
 /* clang-format on */
 
+/* How clients send back an answer that was empty, or thoughts alone, and a tool's empty result. */
+static bool is_said_empty(const struct reading *m, const json_t *message)
+{
+    const json_t *content = json_object_get(message, "content");
+    return (str_eq_z(m->role, "assistant") || str_eq_z(m->role, "tool")) && !m->has_content &&
+           !m->has_calls && json_is_null(content);
+}
+
+static int keep_empty(struct reading *m, struct err *err)
+{
+    m->has_content = true;
+    return keep(m, "content", json_string(""), err);
+}
+
 /* An assistant's turn may have calls or a refusal instead of content; the others need content. */
 static int check_message(struct reading *m, struct err *err)
 {
@@ -227,6 +241,8 @@ static int read_message(const char *where, const json_t *message, json_t *list, 
     }
     if (code == 0)
         code = api_fields_read(message_fields, ARRAY_LEN(message_fields), message, prefix, &m, err);
+    if (code == 0 && is_said_empty(&m, message) && json_object_get(m.out, "refusal") == NULL)
+        code = keep_empty(&m, err);
     if (code == 0)
         code = check_message(&m, err);
     if (code == 0 && json_array_append(list, m.out) != 0)

@@ -174,6 +174,9 @@ def test_every_form_of_message_is_taken(fake_server):
         {"role": "assistant", "refusal": "zeta", "function_call": None},
         {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}},
         {"role": "function", "name": "f", "content": "eta"},
+        {"role": "assistant", "content": None, "reasoning_content": "thoughts alone"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": None},
         {"role": "assistant", "tool_calls": [{"id": "c2", "type": "custom", "custom": {"name": "c", "input": "x"}}]},
         {"role": "user", "content": "\u00e9\u4e16\U0001f600 \0 end"},
     ]})
