@@ -35,8 +35,9 @@ int lang_and(struct arena *a, const struct lang *x, const struct lang *y, const 
 int lang_or(struct arena *a, const struct lang *x, const struct lang *y, const struct lang **ret);
 int lang_minus(struct arena *a, const struct lang *x, const struct lang *y,
                const struct lang **ret);
-/* As regex_expr with search. ERR_INVALID and ERR_UNSUPPORTED with *err. */
-int lang_regex(struct arena *a, struct str pattern, const struct lang **ret, struct err *err);
+/* As regex_expr with search. ERR_INVALID and ERR_UNSUPPORTED with *err. *ret_looks: the work. */
+int lang_regex(struct arena *a, struct str pattern, const struct lang **ret, uint64_t *ret_looks,
+               struct err *err);
 bool lang_accepts(const struct lang *l, struct str text);
 
 /* For those who make automata: states in order, each before its edges, which ascend. */

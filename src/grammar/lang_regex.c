@@ -13,7 +13,8 @@
 #define NFA_MAX  65536
 #define NEST_MAX 200
 #define SET_MAX  (4u << 20) /* members of all sets together */
-#define NO_STATE (-1)
+#define LOOKS_MAX (32u << 20) /* at a step from a set's member, for one pattern */
+#define NO_STATE  (-1)
 
 struct step { /* from a state on characters, or on none: from > to */
     uint32_t from, to;
@@ -147,6 +148,7 @@ struct subsets {
     bool *seen;    /* [n_state of w] */
     uint32_t *cut; /* where edges of the set at hand begin or end */
     size_t cap_cut;
+    uint64_t n_looks;
 };
 
 static int cmp_int(const void *x, const void *y)
@@ -178,7 +180,7 @@ static int close_set(struct subsets *s)
     size_t from = s->start[s->n_set];
     bool ok = true;
     for (size_t i = from; ok && i < s->n_member; i++)
-        for (int e = s->w->first[s->member[i]]; ok && e >= 0; e = s->w->step[e].next)
+        for (int e = s->w->first[s->member[i]]; ok && e >= 0; e = s->w->step[e].next, s->n_looks++)
             if (s->w->step[e].from > s->w->step[e].to)
                 ok = push(s, s->w->step[e].target);
     size_t n = s->n_member - from;
@@ -231,9 +233,11 @@ static bool find_cuts(struct subsets *s, size_t set, size_t *ret)
 static int set_after(struct subsets *s, size_t set, uint32_t c)
 {
     for (size_t i = s->start[set]; i < s->start[set + 1]; i++)
-        for (int e = s->w->first[s->member[i]]; e >= 0; e = s->w->step[e].next)
+        for (int e = s->w->first[s->member[i]]; e >= 0; e = s->w->step[e].next, s->n_looks++)
             if (s->w->step[e].from <= c && c <= s->w->step[e].to && !push(s, s->w->step[e].target))
                 return ERR_LIMIT;
+    if (s->n_looks > LOOKS_MAX)
+        return ERR_LIMIT;
     return s->n_member == s->start[s->n_set] ? NO_STATE : close_set(s);
 }
 
@@ -259,7 +263,8 @@ static bool subset_state(struct subsets *s, struct lang_maker *m, size_t set)
     return true;
 }
 
-static int determinize(struct arena *a, const struct walker *w, int accept, const struct lang **ret)
+static int determinize(struct arena *a, const struct walker *w, int accept, const struct lang **ret,
+                       uint64_t *ret_looks)
 {
     struct subsets s = {.w = w, .accept = accept};
     struct lang_maker m = {0};
@@ -273,6 +278,7 @@ static int determinize(struct arena *a, const struct walker *w, int accept, cons
     }
     for (size_t set = 0; ok && set < s.n_set; set++)
         ok = subset_state(&s, &m, set);
+    *ret_looks = s.n_looks;
     free(s.slot);
     free(s.seen);
     free(s.member);
@@ -281,17 +287,19 @@ static int determinize(struct arena *a, const struct walker *w, int accept, cons
     return lang_finish(a, &m, ok, ret);
 }
 
-int lang_regex(struct arena *a, struct str pattern, const struct lang **ret, struct err *err)
+int lang_regex(struct arena *a, struct str pattern, const struct lang **ret, uint64_t *ret_looks,
+               struct err *err)
 {
     const struct regex_options search = {.search = true};
     struct grammar_builder *b = grammar_builder_new();
     struct walker w = {.b = b};
     *ret = NULL;
+    *ret_looks = 0;
     gexpr e = regex_expr(b, pattern, &search, "", err);
     int rc = e < 0 ? (err && err->code != 0 ? err->code : ERR_INVALID) : 0;
     if (rc == 0) {
         int accept = walk(&w, e, new_state(&w), 0);
-        rc = accept < 0 ? ERR_LIMIT : determinize(a, &w, accept, ret);
+        rc = accept < 0 ? ERR_LIMIT : determinize(a, &w, accept, ret, ret_looks);
         if (rc == ERR_LIMIT)
             err_set(err, ERR_LIMIT, "too large to be combined with what stands beside it");
     }

@@ -80,12 +80,13 @@ int plan_pattern_lang(struct plan *p, struct str pattern, const char *place,
             *ret = p->known[i].lang;
             return plan_step(p);
         }
-    int rc = lang_regex(&p->arena, pattern, ret, &err);
+    uint64_t n_looks;
+    int rc = lang_regex(&p->arena, pattern, ret, &n_looks, &err);
     if (rc != 0)
         return plan_fail(p, rc, place, "pattern \"%.*s\": %s",
                          (int)(pattern.len > 80 ? 80 : pattern.len), pattern.ptr, err.text);
     p->known[p->n_known++ % PLAN_LANGS_MAX] = (struct known_lang){pattern, *ret};
-    p->n_steps += 5000; /* it was an automaton of another kind first */
+    p->n_steps += 5000 + n_looks / 16; /* it was an automaton of another kind first */
     return plan_charge(p, *ret);
 }
 

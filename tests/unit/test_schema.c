@@ -533,6 +533,24 @@ static void test_hostile(void **state)
     buf_release(&text);
 }
 
+/* Sets of many states with many characters each: 1 KB of pattern took 48 s. */
+static void test_hostile_pattern(void **state)
+{
+    (void)state;
+    struct err err = {0};
+    struct buf text;
+    buf_init(&text, 1 << 20);
+    buf_printf(&text, "{'type':'string','minLength':3,'pattern':'.*(?:[");
+    for (int i = 0; i < 60; i++)
+        buf_printf(&text, "\\\\u%04x", 0x4e00 + 2 * i);
+    buf_printf(&text, "]){1000}'}");
+    clock_t before = clock();
+    assert_null(compile(text.ptr, &(struct schema_options){.strict = true}, &err));
+    assert_int_equal(err.code, ERR_LIMIT);
+    assert_true((clock() - before) / CLOCKS_PER_SEC < 10);
+    buf_release(&text);
+}
+
 /* Every value was compared with every other: 60000 words took 94 s of the thread that admits. */
 static void test_long_enum(void **state)
 {
@@ -568,7 +586,7 @@ int main(void)
         cmocka_unit_test(test_combinations), cmocka_unit_test(test_lenient),
         cmocka_unit_test(test_space),        cmocka_unit_test(test_refused),
         cmocka_unit_test(test_sizes),        cmocka_unit_test(test_hostile),
-        cmocka_unit_test(test_long_enum),
+        cmocka_unit_test(test_long_enum),    cmocka_unit_test(test_hostile_pattern),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
