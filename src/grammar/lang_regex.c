@@ -10,9 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NFA_MAX  65536
-#define NEST_MAX 200
-#define SET_MAX  (4u << 20) /* members of all sets together */
+#define NFA_MAX   65536
+#define NEST_MAX  200
+#define SET_MAX   (4u << 20)  /* members of all sets together */
 #define LOOKS_MAX (32u << 20) /* at a step from a set's member, for one pattern */
 #define NO_STATE  (-1)
 
