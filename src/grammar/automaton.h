@@ -53,6 +53,7 @@ struct mask_cache;
 
 struct grammar {
     atomic_int refs;
+    uint64_t bytes; /* that it counts in grammars_bytes */
     struct state *state;
     struct byte_edge *edge;
     struct call_edge *call;

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+static atomic_uint_fast64_t all_bytes;
+
 static bool copy_specials(const struct grammar_builder *b, const struct nfa *n, struct grammar *g)
 {
     g->special = mem_try_array(n->n_special, sizeof(*g->special));
@@ -73,11 +75,14 @@ int grammar_finish(struct grammar_builder *b, gexpr root, struct grammar **ret, 
     pthread_mutex_init(&g->lock, NULL);
     int rc = compile(b, root, g, err);
     clear_builder(b);
-    if (rc == 0)
-        *ret = g;
-    else
+    if (rc != 0) {
         grammar_unref(g);
-    return rc;
+        return rc;
+    }
+    g->bytes = grammar_bytes(g);
+    atomic_fetch_add(&all_bytes, g->bytes);
+    *ret = g;
+    return 0;
 }
 
 struct grammar *grammar_ref(struct grammar *g)
@@ -90,6 +95,7 @@ void grammar_unref(struct grammar *g)
 {
     if (!g || atomic_fetch_sub(&g->refs, 1) > 1)
         return;
+    atomic_fetch_sub(&all_bytes, g->bytes);
     mask_cache_free(g->cache);
     for (size_t i = 0; i < g->n_special; i++)
         free(g->special[i]);
@@ -110,4 +116,9 @@ uint64_t grammar_bytes(const struct grammar *g)
     pthread_mutex_unlock(lock);
     return masks + sizeof(*g) + g->cap_state * sizeof(*g->state) + g->cap_edge * sizeof(*g->edge) +
            g->cap_call * sizeof(*g->call) + g->cap_row * sizeof(*g->row);
+}
+
+uint64_t grammars_bytes(void)
+{
+    return atomic_load(&all_bytes);
 }

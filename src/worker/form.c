@@ -15,7 +15,8 @@
 #define FORMS_MAX       64
 #define FORMS_BYTES_MAX (64u << 20) /* of those that are kept, with their masks */
 #define PIECE_BYTES_MAX (1u << 20)
-#define FORCED_MAX      1024 /* tokens */
+#define ALIVE_BYTES_MAX (256u << 20) /* of grammars, with those that answers hold */
+#define FORCED_MAX      1024         /* tokens */
 
 struct form {
     struct form *next; /* used longer ago */
@@ -263,6 +264,15 @@ static void keep(struct forms *f, struct buf *key, struct grammar *g)
     trim(f);
 }
 
+/* Answers that wait hold grammars that are not kept any more: the next one waits in the gateway
+ * until one is over. What goes on after the death of a worker had its place before. */
+static int check_room(const struct gen_request *r, struct err *err)
+{
+    if (r->resume.prior || grammars_bytes() < ALIVE_BYTES_MAX)
+        return 0;
+    return err_set(err, ERR_BUSY, "the forms of the answers that are queued take too much memory");
+}
+
 static int find_or_compile(struct forms *f, const struct gen_request *r, const struct form_place *p,
                            struct buf *key, struct grammar **ret, struct err *err)
 {
@@ -277,7 +287,8 @@ static int find_or_compile(struct forms *f, const struct gen_request *r, const s
     pthread_mutex_unlock(&f->lock);
     if (rc != 0 || found)
         return rc;
-    rc = compile(r, p, ret, err);
+    rc = check_room(r, err);
+    rc = rc != 0 ? rc : compile(r, p, ret, err);
     if (rc != 0)
         return rc;
     pthread_mutex_lock(&f->lock);

@@ -188,6 +188,24 @@ static gexpr json_value(struct grammar_builder *b)
 
 /* ---- tests ---- */
 
+/* What all grammars take is known, for who bounds it, and is given back with the last reference. */
+static void test_memory_is_counted(void **state)
+{
+    (void)state;
+    struct err err = {0};
+    struct grammar *g;
+    uint64_t before = grammars_bytes();
+    struct grammar_builder *b = grammar_builder_new();
+    gexpr word = grammar_literal(b, STR("a long enough literal"));
+    assert_int_equal(grammar_finish(b, word, &g, &err), 0);
+    grammar_builder_free(b);
+    assert_true(grammars_bytes() >= before + 20);
+    grammar_unref(grammar_ref(g));
+    assert_true(grammars_bytes() > before);
+    grammar_unref(g);
+    assert_true(grammars_bytes() == before);
+}
+
 static void test_literals(void **state)
 {
     (void)state;
@@ -599,6 +617,7 @@ static void test_hostile(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_memory_is_counted),
         cmocka_unit_test(test_literals),
         cmocka_unit_test(test_chars),
         cmocka_unit_test(test_chars_all),
