@@ -304,11 +304,11 @@ static void test_show_and_modelfile(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),        cmocka_unit_test(test_messages),
-        cmocka_unit_test(test_generate_forms),  cmocka_unit_test(test_context),
-        cmocka_unit_test(test_odd_arguments),
-        cmocka_unit_test(test_whole_answer),    cmocka_unit_test(test_streamed_answer),
-        cmocka_unit_test(test_impossible_news), cmocka_unit_test(test_show_and_modelfile),
+        cmocka_unit_test(test_defaults),           cmocka_unit_test(test_messages),
+        cmocka_unit_test(test_generate_forms),     cmocka_unit_test(test_context),
+        cmocka_unit_test(test_odd_arguments),      cmocka_unit_test(test_whole_answer),
+        cmocka_unit_test(test_streamed_answer),    cmocka_unit_test(test_impossible_news),
+        cmocka_unit_test(test_show_and_modelfile),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
