@@ -62,6 +62,8 @@ void answer_content(struct answer_parser *p, char c)
 
 void answer_give_back(struct answer_parser *p)
 {
+    if (p->state == IN_TAGS)
+        buf_clear(&p->hold); /* the end of raw */
     p->state = IN_CONTENT;
     for (size_t i = 0; i < p->raw.len; i++)
         answer_content(p, p->raw.ptr[i]);
@@ -384,7 +386,8 @@ void answer_parser_finish(struct answer_parser *p)
 
 size_t answer_parser_held(const struct answer_parser *p)
 {
-    return p->hold.len + p->space.len + p->raw.len;
+    bool in_raw = p->state == IN_TAGS && p->raw.len > 0; /* hold is the end of raw there */
+    return (in_raw ? 0 : p->hold.len) + p->space.len + p->raw.len;
 }
 
 bool answer_parser_in_thought(const struct answer_parser *p)

@@ -261,6 +261,7 @@ static void test_tags(void **state)
           "|c:I look.|t:get " ARGS "|t:put.it {}");
     check(CODER, false, "<function=get>\n<parameter=city>\na\n<b>\n</parameter>\n</function>",
           "|t:get {\"city\":\"a\\n<b>\"}");
+    check(CODER, false, "<tool_call>\n<fun", "|c:<tool_call>\n<fun");
     check(CODER, false, "<tool_call>\n<function=get>\n<parameter=city>\n12",
           "|t:get {\"city\":\"12\"}");
     check(CODER, false,
