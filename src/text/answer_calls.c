@@ -119,10 +119,11 @@ static void push_json(struct answer_parser *p, char c)
         after_call(p);
 }
 
-/* What was cut off before it became a call: content, but not behind calls, where it began one. */
+/* What was cut off before it became a call: content, but not where it can only have begun one:
+ * behind calls, and where one must come (the server may have begun it). */
 static void finish_begun(struct answer_parser *p)
 {
-    if (p->n_calls == 0)
+    if (p->n_calls == 0 && !p->must_call)
         answer_give_back(p);
 }
 
@@ -625,12 +626,13 @@ void answer_finish_call(struct answer_parser *p)
         break;
     case IN_TAGS:
     case IN_TAG_KEY:
-        if (p->n_calls == 0)
-            answer_give_back(p);
+        finish_begun(p);
         end_tags_call(p);
         break;
     case IN_PYTHON:
-        if (p->n_calls == 0 || (p->head.len > 0 && !begins_more(p)))
+        if (p->n_calls == 0)
+            finish_begun(p);
+        else if (p->head.len > 0 && !begins_more(p))
             answer_give_back(p);
         break;
     case IN_AFTER:

@@ -62,6 +62,8 @@ void answer_content(struct answer_parser *p, char c)
 
 void answer_give_back(struct answer_parser *p)
 {
+    if (p->state == IN_TAGS)
+        buf_clear(&p->hold); /* the end of raw */
     p->state = IN_CONTENT;
     for (size_t i = 0; i < p->raw.len; i++)
         answer_content(p, p->raw.ptr[i]);
@@ -299,6 +301,7 @@ struct answer_parser *answer_parser_new(const struct answer_options *o,
                                &p->run,  &p->json,  &p->called};
     p->d = o->dialect;
     p->tools = o->tools;
+    p->must_call = o->must_call;
     p->sink = *sink;
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         buf_init(all[i], HELD_MAX);
@@ -355,12 +358,13 @@ void answer_parser_push(struct answer_parser *p, struct str text)
     flush_run(p);
 }
 
-/* What is held at the end is no marker; but after a call it began another one. */
+/* What is held at the end is no marker; but after a call, or where one must come, it began one. */
 static void release_hold(struct answer_parser *p)
 {
-    bool is_call = p->state == IN_CONTENT && p->n_calls > 0;
+    bool is_call = p->state == IN_CONTENT && (p->n_calls > 0 || p->must_call);
     for (size_t i = 0; i < p->hold.len && !is_call; i++)
         answer_content(p, p->hold.ptr[i]);
+    p->trims = p->trims || (is_call && p->hold.len > 0);
     buf_clear(&p->hold);
 }
 
@@ -384,7 +388,8 @@ void answer_parser_finish(struct answer_parser *p)
 
 size_t answer_parser_held(const struct answer_parser *p)
 {
-    return p->hold.len + p->space.len + p->raw.len;
+    bool in_raw = p->state == IN_TAGS && p->raw.len > 0; /* hold is the end of raw there */
+    return (in_raw ? 0 : p->hold.len) + p->space.len + p->raw.len;
 }
 
 bool answer_parser_in_thought(const struct answer_parser *p)

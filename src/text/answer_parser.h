@@ -25,6 +25,7 @@ struct answer_options {
     const struct dialect *dialect; /* borrowed */
     const json_t *tools;           /* borrowed; OpenAI's shape; NULL: calls are not looked for */
     bool in_thought;               /* the prompt has opened the thoughts */
+    bool must_call; /* a call is demanded: one that is cut off before it began is no content */
 };
 
 struct answer_parser;

@@ -46,6 +46,7 @@ struct answer_parser {
     bool thought;                /* there were thoughts */
     bool call_open;              /* a call began whose arguments are not over */
     bool marked;                 /* the call at hand has a marker before it */
+    bool must_call;              /* what is cut off began a call */
     bool has_param;              /* tags: not the first parameter */
     bool over;                   /* harmony: the arguments are complete */
     struct str function;         /* tags: the name of the function at hand: in `called` */

@@ -299,7 +299,9 @@ static void parse_streams(struct answer *a, const struct prompt_end *end)
     const struct gen_request *r = &a->request;
     const struct answer_options options = {.dialect = chat_dialect(a->model->chat),
                                            .tools = prompt_tools(r),
-                                           .in_thought = end->in_thought};
+                                           .in_thought = end->in_thought,
+                                           .must_call = prompt_tools(r) != NULL &&
+                                                        r->tool_choice == GEN_TOOLS_REQUIRED};
     if (r->kind == GEN_CHAT && r->parse)
         a->place = (struct form_place){options.dialect, end->in_thought && end->begun.len == 0,
                                        end->begun.len > 0 && options.tools != NULL};

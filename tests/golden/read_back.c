@@ -78,8 +78,9 @@ static int read_back(const struct chat *c, struct err *err)
         }
     json_t *tools = json_parse(STR("{" TOOLS "}"), 32, err);
     const struct answer_options o = {
-        chat_dialect(c), json_object_get(tools, "tools"),
-        answer_prompt_thinks(chat_dialect(c), str_sub(buf_str(&after), 0, n))};
+        .dialect = chat_dialect(c),
+        .tools = json_object_get(tools, "tools"),
+        .in_thought = answer_prompt_thinks(chat_dialect(c), str_sub(buf_str(&after), 0, n))};
     struct answer_parser *p = answer_parser_new(&o, &(struct answer_sink){&r, on_text, on_call});
     answer_parser_push(p, str_from(buf_str(&after), n));
     answer_parser_finish(p);

@@ -47,11 +47,14 @@ static void on_call(void *ctx, struct str name)
     buf_printf(&s->out, "|t:%.*s ", STR_ARG(name));
 }
 
+static bool must_call; /* of the next parser */
+
 static char *parse(const struct dialect *d, const json_t *tools, bool in_thought, struct str text,
                    size_t cut, bool bytes)
 {
     struct said said = {0};
-    const struct answer_options o = {d, tools, in_thought};
+    const struct answer_options o = {
+        .dialect = d, .tools = tools, .in_thought = in_thought, .must_call = must_call};
     buf_init(&said.out, 1 << 20);
     struct answer_parser *p = answer_parser_new(&o, &(struct answer_sink){&said, on_text, on_call});
     if (bytes) {
@@ -261,6 +264,7 @@ static void test_tags(void **state)
           "|c:I look.|t:get " ARGS "|t:put.it {}");
     check(CODER, false, "<function=get>\n<parameter=city>\na\n<b>\n</parameter>\n</function>",
           "|t:get {\"city\":\"a\\n<b>\"}");
+    check(CODER, false, "<tool_call>\n<fun", "|c:<tool_call>\n<fun");
     check(CODER, false, "<tool_call>\n<function=get>\n<parameter=city>\n12",
           "|t:get {\"city\":\"12\"}");
     check(CODER, false,
@@ -304,6 +308,26 @@ static void test_others(void **state)
           "<function=get>{\"n\": 2}</function><function=put.it>{}</function>",
           "|t:get {\"n\":2}|t:put.it {}");
     check(">>>all", false, "all\nI look.>>>get\n{\"n\": 2}", "|c:I look.|t:get {\"n\":2}");
+}
+
+/* A call that is demanded, and cut off before it has a name, was no content; text still is. */
+static void test_a_demanded_call_that_is_cut(void **state)
+{
+    (void)state;
+    must_call = true;
+    check(HERMES, false, "<tool_call>\n{\"name\": \"g", "");
+    check(HERMES, false, "<tool_call>\n", "");
+    check(HERMES, false, "<tool", "");
+    check(HERMES, false, "<tool_call>\n{\"name\": \"get\", \"arg", "|t:get {}");
+    check(HERMES, false, "I look. <tool", "|c:I look.");
+    check(MISTRAL, false, "[TOOL_CALLS]ge", "");
+    check(CODER, false, "<tool_call>\n<function=ge", "");
+    check(CODER, false, "<tool_call>\n<fun", "");
+    check(GLM, false, "<tool_call>ge", "");
+    check("<|tool_list_start|>", false, "<|tool_call_start|>[ge", "");
+    check(">>>all", false, "ge", "");
+    check(HARMONY, false, "<|channel|>commentary to=functions.ge", "");
+    must_call = false;
 }
 
 /* Without tools the markers of calls are text; thoughts are still thoughts. */
@@ -496,6 +520,7 @@ int main(void)
         cmocka_unit_test(test_command_r_and_granite),
         cmocka_unit_test(test_tags),
         cmocka_unit_test(test_others),
+        cmocka_unit_test(test_a_demanded_call_that_is_cut),
         cmocka_unit_test(test_without_tools),
         cmocka_unit_test(test_a_dialect_from_a_rendering),
         cmocka_unit_test(test_any_text_at_any_cut),
