@@ -319,7 +319,7 @@ static int add_result(struct reading *m, const struct block *b, struct buf *text
         buf_add_z(&whole, "Error: ");
     buf_add_str(&whole, buf_str(text));
     json_t *message =
-        json_pack("{s:s, s:s#, s:o}", "role", "tool", "tool_call_id", b->tool_use_id.ptr,
+        json_pack("{s:s, s:s%, s:o}", "role", "tool", "tool_call_id", b->tool_use_id.ptr,
                   b->tool_use_id.len, "content", string_of(&whole));
     bool ok = !whole.overflow && message != NULL;
     if (ok && name != NULL)

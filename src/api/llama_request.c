@@ -143,7 +143,7 @@ static int finish_infill(struct api_request *r, struct err *err)
     write_before_gap(r, &text);
     json_decref(r->prompts);
     r->prompts =
-        text.overflow ? NULL : json_pack("[s#]", text.ptr != NULL ? text.ptr : "", text.len);
+        text.overflow ? NULL : json_pack("[s%]", text.ptr != NULL ? text.ptr : "", text.len);
     r->n_prompt = 1;
     buf_release(&text);
     r->gen.suffix = str_dup(suffix);

@@ -326,7 +326,8 @@ static const struct api_field completion_fields[] = {
     {"max_tokens", API_INT, API_HONOURED, 0, API_TOKEN_MAX, AT(max_tokens)},
     {"logprobs", API_INT, API_HONOURED, 0, GEN_TOP_LOGPROBS_MAX, AT(n_logprobs)},
     {"echo", API_BOOL, API_HONOURED, AT(gen.echo)},
-    {"best_of", API_INT, API_HONOURED, 1, GEN_N_MAX, AT(best_of)},
+    {"best_of", API_INT, API_HONOURED, 1, GEN_N_MAX, AT(best_of),
+     .note = "of the value of n; another one is refused"},
     {"suffix", API_ANY, API_HONOURED, .take = take_suffix, .shape = "{\"type\":\"string\"}"},
 };
 /* clang-format on */
