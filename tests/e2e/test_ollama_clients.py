@@ -219,7 +219,7 @@ def test_create_copy_delete(client, site):
     steps = [s.status for s in client.create("made", from_="made", template="{{ messages }}", stream=True)]
     assert steps[-2:] == ["writing manifest", "success"] and "creating template layer" in steps
     shown = client.show("made")
-    assert shown.template == "{{ messages }}" and shown.license == "one"
+    assert shown.template == "{{ messages }}" and shown.license.split() == ["one", "two"]
     raw = site.post("/api/show", {"model": "made"})[2]
     assert raw["system"] == "be brief" and len(raw["messages"]) == 2
     assert raw["parameters"].split() == ["num_predict", "3", "stop", '"ZZ"', "temperature", "0"] or \
