@@ -13,7 +13,7 @@ ROWS = 16
 
 def main():
     files = {}
-    for path in pathlib.Path(sys.argv[1]).glob("times-*.json"):
+    for path in pathlib.Path(sys.argv[1]).glob("*.times"):
         for name, took in json.loads(path.read_text()).items():
             row = files.setdefault(name, [0, 0])
             row[0] += took[0]

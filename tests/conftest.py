@@ -36,7 +36,7 @@ def pytest_runtest_protocol(item):
 def pytest_sessionfinish():
     folder = os.environ.get("HEARTH_TEST_TIMES")
     if folder and _times:
-        (pathlib.Path(folder) / f"times-{os.getpid()}.json").write_text(json.dumps(_times))
+        (pathlib.Path(folder) / f"{os.getpid()}.times").write_text(json.dumps(_times))
 
 
 @pytest.fixture(scope="session")
