@@ -7,8 +7,10 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
-#define MEM_ALIGN 64 /* a cache line */
+#define MEM_ALIGN 64                /* a cache line */
+#define MEM_PAGE  ((size_t)2 << 20) /* a huge page, on most machines */
 
 void *mem_alloc(size_t bytes)
 {
@@ -37,9 +39,13 @@ void *mem_try_aligned(size_t bytes)
     if (!size_add(bytes ? bytes : 1, MEM_ALIGN - 1, &size))
         return NULL;
     size &= ~(size_t)(MEM_ALIGN - 1);
-    void *p = aligned_alloc(MEM_ALIGN, size);
-    if (p)
-        memset(p, 0, size);
+    const bool huge = size >= 2 * MEM_PAGE;
+    uint8_t *p = aligned_alloc(huge ? MEM_PAGE : MEM_ALIGN, size);
+    if (p == NULL)
+        return NULL;
+    if (huge) /* a hint; only whole pages, so that no more memory is used */
+        madvise(p, size & ~(MEM_PAGE - 1), MADV_HUGEPAGE);
+    memset(p, 0, size);
     return p;
 }
 

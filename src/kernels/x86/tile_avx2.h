@@ -207,6 +207,21 @@ ALWAYS void add_minimum(__m256 *acc, const float *m, const uint8_t *x, size_t st
     }
 }
 
+/* The columns that a sweep over a panel comes to next: their elements are fetched block by block,
+ * what else is read of them at once. */
+ALWAYS void fetch_next(const uint8_t *d, const uint8_t *sums, const float *y, size_t stride,
+                       size_t y_stride, int nc)
+{
+    UNROLL for (int c = nc; c < 2 * nc; c++)
+    {
+        _mm_prefetch((const char *)d + (size_t)c * stride, _MM_HINT_T0);
+        _mm_prefetch((const char *)d + (size_t)c * stride + 60, _MM_HINT_T0);
+        _mm_prefetch((const char *)sums + (size_t)c * stride, _MM_HINT_T0);
+        _mm_prefetch((const char *)sums + (size_t)c * stride + 60, _MM_HINT_T0);
+        _mm_prefetch((const char *)(y + (size_t)c * y_stride), _MM_HINT_T0);
+    }
+}
+
 /*
  * y[c][0..15] += blocks [0, n_blocks), whose quants are at w, with nc columns. n_blocks >= 1.
  *
@@ -231,6 +246,8 @@ ALWAYS void tile(struct shape sh, int nc, const uint8_t *w, const struct panel_s
         acc[2 * c + 1] = first ? _mm256_setzero_ps() : _mm256_loadu_ps(from + 8);
         q[c] = x->q + (size_t)c * stride;
     }
+    if (sh.source == SOURCE_BYTES)
+        fetch_next(d, sums, y, stride, y_stride, nc);
     for (;;) {
         FORGET(w);
         FORGET(s);
@@ -251,6 +268,9 @@ ALWAYS void tile(struct shape sh, int nc, const uint8_t *w, const struct panel_s
             add_minimum(acc, s->m[1], sums + 4, stride, nc);
         for (int i = 0; i < sh.ahead && i < sh.step; i += 64)
             _mm_prefetch((const char *)w + sh.ahead + i, _MM_HINT_T0);
+        if (sh.source == SOURCE_BYTES)
+            UNROLL for (int c = 0; c < nc; c++)
+                _mm_prefetch((const char *)q[c] + (size_t)nc * stride, _MM_HINT_T0);
         if (++s == end)
             break;
         w += sh.step;
