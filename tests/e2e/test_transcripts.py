@@ -36,7 +36,7 @@ PLACEHOLDERS = {
 VOLATILE = [
     (r"\b(chatcmpl-|cmpl-|resp_|msg_|rs_|fc_|file-|batch_|batch_req_|call_|toolu_|req_|embd-|rerank-)[0-9A-Za-z]{8,}", r"\1<id>"),
     (r'("request_id":)"[0-9a-zA-Z_-]+"', r'\1"<id>"'),
-    (r'("(?:created|created_at|completed_at|in_progress_at|finalizing_at|expires_at|seed|cached_tokens|[a-z_]*_duration|[a-z_]*_ms|'
+    (r'("(?:created|created_at|completed_at|in_progress_at|finalizing_at|expires_at|seed|cached_tokens|[a-z_]*_duration|[a-z_]*_ms|uptime_s|'
      r'[a-z_]*_per_second|prompt_eval_count|size|size_vram|bytes|planned_bytes|resident_bytes|logprob|relevance_score|score)":)-?[0-9][-+.0-9e]*', r"\1<n>"),
     (r'"2[0-9]{3}-[0-9]{2}-[0-9]{2}T[^"]*"', r'"<time>"'),
     (r'("(?:system_fingerprint|digest)":)"(sha256:)?[^"]*"', r'\1"\2<id>"'),
