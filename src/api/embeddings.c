@@ -30,23 +30,6 @@ int embed_note(struct api_request *r, const char *key, json_t *value, struct err
     return 0;
 }
 
-static int check_ids(const char *name, const json_t *ids, struct err *err)
-{
-    size_t n = json_array_size(ids);
-    if (n == 0)
-        return err_set_param(err, ERR_INVALID, name, "'%s' may not hold an empty list of token ids",
-                             name);
-    for (size_t i = 0; i < n; i++) {
-        const json_t *id = json_array_get(ids, i);
-        if (!json_is_integer(id) || json_integer_value(id) < 0 ||
-            json_integer_value(id) > INT32_MAX)
-            return err_set_param(err, ERR_INVALID, name,
-                                 "'%s': item %zu of a list of token ids is not a token id", name,
-                                 i);
-    }
-    return 0;
-}
-
 /* string | [string], and with ids [int] | [[int]]: all become an array of inputs. */
 static int take_inputs(const char *name, const json_t *value, bool ids, bool may_be_empty,
                        struct api_request *r, struct err *err)
@@ -72,7 +55,7 @@ static int take_inputs(const char *name, const json_t *value, bool ids, bool may
             return api_wrong_type(name, shape, item, err);
         if (json_is_string(item) && json_string_length(item) == 0 && !may_be_empty)
             return err_set_param(err, ERR_INVALID, name, "'%s' may not hold an empty string", name);
-        int code = json_is_array(item) ? check_ids(name, item, err) : 0;
+        int code = json_is_array(item) ? api_check_token_ids(name, item, err) : 0;
         if (code != 0)
             return code;
         if (json_array_append(r->gen.inputs, item) != 0)

@@ -149,3 +149,20 @@ int api_fields_read(const struct api_field *field, size_t n, const json_t *obj, 
     }
     return 0;
 }
+
+int api_check_token_ids(const char *name, const json_t *ids, struct err *err)
+{
+    size_t n = json_array_size(ids);
+    if (n == 0)
+        return err_set_param(err, ERR_INVALID, name, "'%s' may not hold an empty list of token ids",
+                             name);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *id = json_array_get(ids, i);
+        if (!json_is_integer(id) || json_integer_value(id) < 0 ||
+            json_integer_value(id) > INT32_MAX)
+            return err_set_param(err, ERR_INVALID, name,
+                                 "'%s': item %zu of a list of token ids is not a token id", name,
+                                 i);
+    }
+    return 0;
+}

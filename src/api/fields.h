@@ -55,4 +55,7 @@ int api_fields_read(const struct api_field *field, size_t n, const json_t *obj, 
 /* "'temperature' must be ..., not a string": the one form for wrong types. */
 int api_wrong_type(const char *name, const char *must_be, const json_t *value, struct err *err);
 
+/* A list of token ids as clients send it: ERR_INVALID when it is empty or holds anything else. */
+int api_check_token_ids(const char *name, const json_t *ids, struct err *err);
+
 #endif

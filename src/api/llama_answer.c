@@ -36,7 +36,7 @@ static struct llama_answer *answer_of(struct api_answer *base)
 struct api_answer *llama_answer_new(const struct api_request *r)
 {
     struct llama_answer *a = mem_zero(1, sizeof *a);
-    buf_init(&a->settings, 1u << 20);
+    buf_init(&a->settings, TEXT_BYTES_MAX); /* the request's grammar and stops are in it */
     buf_init(&a->text, TEXT_BYTES_MAX);
     buf_init(&a->ids, PARTS_BYTES_MAX);
     buf_init(&a->probs, PARTS_BYTES_MAX);

@@ -161,23 +161,6 @@ static int take_suffix(const char *name, const json_t *value, void *into, struct
     return g->suffix != NULL ? 0 : err_set(err, ERR_NOMEM, "out of memory");
 }
 
-static int take_token_ids(const char *name, const json_t *ids, struct err *err)
-{
-    size_t n = json_array_size(ids);
-    if (n == 0)
-        return err_set_param(err, ERR_INVALID, name, "'%s' may not hold an empty list of token ids",
-                             name);
-    for (size_t i = 0; i < n; i++) {
-        const json_t *id = json_array_get(ids, i);
-        if (!json_is_integer(id) || json_integer_value(id) < 0 ||
-            json_integer_value(id) > INT32_MAX)
-            return err_set_param(err, ERR_INVALID, name,
-                                 "'%s': item %zu of a list of token ids is not a token id", name,
-                                 i);
-    }
-    return 0;
-}
-
 /* string | [string] | [int] | [[int]]: all become an array of prompts. */
 static int take_prompt(const char *name, const json_t *value, void *into, struct err *err)
 {
@@ -201,7 +184,7 @@ static int take_prompt(const char *name, const json_t *value, void *into, struct
         if (!whole && json_typeof(item) != json_typeof(first))
             return err_set_param(err, ERR_INVALID, name, "'%s' may not mix strings and token ids",
                                  name);
-        int code = json_is_array(item) ? take_token_ids(name, item, err) : 0;
+        int code = json_is_array(item) ? api_check_token_ids(name, item, err) : 0;
         if (code != 0)
             return code;
         if (json_array_append(r->prompts, item) != 0)

@@ -86,8 +86,10 @@ int api_request_finish(struct api_request *r, struct err *err)
         s->top_p = TOP_P_LEAST; /* 0 means what is next to it: the likeliest token alone */
     if (s->top_k < 0)
         s->top_k = 0; /* -1 is how some clients write "off" */
-    if (!r->seed_given)
+    if (!r->seed_given) {
         rng_system(&s->seed, sizeof s->seed);
+        s->seed >>= 64 - 53; /* a number that every JSON reader keeps, and that may be sent back */
+    }
     return code == 0 ? api_sampling_finish(r, err) : code;
 }
 

@@ -61,7 +61,7 @@ void banner_ready(struct server *s, const struct slot *slot)
     } else {
         printf("  model   none yet: a request loads the one it names\n");
     }
-    printf("  API     %s/v1 (OpenAI's clients)%s\n", url,
+    printf("  API     %s/v1 (OpenAI), %s (Ollama, Anthropic, llama-server)%s\n", url, url,
            s->opts.api_key != NULL ? ", with the API key" : "");
     printf("  stop    Ctrl-C\n");
     fflush(stdout);

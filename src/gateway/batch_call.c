@@ -174,7 +174,10 @@ static int check_line(const struct batch_call *c, const struct slot *slot, struc
                       struct err *err)
 {
     int64_t n = c->request.gen.n * c->request.n_prompt;
-    int code = check_place(c->server, slot, n, err);
+    bool others = callers_n(&c->server->callers) > 1;
+    int code = generation_check_units(&c->request, slot, others, err);
+    if (code == 0)
+        code = check_place(c->server, slot, n, err);
     if (code == ERR_BUSY) {
         snprintf(need->model, sizeof need->model, "%s", slot->name);
         need->n = n;
@@ -278,8 +281,12 @@ static int check_room(const struct batch_call *c, const struct slot *slot, const
                       struct err *err)
 {
     int retry_s;
-    enum slot_room room = slot_has_room(slot, who->tenant, callers_n(&c->server->callers) > 1,
-                                        c->request.gen.n * c->request.n_prompt, &retry_s);
+    bool others = callers_n(&c->server->callers) > 1;
+    int code = generation_check_units(&c->request, slot, others, err);
+    if (code != 0)
+        return code;
+    enum slot_room room =
+        slot_has_room(slot, who->tenant, others, c->request.gen.n * c->request.n_prompt, &retry_s);
     return room == SLOT_ROOM_YES
                ? 0
                : err_set(err, ERR_BUSY, "the queue of the model '%s' is full", slot->name);

@@ -282,11 +282,11 @@ VALUE(value_completion, completion_tokens)
 
 /* clang-format off: rows of a table */
 static const struct key_series all_series[] = {
-    {"hearth_key_requests_total", "counter", "Generations begun, by key ('-': without a name).",
-     value_requests},
+    {"hearth_key_requests_total", "counter",
+     "Requests to a model begun, by key ('-': without a name).", value_requests},
     {"hearth_key_refused_total", "counter",
-     "Generations refused by the key's own limits, or its share of the queue.", value_refused},
-    {"hearth_key_running", "gauge", "Generations of the key that wait or run.", value_running},
+     "Requests refused by the key's own limits, or its share of the queue.", value_refused},
+    {"hearth_key_running", "gauge", "Requests of the key that wait or run.", value_running},
     {"hearth_key_prompt_tokens_total", "counter", "Prompt tokens, by key.", value_prompt},
     {"hearth_key_cached_tokens_total", "counter",
      "Prompt tokens that were already computed, by key.", value_cached},

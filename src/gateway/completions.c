@@ -366,7 +366,11 @@ static int check_room(struct call *c, const struct slot *slot, struct err *err)
     int retry_s = 1;
     char text[16];
     struct callers *callers = &c->server->callers;
-    enum slot_room room = slot_has_room(slot, c->caller->tenant, callers_n(callers) > 1,
+    bool others = callers_n(callers) > 1;
+    int code = generation_check_units(&c->request, slot, others, err);
+    if (code != 0)
+        return code;
+    enum slot_room room = slot_has_room(slot, c->caller->tenant, others,
                                         c->request.gen.n * c->request.n_prompt, &retry_s);
     if (room == SLOT_ROOM_YES)
         return 0;

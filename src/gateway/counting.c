@@ -53,6 +53,8 @@ static int count(struct server *s, struct exchange *x, const struct api_endpoint
         return code;
     code = generation_model(s, &r, model, err);
     if (code == 0)
+        code = ask_begin(s, x, err);
+    if (code == 0)
         code = models_find(&s->models, model, false, &slot, err);
     if (code == 0)
         code = generation_messages(&r, slot, err);

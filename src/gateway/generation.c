@@ -26,6 +26,20 @@ int generation_model(const struct server *s, const struct api_request *r,
     return 0;
 }
 
+int generation_check_units(const struct api_request *r, const struct slot *slot, bool others,
+                           struct err *err)
+{
+    int64_t n = r->gen.n * r->n_prompt, most = slot_units_max(slot, others);
+    if (n <= most)
+        return 0;
+    return err_set_param(err, ERR_LIMIT, r->gen.n > 1 ? "n" : "prompt",
+                         "%d prompts with %" PRId64 " choices each are %" PRId64
+                         " answers, and one "
+                         "request may ask for at most %" PRId64 " here%s: send several requests",
+                         r->n_prompt, r->gen.n, n, most,
+                         others ? " (two thirds of the queue: the rest is for other keys)" : "");
+}
+
 static int add_defaults(const json_t *body, struct api_request *r, const struct slot *slot,
                         struct err *err)
 {

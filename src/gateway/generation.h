@@ -15,6 +15,9 @@
 int generation_model(const struct server *s, const struct api_request *r,
                      char ret[GENERATION_MODEL_MAX], struct err *err)
     __attribute__((warn_unused_result));
+/* A request may not ask for more answers than slot_units_max: ERR_LIMIT with what makes it so. */
+int generation_check_units(const struct api_request *r, const struct slot *slot, bool others,
+                           struct err *err) __attribute__((warn_unused_result));
 /*
  * What the model's own layers add: its parameters, where the client gave none (body is read again
  * into *r), and its system text; what is volatile of the client's own is taken out. Then an empty

@@ -90,6 +90,7 @@ static void on_shown(void *ctx, const json_t *frame, const struct err *err)
         .inspected = frame,
         .verbose = w->verbose,
     };
+    ask_over(w->x);
     if (frame == NULL) {
         reply_error(w->x, err, NULL);
     } else {
@@ -124,7 +125,10 @@ void library_show(struct server *s, struct exchange *x)
     w->verbose = r.verbose;
     w->system_text = r.system_given ? str_dup(r.system) : NULL;
     w->template_text = r.template_given && r.template.len > 0 ? str_dup(r.template) : NULL;
-    if (find_shown(s, r.model.ptr, &w->found, &err) != 0) {
+    int code = find_shown(s, r.model.ptr, &w->found, &err);
+    if (code == 0)
+        code = ask_begin(s, x, &err); /* it starts a process */
+    if (code != 0) {
         reply_error(x, &err, NULL);
         showing_free(w);
     } else {

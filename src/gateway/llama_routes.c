@@ -31,14 +31,16 @@ void llama_serve_count(struct server *s, struct exchange *x)
 /* ---- questions with a body ---- */
 
 /* From a body to what the worker is asked (*ret_frame), and of which model. */
-typedef int (*question_fn)(struct server *s, const json_t *body, struct slot **ret_slot,
-                           json_t **ret_frame, struct err *err);
+typedef int (*question_fn)(struct server *s, struct exchange *x, const json_t *body,
+                           struct slot **ret_slot, json_t **ret_frame, struct err *err);
 
-static int find_model(struct server *s, struct str name, struct slot **ret, struct err *err)
+static int find_model(struct server *s, struct exchange *x, struct str name, struct slot **ret,
+                      struct err *err)
 {
     char model[GENERATION_MODEL_MAX];
     const struct api_request named = {.model = name};
     int code = generation_model(s, &named, model, err);
+    code = code != 0 ? code : ask_begin(s, x, err);
     return code != 0 ? code : models_find(&s->models, model, false, ret, err);
 }
 
@@ -47,7 +49,7 @@ static void ask(struct server *s, struct exchange *x, question_fn question, ask_
     struct err err = {0};
     struct slot *slot = NULL;
     json_t *frame = NULL, *body = json_parse(exchange_body(x), JSON_DEPTH_MAX, &err);
-    int code = body == NULL ? err.code : question(s, body, &slot, &frame, &err);
+    int code = body == NULL ? err.code : question(s, x, body, &slot, &frame, &err);
     json_decref(body);
     if (code != 0)
         reply_error(x, &err, NULL);
@@ -67,12 +69,12 @@ static void reply(struct exchange *x, struct buf *body, bool ok)
     buf_release(body);
 }
 
-static int ask_tokens(struct server *s, const json_t *body, struct slot **ret_slot,
-                      json_t **ret_frame, struct err *err)
+static int ask_tokens(struct server *s, struct exchange *x, const json_t *body,
+                      struct slot **ret_slot, json_t **ret_frame, struct err *err)
 {
     struct llama_tokenize t;
     int code = llama_tokenize_parse(body, &t, err);
-    code = code != 0 ? code : find_model(s, t.model, ret_slot, err);
+    code = code != 0 ? code : find_model(s, x, t.model, ret_slot, err);
     if (code != 0)
         return code;
     *ret_frame = json_pack("{s:s, s:O, s:b, s:b, s:b}", "t", "tokenize", "text",
@@ -96,25 +98,25 @@ static void tell_tokens(struct server *s, struct exchange *x, void *ctx, const j
                                &out));
 }
 
-static int ask_text(struct server *s, const json_t *body, struct slot **ret_slot,
-                    json_t **ret_frame, struct err *err)
+static int ask_text(struct server *s, struct exchange *x, const json_t *body,
+                    struct slot **ret_slot, json_t **ret_frame, struct err *err)
 {
     struct llama_detokenize d;
     int code = llama_detokenize_parse(body, &d, err);
-    code = code != 0 ? code : find_model(s, d.model, ret_slot, err);
+    code = code != 0 ? code : find_model(s, x, d.model, ret_slot, err);
     if (code == 0)
         *ret_frame = json_pack("{s:s, s:O}", "t", "detokenize", "tokens", d.tokens);
     return code;
 }
 
-static int ask_prompt(struct server *s, const json_t *body, struct slot **ret_slot,
-                      json_t **ret_frame, struct err *err)
+static int ask_prompt(struct server *s, struct exchange *x, const json_t *body,
+                      struct slot **ret_slot, json_t **ret_frame, struct err *err)
 {
     struct api_request r;
     int code = openai_chat.parse(body, NULL, &r, err);
     if (code != 0)
         return code;
-    code = find_model(s, r.model, ret_slot, err);
+    code = find_model(s, x, r.model, ret_slot, err);
     if (code == 0)
         code = generation_messages(&r, *ret_slot, err);
     if (code == 0)
@@ -172,16 +174,15 @@ void llama_serve_template(struct server *s, struct exchange *x)
 /* ---- the model ---- */
 
 /* The one the query names, the one named at start, else any that is in memory. */
-static int find_asked(struct server *s, const struct exchange *x, struct slot **ret,
-                      struct err *err)
+static int find_asked(struct server *s, struct exchange *x, struct slot **ret, struct err *err)
 {
     const char *name = exchange_query(x, "model");
     if (name != NULL || s->startup_name[0] != '\0')
-        return find_model(s, str_z(name), ret, err);
+        return find_model(s, x, str_z(name), ret, err);
     for (struct slot *slot = s->models.slots; slot != NULL; slot = slot->next) {
         if (slot->state == SLOT_READY) {
             *ret = slot;
-            return 0;
+            return ask_begin(s, x, err);
         }
     }
     return err_set_param(err, ERR_NOT_FOUND, "model", "no model is loaded; name one: ?model=NAME");
@@ -266,6 +267,7 @@ void llama_serve_slots(struct server *s, struct exchange *x)
         reply_error(x, &err, NULL);
         return;
     }
+    ask_over(x);
     buf_init(&out, BODY_MAX);
     buf_add_char(&out, '[');
     for (int64_t i = 0; i < slot->ready.n_seq_max; i++)

@@ -68,7 +68,9 @@ static int load(struct server *s, struct exchange *x, const struct api_endpoint 
                 const struct ollama_load *l, struct err *err)
 {
     struct slot *slot;
-    int code = models_find(&s->models, l->model.ptr, false, &slot, err);
+    int code = ask_begin(s, x, err);
+    if (code == 0)
+        code = models_find(&s->models, l->model.ptr, false, &slot, err);
     if (code != 0)
         return code;
     if (routes_visit(x)->caller.admin)
@@ -136,14 +138,16 @@ static void on_rendered(struct server *s, struct exchange *x, void *ctx, struct 
     reply_json(x, 200, &out);
 }
 
-static int prepare(struct server *s, struct rendering *r, const struct api_endpoint *endpoint,
-                   struct slot **ret, struct err *err)
+static int prepare(struct server *s, struct exchange *x, struct rendering *r,
+                   const struct api_endpoint *endpoint, struct slot **ret, struct err *err)
 {
     char model[GENERATION_MODEL_MAX];
     struct api_answer *answer = NULL;
     int code = endpoint->parse(r->body, NULL, &r->request, err);
     if (code == 0)
         code = generation_model(s, &r->request, model, err);
+    if (code == 0)
+        code = ask_begin(s, x, err);
     if (code == 0)
         code = models_find(&s->models, model, false, ret, err);
     if (code == 0)
@@ -162,7 +166,7 @@ static void render(struct server *s, struct exchange *x, const struct api_endpoi
     r->body = body;
     api_request_init(&r->request, endpoint);
     exchange_drop_body(x);
-    if (prepare(s, r, endpoint, &slot, &err) != 0) {
+    if (prepare(s, x, r, endpoint, &slot, &err) != 0) {
         reply_error(x, &err, NULL);
         rendering_free(r);
     } else if (r->request.gen.chat == NULL) { /* as it stands */

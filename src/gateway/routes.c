@@ -136,6 +136,7 @@ static void reply_status(struct exchange *x, int status, const struct err *err,
     if (v != NULL && v->trace != NULL)
         trace_failed(v->trace, err);
     more.request_id = exchange_id(x);
+    ask_over(x);
     buf_init(&body, 16384);
     api_error_write(routes_dialect(x), err, &more, &body);
     exchange_reply(x, status, "application/json", buf_str(&body));
@@ -246,6 +247,7 @@ void routes_on_over(struct exchange *x, void *ctx)
     log_debug("%s %s %d %.3fs", exchange_id(x), name, exchange_status(x), seconds);
     if (v != NULL && v->trace != NULL)
         close_trace(s, v->trace, exchange_status(x));
+    ask_over(x);
     exchange_set_tag(x, NULL);
     free(v);
 }

@@ -60,7 +60,8 @@ struct route;
 struct visit {
     const struct route *route;
     struct caller caller;
-    struct trace *trace; /* of routes that generate, else NULL */
+    struct trace *trace;  /* of routes that generate, else NULL */
+    struct callers *asks; /* ask_begin counted it there, and it is not over; or NULL */
 };
 struct visit *routes_visit(const struct exchange *x);
 void routes_on_head(struct exchange *x, void *ctx);
@@ -157,7 +158,15 @@ void blob_upload_serve(struct server *s, struct exchange *x);
 void requests_list(struct server *s, struct exchange *x);
 void requests_one(struct server *s, struct exchange *x);
 
-/* ask.c: one small question to the worker of a model; the answer comes later. The owner of the
+/*
+ * ask.c: a question counts as a request of its key: begun before a model is looked for, which may
+ * load it, and over when its answer is there, or the exchange is. API_ERR_RATE: beyond the key's
+ * limits; Retry-After is set. The tokens it reads are on nobody's account: none is computed.
+ */
+int ask_begin(struct server *s, struct exchange *x, struct err *err)
+    __attribute__((warn_unused_result));
+void ask_over(struct exchange *x);
+/* One small question to the worker of a model; the answer comes later. The owner of the
  * exchange is the asking from now on: fn answers it, once, unless the client leaves. err: code 0,
  * or why there is no text. */
 typedef void (*ask_fn)(struct server *s, struct exchange *x, void *ctx, struct str text,

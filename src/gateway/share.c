@@ -11,6 +11,8 @@
  * was taken on is thrown out. (Choudhury and Hahne, "Dynamic queue length thresholds for
  * shared-memory packet switches", 1998.) The bytes of requests, which are held until their end, are
  * shared by the same rule. Where there is one key only, nobody else can come: it may have all.
+ *   - One request may bring as many choices as its key could have waiting if nobody else were
+ *     there, and 64 in any case, for that is what `n` of one prompt may be.
  *
  * Who is sent to the worker first, of those that wait here while it loads, is put back, or is full:
  *   1. questions (they take no place), then requests whose client has begun to read;
@@ -79,6 +81,18 @@ static void count(const struct slot *s)
 bool share_allows(int64_t mine, int64_t n, int64_t n_free)
 {
     return mine == 0 || mine + n <= SHARE_OF_FREE * (n_free - n);
+}
+
+int64_t slot_units_max(const struct slot *s, bool others)
+{
+    int64_t all = slot_n_places(s) + s->models->opts->queue_max;
+    int64_t most = others ? all * SHARE_OF_FREE / (SHARE_OF_FREE + 1) : all;
+    return most > GEN_N_MAX ? most : GEN_N_MAX;
+}
+
+bool slot_holds_too_much(const struct slot *s)
+{
+    return s->held_bytes >= HELD_BYTES_MAX;
 }
 
 static enum slot_room room_of(const struct slot *s, int64_t tenant, bool others, int64_t n_units)

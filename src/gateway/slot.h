@@ -157,6 +157,10 @@ enum slot_room {
 };
 enum slot_room slot_has_room(const struct slot *s, int64_t tenant, bool others, int64_t n_units,
                              int *ret_retry_after_s);
+/* The most choices that one request may ask for, see share.c; others: as above. */
+int64_t slot_units_max(const struct slot *s, bool others);
+/* The frames of its jobs take all that they may: nothing more is taken on. */
+bool slot_holds_too_much(const struct slot *s);
 /* frame: a new reference, taken over. The job waits until the worker is ready. */
 struct job *slot_submit(struct slot *s, uint64_t id, json_t *frame, int64_t n_units, int tag,
                         job_fn fn, void *ctx);

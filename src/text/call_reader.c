@@ -160,6 +160,8 @@ static void end_string(struct call_reader *r)
     r->in_string = r->is_key = false;
     if (is_key) {
         r->role = role_of(buf_str(&r->text));
+        if (r->role == ROLE_ARGS && r->has_args)
+            r->role = ROLE_OTHER; /* a second time: the first holds */
     } else if (r->role == ROLE_ARGS_TEXT && r->depth == r->level) {
         end_args_text(r);
     } else if ((r->role == ROLE_NAME || r->role == ROLE_FUNCTION) && r->depth == r->level) {

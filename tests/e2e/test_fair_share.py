@@ -50,6 +50,27 @@ def test_a_flood_of_one_key_leaves_room_for_another(fake, keys):
     assert chat(server, ann)[0] == 200
 
 
+def test_one_request_brings_no_more_than_its_share(fake, keys):
+    """200 prompts of 64 choices are refused with the parameter's name, and take nobody's place."""
+    ann = keys.create("ann")
+    server = fake({"n_seq_max": 4}, queue=296)
+    server.key = ann
+
+    def complete(key, n_prompt, **more):
+        return server.post("/v1/completions", {"prompt": ["a"] * n_prompt, **more}, headers=bearer(key))
+
+    status, _, answer = complete(ann, 200, n=64)
+    assert (status, answer["error"]["param"], answer["error"]["code"]) == (400, "n", "limit_exceeded")
+    assert "12800 answers" in answer["error"]["message"] and "at most 300" in answer["error"]["message"]
+    assert complete(ann, 151, n=2)[0] == 400
+    status, _, answer = complete(ann, 150, n=2)
+    assert status == 200 and len(answer["choices"]) == 300
+    ben = keys.create("ben")  # from now on a third of the queue is for others
+    status, _, answer = complete(ben, 201)
+    assert (status, answer["error"]["param"]) == (400, "prompt") and "at most 200" in answer["error"]["message"]
+    assert complete(ben, 200)[0] == 200
+
+
 def test_a_key_by_itself_may_have_the_whole_queue(fake, keys):
     ann = keys.create("ann")
     server = fake({"n_seq_max": 1}, queue=4)

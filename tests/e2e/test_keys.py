@@ -175,6 +175,92 @@ def test_tokens_per_minute(fake, keys):
     assert "10 tokens a minute" in answer["error"]["message"]
 
 
+MESSAGES = [{"role": "user", "content": "one two"}]
+# Every route that puts a question to a worker, or starts one to look into a file.
+QUESTIONS = [
+    ("POST", "/tokenize", {"content": "one two"}),
+    ("POST", "/detokenize", {"tokens": [1, 2]}),
+    ("POST", "/apply-template", {"messages": MESSAGES}),
+    ("GET", "/props", None),
+    ("GET", "/props?model=one", None),
+    ("GET", "/slots", None),
+    ("POST", "/v1/chat/completions/input_tokens", {"messages": MESSAGES}),
+    ("POST", "/chat/completions/input_tokens", {"messages": MESSAGES}),
+    ("POST", "/v1/responses/input_tokens", {"input": "one two"}),
+    ("POST", "/v1/messages/count_tokens", {"model": "one", "messages": MESSAGES}),
+    ("POST", "/api/generate", {"model": "one"}),
+    ("POST", "/api/generate", {"model": "one", "prompt": ""}),
+    ("POST", "/api/chat", {"model": "one", "messages": []}),
+    ("POST", "/api/chat", {"model": "one", "messages": MESSAGES, "_debug_render_only": True}),
+    ("POST", "/api/show", {"model": "one"}),
+]
+
+
+def ask(server, key, question):
+    method, path, body = question
+    status, headers, data = server.request(method, path, body, headers=bearer(key))
+    return status, headers, json.loads(data)
+
+
+def assert_refused(question, status, headers, answer, text):
+    """429 in the form of the route's dialect."""
+    assert status == 429 and 1 <= int(headers["Retry-After"]) <= 60, (question, status, answer)
+    path = question[1]
+    if path.startswith("/api/"):
+        assert list(answer) == ["error"] and text in answer["error"], question
+    elif path.startswith("/v1/messages"):
+        assert (answer["type"], answer["error"]["type"]) == ("error", "rate_limit_error"), question
+        assert text in answer["error"]["message"] and answer["request_id"]
+    else:
+        assert (answer["error"]["type"], answer["error"]["code"]) == ("rate_limit_error", "rate_limit_exceeded"), question
+        assert text in answer["error"]["message"]
+
+
+def test_questions_are_requests(launch, keys, tmp_path):
+    """What is asked beside answers has the key's limits, too: at once, and when its tokens are used up."""
+    ann, ben = keys.create("ann", "--requests-max", "1"), keys.create("ben", "--tokens-per-minute", "10")
+    serving.library_model(tmp_path, "one", n_ctx=64)
+    server = launch("one", worker_exe=serving.fake_exe(tmp_path))
+    server.key = keys.create("boss", "--admin")
+    for question in QUESTIONS:  # one after the other they are all answered
+        status, _, answer = ask(server, ann, question)
+        assert status == 200, (question, answer)
+    assert server.metric("hearth_key_requests_total", key="ann") == len(QUESTIONS)
+    assert server.metric("hearth_key_running", key="ann") == 0
+    assert server.metric("hearth_key_prompt_tokens_total", key="ann") == 0  # nothing was computed
+    held = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    held.request("POST", "/v1/chat/completions", json.dumps({"messages": [{"role": "user", "content": "SILENT"}]}), bearer(ann))
+    server.wait_metric("hearth_key_running", 1, key="ann")
+    for question in QUESTIONS:
+        assert_refused(question, *ask(server, ann, question), "1 requests at once")
+    assert server.metric("hearth_key_refused_total", key="ann") == len(QUESTIONS)
+    held.close()
+    server.wait_metric("hearth_key_running", 0, key="ann")
+    assert chat(server, ben, "one two three four five six")[0] == 200
+    for question in QUESTIONS:
+        assert_refused(question, *ask(server, ben, question), "10 tokens a minute")
+    assert ask(server, ann, QUESTIONS[0])[0] == 200
+
+
+def test_a_question_takes_its_place_until_it_is_answered(fake, keys):
+    """Also when its client leaves; and a refused one does not load the model it names."""
+    ann = keys.create("ann", "--requests-max", "1")
+    server = fake({"say_asked": []})  # it never answers
+    server.key = keys.create("boss", "--admin")
+    held = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    held.request("POST", "/tokenize", json.dumps({"content": "one two"}), bearer(ann))
+    server.wait_metric("hearth_key_running", 1, key="ann")
+    serving.library_model(server.folder, "two")
+    for question in (("POST", "/api/generate", {"model": "two"}), ("POST", "/tokenize", {"model": "two", "content": "a"}),
+                     ("GET", "/props?model=two", None)):
+        assert_refused(question, *ask(server, ann, question), "1 requests at once")
+    assert chat(server, ann)[0] == 429
+    assert server.metric("hearth_worker_starts_total") == 1
+    held.close()
+    server.wait_metric("hearth_key_running", 0, key="ann")
+    assert chat(server, ann)[0] == 200
+
+
 def test_counts_per_key(fake, keys):
     ann, ben = keys.create("ann"), keys.create("ben")
     server = fake()

@@ -46,6 +46,16 @@ def test_what_is_refused(server, path, body, param):
     assert status == 400 and answer["error"]["param"] == param, answer
 
 
+@pytest.mark.parametrize("path", ["/completion", "/v1/completions"])
+def test_a_grammar_that_is_too_large(server, path):
+    """It is the request's fault, not the server's memory; what only has a long comment is read."""
+    body = {"prompt": "x", "max_tokens": 2}
+    status, answer = ask(server, path, **body, grammar='root ::= "a"\n# ' + "x" * (2 << 20))
+    assert (status, answer["error"]["code"], answer["error"]["param"]) == (400, "limit_exceeded", "grammar"), answer
+    status, answer = ask(server, path, **body, grammar='root ::= "ab"\n# ' + "\x01" * (300 << 10))  # 1.8 MiB as JSON
+    assert status == 200, answer
+
+
 def test_apply_template(server):
     messages = [{"role": "user", "content": "Hi <|im_end|>"}]
     prompt = ask(server, "/apply-template", messages=messages)[1]["prompt"]
