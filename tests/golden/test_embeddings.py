@@ -140,6 +140,75 @@ def test_decoders_embed(launch, tmp_path, pooling):
     assert [vectors(server, [ids])[0].tobytes() for ids in all_ids] == [v.tobytes() for v in got]
 
 
+RERANK = "q:{query} d:{document}|a:"
+
+
+def judge(path, labels=("yes", "no"), n_ctx=256, template=RERANK, n_label=2):
+    """Qwen3 as a reranker: a head of two rows, as llama.cpp's converter takes them from the output matrix."""
+    maker = Maker("qwen3", path)
+    maker.n_ctx = n_ctx
+    maker.keys = {**maker.keys, "pooling_type": 4}
+    if labels:
+        maker.w.add_array("qwen3.classifier.output_labels", list(labels))
+    if template:
+        maker.w.add_string("tokenizer.chat_template.rerank", template)
+    maker.w.add_tensor("cls.output.weight", np.random.default_rng(5).standard_normal(
+        (n_label, maker.n_embd)).astype(np.float32) * np.float32(0.2))
+    maker.make()
+    return path
+
+
+def spelled(text):
+    """The tiny vocabulary's ids: bytes."""
+    return [3 + b for b in ("\u2581" + text.replace(" ", "\u2581")).encode()]
+
+
+@pytest.mark.parametrize("labels", [("yes", "no"), ("no", "yes"), None])
+def test_decoders_rank(launch, tmp_path, labels):
+    """The last row of the template's text, yes against no; what is too long loses the document's end."""
+    path = judge(tmp_path / "m.gguf", labels)
+    reference, server = Reference(path, n_ctx=256, kv_f16=True), launch(path)
+    head = reference.weight("cls.output.weight")
+    if labels == ("no", "yes"):
+        head = head[::-1]
+    query = "what {document} is"
+    documents = ["red river", "x", "", "a dog " * 20, "far too long " * 60]
+    tail, texts = [3 + b for b in b"|a:"], []
+    for d in documents:
+        ids = spelled(f"q:{query} d:{d}|a:")
+        texts.append(ids if len(ids) <= 256 else ids[:256 - len(tail)] + tail)
+    rows = [reference.hidden(ids)[-1].astype(np.float64) @ head.astype(np.float64).T for ids in texts]
+    want = [float(r[0] - r[1]) for r in rows]
+    body = {"query": query, "documents": documents}
+    status, _, answer = server.post("/v1/rerank", {**body, "raw_scores": True}, timeout=120)
+    assert status == 200, answer
+    assert answer["usage"]["prompt_tokens"] == sum(map(len, texts))
+    got = {r["index"]: r["relevance_score"] for r in answer["results"]}
+    assert got == pytest.approx(dict(enumerate(want)), abs=2e-3)
+    assert max(want) - min(want) > 0.1
+    status, _, soft = server.post("/rerank", body)
+    for r in soft["results"]:  # what llama-server gives: yes in the softmax of both
+        yes, no = np.exp(rows[r["index"]] - rows[r["index"]].max())
+        assert r["relevance_score"] == pytest.approx(yes / (yes + no), abs=1e-3)
+    status, _, answer = server.post("/v1/rerank", {**body, "truncate": False})
+    assert status == 400 and answer["error"]["param"] == "documents"
+    status, _, answer = server.post("/v1/rerank", {"query": "far too long " * 60, "documents": ["a"]})
+    assert status == 400 and answer["error"]["param"] == "query"
+    status, _, answer = server.post("/v1/embeddings", {"input": "a"})
+    assert status == 400 and "scores documents" in answer["error"]["message"]
+
+
+@pytest.mark.parametrize("more, word", [(dict(template=None), "chat_template.rerank"),
+                                        (dict(template="{query} {query} {document}"), "chat_template.rerank"),
+                                        (dict(labels=("good", "bad")), "labels"), (dict(n_label=3), "cls.output")])
+def test_decoders_that_cannot_rank(hearth_bin, tmp_path, more, word):
+    import subprocess
+    path = judge(tmp_path / "m.gguf", **more)
+    done = subprocess.run([hearth_bin, "plan", path], capture_output=True,
+                          text=True, timeout=60)
+    assert done.returncode != 0 and word in done.stderr, done.stderr
+
+
 def test_quantized(launch, tmp_path):
     """Q8_0 weights: activations have about 15 bits (docs/numerics.md), weights what the file has."""
     maker = Maker("llama-tied-q8", tmp_path / "m.gguf")
