@@ -147,7 +147,7 @@ static int add_input(const struct loaded *l, const struct gen_request *r, size_t
     return rc;
 }
 
-/* front query back document back; the second text begins behind the first `back`. */
+/* front query back [separator] document back; the second text begins behind the first `back`. */
 static int add_pair(const struct loaded *l, const struct gen_request *r, size_t i,
                     const struct frame *f, const struct tokens *query, struct embedding *e,
                     struct gen_error *ge)
@@ -158,6 +158,7 @@ static int add_pair(const struct loaded *l, const struct gen_request *r, size_t 
     for (size_t k = 0; k < query->len && rc == 0; k++)
         rc = push(t, query->id[k], &ge->err);
     rc = rc != 0 ? rc : push(t, f->back, &ge->err);
+    rc = rc != 0 ? rc : push(t, tokenizer_pair_sep(l->tokenizer), &ge->err);
     e->text[i].second = (int)(t->len - from);
     rc = rc != 0 ? rc : push_text(l, json_str(json_array_get(r->inputs, i)), t, &ge->err);
     rc = rc != 0 ? rc : push(t, f->back, &ge->err);
