@@ -158,7 +158,7 @@ def table(args, results):
     least = min(r[1] for r in results.values())
     about = next(iter(results.values()))[2]
     lines += ["", f"{report.machine()}; {args.threads} threads; {time.strftime('%Y-%m-%d')}; 2 to {args.rounds} rounds. "
-              f"llama.cpp: {about}, {args.peer_slots} slots, batches of {args.peer_batch} tokens. Least cosine of both "
+              f"llama.cpp: {about}, {args.peer_slots} slot(s), batches of {args.peer_batch} tokens. Least cosine of both "
               f"servers' vectors: {least:.6f}."]
     return "\n".join(lines)
 
@@ -171,7 +171,7 @@ def parse():
     parser.add_argument("--types", default="f16", help="of MiniLM's weights: f16, f32 or both")
     parser.add_argument("--quick", action="store_true", help="one round, and docs/performance.md stays as it is")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--peer-slots", type=int, default=4)
+    parser.add_argument("--peer-slots", type=int, default=1)
     parser.add_argument("--peer-batch", type=int, default=512)
     parser.add_argument("--hearth", type=pathlib.Path, default=ROOT / "build/hearth")
     parser.add_argument("--no-docs", action="store_true", help="leave docs/performance.md as it is")
