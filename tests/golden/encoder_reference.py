@@ -6,11 +6,17 @@ and Hugging Face transformers (BertModel, BertForSequenceClassification, NomicBe
 
 import json
 import math
+import pathlib
 import struct
+import sys
 import zipfile
 
 import numpy as np
 from gguf import GGUFReader, GGUFWriter, dequantize
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent.parent / "scripts"))
+
+import make_tiny_models  # noqa: E402
 
 erf = np.vectorize(math.erf, otypes=[np.float64])
 
@@ -188,4 +194,22 @@ def tiny(path, arch="bert", pooling=1, n_label=0, n_ctx=64, seed=1, unigram=None
     w.write_kv_data_to_file()
     w.write_tensors_to_file()
     w.close()
+    return path
+
+
+RERANK = "q:{query} d:{document}|a:"
+
+
+def judge(path, labels=("yes", "no"), n_ctx=256, template=RERANK, n_label=2):
+    """Qwen3 as a reranker: a head of two rows, as llama.cpp's converter takes them from the output matrix."""
+    maker = make_tiny_models.Maker("qwen3", path)
+    maker.n_ctx = n_ctx
+    maker.keys = {**maker.keys, "pooling_type": 4}
+    if labels:
+        maker.w.add_array("qwen3.classifier.output_labels", list(labels))
+    if template:
+        maker.w.add_string("tokenizer.chat_template.rerank", template)
+    maker.w.add_tensor("cls.output.weight", np.random.default_rng(5).standard_normal(
+        (n_label, maker.n_embd)).astype(np.float32) * np.float32(0.2))
+    maker.make()
     return path

@@ -15,7 +15,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent.parent / "scripts"))
 sys.path.insert(0, str(HERE))
 
-from encoder_reference import CLS, SEP, WORDS, Encoder, tiny  # noqa: E402
+from encoder_reference import CLS, SEP, WORDS, Encoder, judge, tiny  # noqa: E402
 from make_tiny_models import Maker  # noqa: E402
 from reference import Reference  # noqa: E402
 
@@ -140,24 +140,6 @@ def test_decoders_embed(launch, tmp_path, pooling):
     assert [vectors(server, [ids])[0].tobytes() for ids in all_ids] == [v.tobytes() for v in got]
 
 
-RERANK = "q:{query} d:{document}|a:"
-
-
-def judge(path, labels=("yes", "no"), n_ctx=256, template=RERANK, n_label=2):
-    """Qwen3 as a reranker: a head of two rows, as llama.cpp's converter takes them from the output matrix."""
-    maker = Maker("qwen3", path)
-    maker.n_ctx = n_ctx
-    maker.keys = {**maker.keys, "pooling_type": 4}
-    if labels:
-        maker.w.add_array("qwen3.classifier.output_labels", list(labels))
-    if template:
-        maker.w.add_string("tokenizer.chat_template.rerank", template)
-    maker.w.add_tensor("cls.output.weight", np.random.default_rng(5).standard_normal(
-        (n_label, maker.n_embd)).astype(np.float32) * np.float32(0.2))
-    maker.make()
-    return path
-
-
 def spelled(text):
     """The tiny vocabulary's ids: bytes."""
     return [3 + b for b in ("\u2581" + text.replace(" ", "\u2581")).encode()]
@@ -196,17 +178,6 @@ def test_decoders_rank(launch, tmp_path, labels):
     assert status == 400 and answer["error"]["param"] == "query"
     status, _, answer = server.post("/v1/embeddings", {"input": "a"})
     assert status == 400 and "scores documents" in answer["error"]["message"]
-
-
-@pytest.mark.parametrize("more, word", [(dict(template=None), "chat_template.rerank"),
-                                        (dict(template="{query} {query} {document}"), "chat_template.rerank"),
-                                        (dict(labels=("good", "bad")), "labels"), (dict(n_label=3), "cls.output")])
-def test_decoders_that_cannot_rank(hearth_bin, tmp_path, more, word):
-    import subprocess
-    path = judge(tmp_path / "m.gguf", **more)
-    done = subprocess.run([hearth_bin, "plan", path], capture_output=True,
-                          text=True, timeout=60)
-    assert done.returncode != 0 and word in done.stderr, done.stderr
 
 
 def test_quantized(launch, tmp_path):
