@@ -299,6 +299,13 @@ static struct embed_job *choose(const struct embedder *e, bool with_long)
 
 /* ---- a step ---- */
 
+/* A text's last row is what counts. */
+static bool takes_last(const struct embedder *e)
+{
+    return e->info->pooling == POOLING_LAST ||
+           (e->info->pooling == POOLING_RANK && !e->info->is_encoder);
+}
+
 static void add_tokens(struct embedder *e, struct embed_job *job, int i_text, int pos, int n,
                        const uint32_t *block)
 {
@@ -308,8 +315,7 @@ static void add_tokens(struct embedder *e, struct embed_job *job, int i_text, in
     e->seq[e->n_part++] = (struct batch_seq){
         .block = block, .pos0 = pos, .n_tokens = n, .i_token = e->n_token, .second = text->second};
     for (int i = 0; i < n; i++) {
-        bool wanted =
-            all || (e->info->pooling == POOLING_LAST ? last && i == n - 1 : pos == 0 && i == 0);
+        bool wanted = all || (takes_last(e) ? last && i == n - 1 : pos == 0 && i == 0);
         if (wanted)
             e->out_row[e->n_out++] = e->n_token;
         e->token[e->n_token++] = text->token[pos + i];
@@ -392,12 +398,12 @@ static int take_rows(struct embedder *e, int i_part, const float *rows)
     if (mean)
         model_pool_add(e->config.model, rows, seq->n_tokens, sum_of(e, p));
     if (mean || e->info->is_encoder) {
-        bool tail = e->info->pooling == POOLING_LAST;
+        bool tail = takes_last(e);
         if (last)
             finish_text(e, p, rows + (tail ? (size_t)(seq->n_tokens - 1) * n_embd : 0));
         return seq->n_tokens;
     }
-    if (e->info->pooling == POOLING_LAST) {
+    if (takes_last(e)) {
         if (last)
             finish_text(e, p, rows);
         return last;

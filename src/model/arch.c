@@ -13,7 +13,7 @@ static const struct arch archs[] = {
     /* Also Mistral and SmolLM; Llama 3.1's rotary scaling comes as the tensor rope_freqs. */
     {.name = "llama", .window_period = 1},
     {.name = "qwen2", .rope_neox = true, .qkv_bias = true, .window_period = 1},
-    {.name = "qwen3", .rope_neox = true, .qk_norm = true, .window_period = 1},
+    {.name = "qwen3", .rope_neox = true, .qk_norm = true, .ranks = true, .window_period = 1},
     {.name = "gemma2",
      .rope_neox = true,
      .post_norm = true,
@@ -321,6 +321,41 @@ static int table_rows(const struct gguf *g, const char *name)
     return t == NULL || t->dim[1] > N_VOCAB_MAX ? 0 : (int)t->dim[1];
 }
 
+/* A decoder's two scores are for "yes" and "no"; which is which its labels say, else it is in this
+ * order. */
+static int read_yes(struct keys *k, struct hparams *h)
+{
+    const struct gguf_kv *labels = gguf_find(k->g, key(k, "classifier.output_labels"));
+    if (labels == NULL || labels->strings == NULL || labels->n != 2)
+        return 0;
+    if (str_eq_nocase(labels->strings[1], STR("yes")))
+        h->i_yes = 1;
+    else if (!str_eq_nocase(labels->strings[0], STR("yes")))
+        return err_set_param(k->err, ERR_UNSUPPORTED, k->name,
+                             "key %s: neither of the two labels is 'yes'", k->name);
+    return 0;
+}
+
+static int read_rank_head(struct keys *k, struct hparams *h)
+{
+    bool decoder = !h->arch->encoder;
+    if (decoder && !h->arch->ranks)
+        return err_set_param(k->err, ERR_UNSUPPORTED, k->name,
+                             "rerankers made of the decoder %s are not supported (key %s is 4)",
+                             h->arch->name, k->name);
+    const struct gguf_tensor *head = gguf_find_tensor(k->g, "cls.output.weight");
+    if (head == NULL)
+        head = gguf_find_tensor(k->g, "cls.weight");
+    int most = decoder ? 2 : N_LABEL_MAX;
+    h->n_label = head != NULL && head->dim[1] <= (uint64_t)most ? (int)head->dim[1] : 0;
+    if (h->n_label == 0)
+        return err_set_param(k->err, ERR_CORRUPT, "cls.output.weight",
+                             "a model with rank pooling needs a head of 1 to %d scores "
+                             "(cls.output.weight)",
+                             most);
+    return decoder ? read_yes(k, h) : 0;
+}
+
 /* What becomes of a text's rows. A decoder that says nothing generates. */
 static int read_pooling(struct keys *k, struct hparams *h)
 {
@@ -343,23 +378,8 @@ static int read_pooling(struct keys *k, struct hparams *h)
                              "key %s is 0: a vector for each token instead of one for a text is "
                              "not supported",
                              k->name);
-    if (pooling == POOLING_RANK && !h->arch->encoder)
-        return err_set_param(k->err, ERR_UNSUPPORTED, k->name,
-                             "rerankers made of the decoder %s are not supported (key %s is 4)",
-                             h->arch->name, k->name);
     h->n_type = h->arch->encoder ? table_rows(k->g, "token_types.weight") : 0;
-    const struct gguf_tensor *head = gguf_find_tensor(k->g, "cls.output.weight");
-    if (head == NULL)
-        head = gguf_find_tensor(k->g, "cls.weight");
-    h->n_label = pooling == POOLING_RANK && head != NULL && head->dim[1] <= N_LABEL_MAX
-                     ? (int)head->dim[1]
-                     : 0;
-    if (pooling == POOLING_RANK && h->n_label == 0)
-        return err_set_param(k->err, ERR_CORRUPT, "cls.output.weight",
-                             "a model with rank pooling needs a head of 1 to %d scores "
-                             "(cls.output.weight)",
-                             N_LABEL_MAX);
-    return 0;
+    return pooling == POOLING_RANK ? read_rank_head(k, h) : 0;
 }
 
 int hparams_read(const struct gguf *g, struct hparams *ret, struct err *err)

@@ -31,7 +31,7 @@ enum pooling {
     POOLING_MEAN,
     POOLING_CLS,  /* the first token's row */
     POOLING_LAST, /* the last token's */
-    POOLING_RANK, /* the first token's, through a head that gives scores */
+    POOLING_RANK, /* the first token's (a decoder's last), through a head that gives scores */
     POOLING_N,
 };
 const char *pooling_name(enum pooling p);
@@ -51,6 +51,7 @@ struct arch {
     /* A token sees all of its text, before and after it; norms have biases and stand behind
      * attention and feed-forward, and behind the embeddings. */
     bool encoder;
+    bool ranks;             /* a decoder of which rerankers are made: scored at the last token */
     bool learned_positions; /* a table of positions; else they are rotated in */
     int window_period;      /* every period-th layer is global; 0: none is, 1: all are */
     int window;             /* default of attention.sliding_window; 0: none */
@@ -65,6 +66,7 @@ struct hparams {
     enum pooling pooling;
     int n_type;  /* encoders: rows of the table of token types; 0: there is none */
     int n_label; /* POOLING_RANK: scores that the head gives */
+    int i_yes;   /* decoders of two: the one that says yes */
     float norm_eps;
     float attn_scale; /* of q.k */
     float attn_cap, final_cap;

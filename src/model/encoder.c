@@ -11,6 +11,7 @@
  * Sources: BERT (Devlin et al. 2018), Nomic Embed (Nussbaum et al. 2024).
  */
 #include "base/check.h"
+#include "base/mem.h"
 #include "model/model_state.h"
 #include "model/product.h"
 
@@ -26,11 +27,12 @@ struct pass {
     struct product_phase product;
     size_t head_bytes, block_bytes; /* of the slab */
     int n, n_tile;
+    bool quantize; /* some product takes quantized columns */
 };
 
 static void set_input(struct pass *p, const float *x, int n, int t)
 {
-    if (n % 32 == 0)
+    if (p->quantize && n % 32 == 0)
         p->k->quantize_a8(x, p->s->act + (size_t)t * act_bytes(n), n, p->m->residual_above);
 }
 
@@ -224,6 +226,20 @@ static void run_layer(struct pass *p)
     pool_run(pool, join_ffn, p, p->n);
 }
 
+/* Models with F16 or F32 weights alone need no quantized columns. */
+static bool takes_a8(const struct pass *p)
+{
+    for (int i = 0; i < p->h->n_layer; i++) {
+        const struct layer *l = &p->m->w.layer[i];
+        const struct matrix *all[] = {&l->q,    &l->k,  &l->v,   &l->attn_output,
+                                      &l->gate, &l->up, &l->down};
+        for (size_t k = 0; k < ARRAY_LEN(all); k++)
+            if (all[k]->data != NULL && p->k->mul_takes_a8[all[k]->type])
+                return true;
+    }
+    return false;
+}
+
 const float *encoder_forward(struct model *m, const struct batch *b)
 {
     struct scratch *sc = &m->s;
@@ -233,6 +249,7 @@ const float *encoder_forward(struct model *m, const struct batch *b)
     p->head_bytes = kv_key_bytes(KV_F16, h->head_dim) + kv_value_bytes(KV_F16, h->head_dim);
     p->block_bytes = p->head_bytes * (size_t)h->n_head_kv;
     p->product = (struct product_phase){p->k, h->arch->gelu, sc->product_tile};
+    p->quantize = takes_a8(p);
     pool_limit(m->opts.pool, pool_n_threads(m->opts.pool));
     lay_out(p);
     pool_run(m->opts.pool, embed, p, p->n); /* x: [n, n_embd] */

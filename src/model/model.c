@@ -119,7 +119,7 @@ static int describe(const struct gguf *g, const struct hparams *h, enum kv_type 
         .n_ctx_train = h->n_ctx_train,
         .is_encoder = h->arch->encoder,
         .pooling = h->pooling,
-        .n_label = h->n_label,
+        .n_label = h->arch->encoder || h->n_label == 0 ? h->n_label : 1,
     };
     if (!h->arch->encoder)
         info.kv_block_bytes =

@@ -35,7 +35,7 @@ struct model_info {
     int n_ctx_train;
     bool is_encoder;      /* whole texts in one pass, no keys and values between passes */
     enum pooling pooling; /* POOLING_NONE: it generates; else it gives vectors or scores */
-    int n_label;          /* POOLING_RANK: scores */
+    int n_label;          /* POOLING_RANK: scores; a decoder's yes and no make one */
     uint64_t n_params;
     uint64_t
         weight_bytes; /* in memory: packed, or as in the file where a type has no packed form */

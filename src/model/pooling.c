@@ -19,6 +19,16 @@ static void layer_of(const float *w, const float *b, const float *x, int n_in, i
     }
 }
 
+/* A decoder's answer is yes or no: how much more it is the former, whose sigmoid is the part that
+ * yes has in the softmax of both. */
+static void judge(const struct model *m, const float *row, float *out)
+{
+    const struct rank_head *head = &m->w.head;
+    float y[2] = {0};
+    layer_of(head->output, head->output_bias, row, m->h.n_embd, m->h.n_label, y);
+    out[0] = m->h.n_label == 2 ? y[m->h.i_yes] - y[1 - m->h.i_yes] : y[0];
+}
+
 static void score(const struct model *m, const float *row, float *out)
 {
     const struct rank_head *head = &m->w.head;
@@ -35,7 +45,9 @@ static void score(const struct model *m, const float *row, float *out)
 
 int model_pooled_len(const struct model *m)
 {
-    return m->h.pooling == POOLING_RANK ? m->h.n_label : m->h.n_embd;
+    if (m->h.pooling != POOLING_RANK)
+        return m->h.n_embd;
+    return m->h.arch->encoder ? m->h.n_label : 1;
 }
 
 void model_pool_begin(const struct model *m, double *sum)
@@ -58,8 +70,10 @@ void model_pool_mean(const struct model *m, const double *sum, int n_token, floa
 
 void model_pool_row(const struct model *m, const float *row, float *out)
 {
-    if (m->h.pooling == POOLING_RANK)
+    if (m->h.pooling == POOLING_RANK && m->h.arch->encoder)
         score(m, row, out);
+    else if (m->h.pooling == POOLING_RANK)
+        judge(m, row, out);
     else
         memcpy(out, row, (size_t)m->h.n_embd * sizeof(*out));
 }

@@ -213,14 +213,14 @@ static int load_encoder_layer(struct loader *l, int i, struct layer *ly)
     return rc != 0 ? rc : norm(l, i, "layer_output_norm", &ly->ffn_out);
 }
 
-/* Some files have the one layer as cls, others as cls.output. */
+/* Some files have the one layer as cls, others as cls.output; decoders have no other. */
 static int load_head(struct loader *l, struct rank_head *head)
 {
     int n = l->h->n_embd, n_label = l->h->n_label;
     bool two = gguf_find_tensor(l->g, "cls.output.weight") != NULL;
     int rc = 0;
-    if (two && (rc = table(l, -1, "cls.weight", n, n, true, &head->dense)) == 0 &&
-        head->dense != NULL)
+    if (two && l->h->arch->encoder &&
+        (rc = table(l, -1, "cls.weight", n, n, true, &head->dense)) == 0 && head->dense != NULL)
         rc = vector(l, -1, "cls.bias", n, true, &head->dense_bias);
     rc = rc != 0 ? rc
                  : table(l, -1, two ? "cls.output.weight" : "cls.weight", n, n_label, false,
@@ -289,7 +289,7 @@ static int load_all(struct loader *l, int n_ctx)
     for (int i = 0; i < h->n_layer; i++)
         if ((rc = load_layer(l, i, &w->layer[i])) != 0)
             return rc;
-    return 0;
+    return h->pooling == POOLING_RANK ? load_head(l, &w->head) : 0;
 }
 
 int weights_load(const struct gguf *g, const struct hparams *h, const struct kernels *kernels,

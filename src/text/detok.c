@@ -113,7 +113,8 @@ bool detokenizer_push(struct detokenizer *d, token_id id, struct buf *out)
     size_t i = 0;
     if (d->at_start && piece.len > 0) {
         d->at_start = false;
-        bool drops = (t->kind == KIND_SPM && t->add_space_prefix) || t->kind == KIND_WORDPIECE;
+        bool pieces = t->kind == KIND_SPM || t->kind == KIND_UNIGRAM;
+        bool drops = (pieces && t->add_space_prefix) || t->kind == KIND_WORDPIECE;
         i = drops && piece.ptr[0] == ' ' && !tokenizer_is_control(t, id);
     }
     for (; ok && i < piece.len; i++) {

@@ -56,6 +56,7 @@ void tokenizer_free(struct tokenizer *t)
     pairmap_release(&t->merges);
     trie_release(&t->special);
     trie_release(&t->words);
+    charsmap_release(&t->charsmap);
     free(t->text);
     free(t->token);
     free(t->score);
@@ -88,6 +89,8 @@ static int encode_fragment(struct encoder *e, struct str text)
         return encode_spm(e, text);
     case KIND_WORDPIECE:
         return encode_wordpiece(e, text);
+    case KIND_UNIGRAM:
+        return encode_unigram(e, text);
     }
     return 0;
 }
@@ -141,7 +144,8 @@ uint64_t tokenizer_bytes(const struct tokenizer *t)
     return sizeof(*t) + last->offset + last->len +
            t->n_vocab * (sizeof(*t->token) + (t->score != NULL ? sizeof(*t->score) : 0)) +
            t->n_ids * sizeof(*t->ids) + t->merges.n_slots * sizeof(*t->merges.slot) +
-           trie_bytes(&t->special) + trie_bytes(&t->words);
+           trie_bytes(&t->special) + trie_bytes(&t->words) +
+           t->charsmap.n_unit * sizeof(*t->charsmap.unit) + t->charsmap.n_text;
 }
 
 size_t tokenizer_n_vocab(const struct tokenizer *t)
@@ -163,6 +167,12 @@ token_id tokenizer_bos(const struct tokenizer *t)
 token_id tokenizer_eos(const struct tokenizer *t)
 {
     return t->eos;
+}
+
+token_id tokenizer_pair_sep(const struct tokenizer *t)
+{
+    bool both = t->kind == KIND_UNIGRAM && t->add_bos && t->add_eos && t->add_sep;
+    return !both ? TOKEN_NONE : t->sep != TOKEN_NONE ? t->sep : t->back;
 }
 
 bool tokenizer_adds_bos(const struct tokenizer *t)

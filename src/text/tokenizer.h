@@ -3,7 +3,8 @@
  *
  * Kinds: byte-level BPE (tokenizer.ggml.model "gpt2") with the pre-tokenizer that
  * tokenizer.ggml.pre names, SentencePiece-style ("llama"), BPE over raw text with byte fallback
- * ("gemma4" and the like, when the file says so), WordPiece ("bert").
+ * ("gemma4" and the like, when the file says so), WordPiece ("bert"), SentencePiece's unigram model
+ * ("t5": T5, XLM-RoBERTa).
  * Time is O(n log n) in the length of the text whatever the text is; no recursion.
  * Special tokens (control, user defined) in text are matched only when the caller says so;
  * user-defined tokens (type 4) are matched always, as the reference implementations do.
@@ -52,6 +53,8 @@ size_t tokenizer_n_vocab(const struct tokenizer *t);
 token_id tokenizer_bos(const struct tokenizer *t); /* TOKEN_NONE if there is none */
 token_id tokenizer_eos(const struct tokenizer *t);
 bool tokenizer_adds_bos(const struct tokenizer *t);
+/* What stands between the two texts of a pair beside what ends the first, or TOKEN_NONE. */
+token_id tokenizer_pair_sep(const struct tokenizer *t);
 /* What a gap in a text is asked with: PREFIX text SUFFIX text MIDDLE, then the model fills it in.
  */
 struct fim_tokens {

@@ -5,12 +5,14 @@
  *   tokenizer_special.c  finds special tokens in text
  *   tokenizer_merge.c    byte-level BPE, raw BPE and SentencePiece: pairs merged best first
  *   tokenizer_wordpiece.c
+ *   tokenizer_unigram.c  SentencePiece's unigram model, with charsmap.c
  *   tokenizer.c          the public functions
  *   detok.c              ids to bytes
  */
 #ifndef HEARTH_TEXT_TOKENIZER_IMPL_H
 #define HEARTH_TEXT_TOKENIZER_IMPL_H
 
+#include "text/charsmap.h"
 #include "text/pretok.h"
 #include "text/tokenizer.h"
 
@@ -19,7 +21,7 @@
 #define SPECIAL_BYTES_MAX 1024u      /* of one special token's text: bounds the search at a place */
 #define TEXT_BYTES_MAX    ((size_t)1 << 28) /* of one text: symbols take 28 bytes each */
 
-enum tokenizer_kind { KIND_BPE, KIND_SPM, KIND_WORDPIECE };
+enum tokenizer_kind { KIND_BPE, KIND_SPM, KIND_WORDPIECE, KIND_UNIGRAM };
 
 /* tokenizer.ggml.token_type */
 enum token_type {
@@ -87,10 +89,14 @@ struct tokenizer {
     bool add_bos, add_eos;
     bool lowercase, strip_accents; /* KIND_WORDPIECE */
     struct pretok *pretok;         /* KIND_BPE */
+    bool remove_spaces;            /* KIND_UNIGRAM: those around a text, and but one in it */
+    bool add_sep;                  /* KIND_UNIGRAM: a separator between the texts of a pair */
+    struct charsmap charsmap;      /* KIND_UNIGRAM: perhaps empty */
+    float score_min, score_max;    /* KIND_UNIGRAM: of normal tokens */
 
     char *text; /* all tokens' texts, one after the other */
     struct token *token;
-    float *score; /* [n_vocab], KIND_SPM; else NULL */
+    float *score; /* [n_vocab], KIND_SPM and KIND_UNIGRAM; else NULL */
     size_t n_vocab;
     size_t token_bytes_max;
     struct id_slot *ids; /* text to id */
@@ -99,11 +105,12 @@ struct tokenizer {
 
     struct pairmap merges; /* left << 32 | right: rank, merged id */
     struct trie special;   /* control, unknown and user-defined tokens */
-    struct trie words;     /* KIND_WORDPIECE: the pieces */
+    struct trie words;     /* KIND_WORDPIECE, KIND_UNIGRAM: the pieces */
     uint32_t word_start;   /* the node of U+2581 in `words`, 0 when there is none */
     token_id byte_id[256]; /* the token of a byte, or TOKEN_NONE */
 
     token_id fim_prefix, fim_suffix, fim_middle; /* or TOKEN_NONE */
+    token_id sep;                                /* or TOKEN_NONE */
     token_id bos, eos, unk, front, back; /* front and back: what BOS and EOS put around a text */
 };
 
@@ -141,6 +148,7 @@ int encoder_nomem(struct encoder *e);             /* ERR_NOMEM with its text */
 int encode_bpe(struct encoder *e, struct str text);
 int encode_spm(struct encoder *e, struct str text);
 int encode_wordpiece(struct encoder *e, struct str text);
+int encode_unigram(struct encoder *e, struct str text);
 void merger_free(struct merger *m);
 
 #endif

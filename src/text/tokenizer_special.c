@@ -84,8 +84,8 @@ static token_id default_id(const struct tokenizer *t, token_id id)
 
 static int load_ids(struct tokenizer *t, const struct gguf *g, struct err *err)
 {
-    token_id sep = TOKEN_NONE, cls = TOKEN_NONE;
-    t->bos = t->eos = t->unk = TOKEN_NONE;
+    token_id cls = TOKEN_NONE;
+    t->bos = t->eos = t->unk = t->sep = TOKEN_NONE;
     if (t->kind == KIND_SPM) {
         t->bos = default_id(t, 1);
         t->eos = default_id(t, 2);
@@ -93,7 +93,10 @@ static int load_ids(struct tokenizer *t, const struct gguf *g, struct err *err)
     } else if (t->kind == KIND_WORDPIECE) {
         t->unk = default_id(t, 100);
         cls = default_id(t, 101);
-        sep = default_id(t, 102);
+        t->sep = default_id(t, 102);
+    } else if (t->kind == KIND_UNIGRAM) {
+        t->eos = default_id(t, 1);
+        t->unk = default_id(t, 2);
     }
     struct {
         const char *key;
@@ -102,7 +105,7 @@ static int load_ids(struct tokenizer *t, const struct gguf *g, struct err *err)
         {"tokenizer.ggml.bos_token_id", &t->bos},
         {"tokenizer.ggml.eos_token_id", &t->eos},
         {"tokenizer.ggml.unknown_token_id", &t->unk},
-        {"tokenizer.ggml.seperator_token_id", &sep}, /* the specification's spelling */
+        {"tokenizer.ggml.seperator_token_id", &t->sep}, /* the specification's spelling */
         {"tokenizer.ggml.cls_token_id", &cls},
     };
     for (size_t i = 0; i < ARRAY_LEN(ids); i++) {
@@ -111,8 +114,9 @@ static int load_ids(struct tokenizer *t, const struct gguf *g, struct err *err)
             return rc;
     }
     bool bert = t->kind == KIND_WORDPIECE;
-    t->front = t->bos != TOKEN_NONE || !bert ? t->bos : cls;
-    t->back = bert && sep != TOKEN_NONE ? sep : t->eos;
+    bool framed = bert || t->kind == KIND_UNIGRAM;
+    t->front = t->bos != TOKEN_NONE || !framed ? t->bos : cls;
+    t->back = bert && t->sep != TOKEN_NONE ? t->sep : t->eos;
     return 0;
 }
 
@@ -125,6 +129,8 @@ static int load_switches(struct tokenizer *t, const struct gguf *g, struct err *
         {"tokenizer.ggml.add_bos_token", &t->add_bos},
         {"tokenizer.ggml.add_eos_token", &t->add_eos},
         {"tokenizer.ggml.add_space_prefix", &t->add_space_prefix},
+        {"tokenizer.ggml.remove_extra_whitespaces", &t->remove_spaces},
+        {"tokenizer.ggml.add_sep_token", &t->add_sep},
         {"tokenizer.ggml.normalizer.lowercase", &t->lowercase},
         {"tokenizer.ggml.normalizer.strip_accents", &t->strip_accents},
     };
@@ -139,7 +145,7 @@ static int load_switches(struct tokenizer *t, const struct gguf *g, struct err *
         if (wordpiece && i < 2)
             *keys[i].value = before; /* CLS and SEP always stand around a text */
     }
-    if (t->kind != KIND_SPM)
+    if (t->kind != KIND_SPM && t->kind != KIND_UNIGRAM)
         t->add_space_prefix = space;
     if (t->pretok && (pretok_flags(t->pretok) & PRETOK_RAW))
         t->add_bos = true; /* early files of this kind say false and mean true */

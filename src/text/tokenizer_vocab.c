@@ -22,6 +22,7 @@
 #define K_TYPES  "tokenizer.ggml.token_type"
 #define K_SCORES "tokenizer.ggml.scores"
 #define K_MERGES "tokenizer.ggml.merges"
+#define K_CHARS  "tokenizer.ggml.precompiled_charsmap"
 
 #define MERGES_MAX (1u << 26)
 #define PAIRS_MAX  ((size_t)1 << 32)
@@ -336,13 +337,15 @@ static void load_bytes(struct tokenizer *t)
     }
 }
 
-/* WordPiece: the pieces in a trie; what begins a word begins with U+2581. */
+/* The pieces of WordPiece and of a unigram model in a trie; what begins a word begins with U+2581.
+ */
 static int load_words(struct tokenizer *t, struct err *err)
 {
     static const uint8_t start[3] = {0xE2, 0x96, 0x81};
     for (size_t i = 0; i < t->n_vocab; i++) {
         uint8_t type = t->token[i].type;
-        if (type == TYPE_CONTROL || type == TYPE_UNKNOWN || type == TYPE_BYTE)
+        if (type == TYPE_CONTROL || type == TYPE_UNKNOWN || type == TYPE_BYTE ||
+            (type == TYPE_UNUSED && t->kind == KIND_UNIGRAM))
             continue;
         if (!trie_add(&t->words, vocab_text(t, (token_id)i), (token_id)i, false))
             return err_set(err, ERR_NOMEM, "out of memory for the vocabulary");
@@ -351,6 +354,26 @@ static int load_words(struct tokenizer *t, struct err *err)
     node = node ? trie_step(&t->words, node, start[1]) : 0;
     t->word_start = node ? trie_step(&t->words, node, start[2]) : 0;
     return 0;
+}
+
+/* The rules of normalization, and the scores between which all lie. */
+static int load_unigram(struct tokenizer *t, const struct gguf *g, struct err *err)
+{
+    const struct gguf_kv *kv = gguf_find(g, K_CHARS);
+    t->score_min = t->score_max = 0.0f;
+    bool any = false;
+    for (size_t i = 0; i < t->n_vocab; i++) {
+        if (t->token[i].type != TYPE_NORMAL)
+            continue;
+        t->score_min = any && t->score_min < t->score[i] ? t->score_min : t->score[i];
+        t->score_max = any && t->score_max > t->score[i] ? t->score_max : t->score[i];
+        any = true;
+    }
+    if (!kv)
+        return 0;
+    if (kv->type != GGUF_ARR || (kv->elem_type != GGUF_U8 && kv->elem_type != GGUF_I8))
+        return err_set(err, ERR_CORRUPT, "%s: not an array of bytes", K_CHARS);
+    return kv->n == 0 ? 0 : charsmap_load(kv->data, kv->n, &t->charsmap, err);
 }
 
 static int load_kind(struct tokenizer *t, const struct gguf *g, struct err *err)
@@ -369,6 +392,9 @@ static int load_kind(struct tokenizer *t, const struct gguf *g, struct err *err)
     } else if (str_eq_z(model, "bert")) {
         t->kind = KIND_WORDPIECE;
         t->add_bos = t->add_eos = t->lowercase = true;
+    } else if (str_eq_z(model, "t5")) {
+        t->kind = KIND_UNIGRAM;
+        t->add_eos = t->add_space_prefix = t->remove_spaces = t->add_sep = true;
     } else if (str_eq_z(model, "gpt2") || str_eq_z(model, "gemma4")) {
         t->kind = KIND_BPE;
         if (str_eq_z(model, "gemma4"))
@@ -403,11 +429,13 @@ int vocab_load(struct tokenizer *t, const struct gguf *g, struct err *err)
         rc = index_texts(t, err);
     if (rc == 0)
         rc = load_types(t, g, err);
-    if (rc == 0 && t->kind == KIND_SPM)
+    if (rc == 0 && (t->kind == KIND_SPM || t->kind == KIND_UNIGRAM))
         rc = load_scores(t, g, err);
+    if (rc == 0 && t->kind == KIND_UNIGRAM)
+        rc = load_unigram(t, g, err);
     if (rc == 0 && t->kind == KIND_BPE)
         rc = load_merges(t, g, err);
-    if (rc == 0 && t->kind == KIND_WORDPIECE)
+    if (rc == 0 && (t->kind == KIND_WORDPIECE || t->kind == KIND_UNIGRAM))
         rc = load_words(t, err);
     if (rc == 0)
         load_bytes(t);

@@ -5,12 +5,14 @@
 #include "base/base64.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "worker/rank_prompt.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define TOKENS_MAX     (16u << 20)
+#define JUDGED_MAX     (256u << 20) /* bytes of a query, a document and what stands around them */
 #define LINES_BYTES    (256u << 10) /* of one delta, about */
 #define LINE_BYTES_MAX (1u << 20)
 
@@ -145,7 +147,7 @@ static int add_input(const struct loaded *l, const struct gen_request *r, size_t
     return rc;
 }
 
-/* front query back document back; the second text begins behind the first `back`. */
+/* front query back [separator] document back; the second text begins behind the first `back`. */
 static int add_pair(const struct loaded *l, const struct gen_request *r, size_t i,
                     const struct frame *f, const struct tokens *query, struct embedding *e,
                     struct gen_error *ge)
@@ -156,6 +158,7 @@ static int add_pair(const struct loaded *l, const struct gen_request *r, size_t 
     for (size_t k = 0; k < query->len && rc == 0; k++)
         rc = push(t, query->id[k], &ge->err);
     rc = rc != 0 ? rc : push(t, f->back, &ge->err);
+    rc = rc != 0 ? rc : push(t, tokenizer_pair_sep(l->tokenizer), &ge->err);
     e->text[i].second = (int)(t->len - from);
     rc = rc != 0 ? rc : push_text(l, json_str(json_array_get(r->inputs, i)), t, &ge->err);
     rc = rc != 0 ? rc : push(t, f->back, &ge->err);
@@ -169,8 +172,86 @@ static int add_pair(const struct loaded *l, const struct gen_request *r, size_t 
     return rc;
 }
 
-static int tokenize(const struct loaded *l, const struct gen_request *r, struct embedding *e,
-                    struct gen_error *ge)
+/* The query and a document in the words that a decoder was trained with. */
+struct judged {
+    struct buf text;    /* what stands before the document, and behind that each document */
+    size_t front;       /* bytes of the former */
+    struct buf back;    /* the text behind the document, which it keeps when it is cut, */
+    struct tokens tail; /* and its tokens */
+};
+
+static int judged_init(const struct loaded *l, const struct gen_request *r, struct judged *j,
+                       struct err *err)
+{
+    struct rank_prompt p;
+    struct str query = {r->text, r->text_len};
+    int rc = rank_prompt_find(l->gguf, &p, err);
+    if (rc != 0)
+        return rc;
+    if (!rank_prompt_part(p.front, query, &j->text) || !rank_prompt_part(p.back, query, &j->back))
+        return err_set_param(err, ERR_TOO_LARGE, "query", "the query is too long");
+    j->front = j->text.len;
+    return push_text(l, buf_str(&j->back), &j->tail, err);
+}
+
+/* Too long: the document's end goes, if it may, and the text behind it stays. */
+static int fit_judged(const struct loaded *l, const struct gen_request *r, size_t i, size_t from,
+                      const struct judged *j, struct tokens *t, struct gen_error *ge)
+{
+    size_t n_ctx = (size_t)l->ready.n_ctx;
+    if (t->len - from <= n_ctx)
+        return 0;
+    struct tokens front;
+    tokens_init(&front, TOKENS_MAX);
+    int rc = push_text(l, str_sub(buf_str(&j->text), 0, j->front), &front, &ge->err);
+    bool room = front.len + j->tail.len < n_ctx;
+    tokens_release(&front);
+    if (rc == 0 && !room)
+        return err_set_param(&ge->err, ERR_CONTEXT_LENGTH, "query",
+                             "the query leaves no room for a document: the model takes at most "
+                             "%zu tokens of both and of what stands around them",
+                             n_ctx);
+    rc = rc != 0 ? rc : fit(l, r, i, from, TOKEN_NONE, t, ge);
+    for (size_t k = 0; k < j->tail.len && rc == 0; k++)
+        t->id[t->len - j->tail.len + k] = j->tail.id[k];
+    return rc;
+}
+
+static int add_judged(const struct loaded *l, const struct gen_request *r, size_t i,
+                      struct judged *j, struct embedding *e, struct gen_error *ge)
+{
+    struct tokens *t = &e->token;
+    size_t from = t->len;
+    j->text.len = j->front;
+    if (!buf_add_str(&j->text, json_str(json_array_get(r->inputs, i))) ||
+        !buf_add_str(&j->text, buf_str(&j->back)))
+        return err_set_param(&ge->err, ERR_TOO_LARGE, "documents", "document %zu is too long", i);
+    int rc = push_text(l, buf_str(&j->text), t, &ge->err);
+    rc = rc != 0 ? rc : fit_judged(l, r, i, from, j, t, ge);
+    e->text[i].n_token = (int)(t->len - from);
+    return rc;
+}
+
+/* All pairs of a decoder that ranks. */
+static int judge_all(const struct loaded *l, const struct gen_request *r, struct embedding *e,
+                     struct gen_error *ge)
+{
+    struct judged j = {.front = 0};
+    buf_init(&j.text, JUDGED_MAX);
+    buf_init(&j.back, JUDGED_MAX);
+    tokens_init(&j.tail, TOKENS_MAX);
+    int rc = judged_init(l, r, &j, &ge->err);
+    for (size_t i = 0; i < json_array_size(r->inputs) && rc == 0; i++)
+        rc = add_judged(l, r, i, &j, e, ge);
+    buf_release(&j.text);
+    buf_release(&j.back);
+    tokens_release(&j.tail);
+    return rc;
+}
+
+/* All texts, or all pairs of an encoder. */
+static int tokenize_all(const struct loaded *l, const struct gen_request *r, struct embedding *e,
+                        struct gen_error *ge)
 {
     struct frame f;
     struct tokens query;
@@ -182,6 +263,14 @@ static int tokenize(const struct loaded *l, const struct gen_request *r, struct 
         rc = r->kind == GEN_RERANK ? add_pair(l, r, i, &f, &query, e, ge)
                                    : add_input(l, r, i, &f, e, ge);
     tokens_release(&query);
+    return rc;
+}
+
+static int tokenize(const struct loaded *l, const struct gen_request *r, struct embedding *e,
+                    struct gen_error *ge)
+{
+    bool judged = r->kind == GEN_RERANK && !model_info(l->model)->is_encoder;
+    int rc = judged ? judge_all(l, r, e, ge) : tokenize_all(l, r, e, ge);
     size_t at = 0; /* the array lies still now */
     for (int i = 0; i < e->job.n_text && rc == 0; i++) {
         e->text[i].token = e->token.id + at;

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "worker/draft_model.h"
 #include "worker/load_plan.h"
+#include "worker/rank_prompt.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -250,6 +251,10 @@ static int load_embedder(const struct load_opts *o, struct loaded *l, struct loa
     if (o->draft)
         return err_set_param(err, ERR_INVALID, "draft-model",
                              "a draft model is for models that generate text");
+    struct rank_prompt prompt;
+    if (p->info.pooling == POOLING_RANK && !p->info.is_encoder &&
+        rank_prompt_find(l->gguf, &prompt, err) != 0)
+        return err->code;
     p->model.tick = tick;
     p->model.tick_ctx = l->tick_to = mem_zero(1, sizeof(struct embedder *));
     int rc = p->memory.kv_bytes > 0 ? map_slabs(l, err) : 0;

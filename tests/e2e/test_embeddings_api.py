@@ -19,7 +19,7 @@ import serving
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "golden"))
 
-from encoder_reference import tiny  # noqa: E402
+from encoder_reference import judge, tiny  # noqa: E402
 from worker_driver import Worker  # noqa: E402
 
 
@@ -141,6 +141,29 @@ def test_a_reranker_is_no_embedder(ranker):
     again = [ranker.post("/v1/reranking", {"query": "cat", "documents": d, "raw_scores": True})[2]["results"]
              for d in (["red river", "dog"], ["dog"])]
     assert {r["index"]: r["relevance_score"] for r in again[0]}[1] == again[1][0]["relevance_score"]
+
+
+@pytest.mark.parametrize("more, word", [(dict(template=None), "chat_template.rerank"),
+                                        (dict(template="{query} {query} {document}"), "chat_template.rerank"),
+                                        (dict(labels=("good", "bad")), "labels"), (dict(n_label=3), "cls.output")])
+def test_decoders_that_cannot_rank(hearth_bin, tmp_path, more, word):
+    with Worker(hearth_bin, [judge(tmp_path / "m.gguf", **more)]) as w:
+        frame = w.read_until(lambda f: f["t"] in ("failed", "ready"))[-1]
+        assert frame["t"] == "failed" and word in json.dumps(frame), frame
+
+
+def test_inputs_of_every_shape(small):
+    """As many as there may be, ids beside texts, and ids that are too many."""
+    status, _, answer = small.post("/v1/embeddings", {"input": ["cat"] * 2048, "encoding_format": "base64"})
+    assert status == 200 and len(answer["data"]) == 2048 and len({d["embedding"] for d in answer["data"]}) == 1
+    status, _, mixed = small.post("/v1/embeddings", {"input": [[2, 5, 6, 3], "the cat"]})
+    assert status == 200 and mixed["data"][0]["embedding"] == mixed["data"][1]["embedding"]
+    status, _, answer = small.post("/v1/embeddings", {"input": [[5] * 64, [5] * 65]})
+    assert status == 400 and answer["error"]["code"] == "context_length_exceeded"
+    status, _, answer = small.post("/v1/embeddings", {"input": [[5] * 64, [5] * 65], "truncate": True})
+    assert status == 200 and answer["data"][0]["embedding"] == answer["data"][1]["embedding"]
+    status, _, blank = small.post("/v1/embeddings", {"input": [" ", "\u200b"]})
+    assert status == 200 and blank["usage"]["prompt_tokens"] == 4
 
 
 def test_a_model_that_generates_does_not_embed(server):

@@ -6,7 +6,7 @@ Tiny sound vocabularies of every kind with a text, and texts for the built-in on
 import pathlib
 import sys
 
-from make_gguf_corpus import ARR, BOOL, F32, I32, STR, U32, gguf
+from make_gguf_corpus import ARR, BOOL, F32, I32, STR, U8, U32, gguf
 
 T = "tokenizer.ggml."
 TEXTS = ["", "hello world", " a  b\n\nc\t'll 123 4567", "<s>hello<tool></s>", "h\u00e9e\u0301\u4e2d\u6587",
@@ -40,6 +40,11 @@ def seeds():
                             extra=[(T + "add_space_prefix", BOOL, False)])
     yield "bert", vocabulary("bert", "bert", ["[UNK]", "[CLS]", "\u2581he", "llo", "\u2581,"],
                              types=[3, 3, 1, 1, 1], extra=[(T + "unknown_token_id", U32, 0)])
+    rules = b"\x08\0\0\0" + bytes([0, 0, 4, 0, 0x41, 1, 4, 0]) + b"a\0 \0"
+    yield "unigram", vocabulary("t5", "default", ["<s>", "</s>", "<unk>", "\u2581", "h", "he", "\u2581he", "<t>"],
+                                scores=[-float(i) for i in range(8)], types=[3, 3, 2, 1, 1, 1, 1, 4],
+                                extra=[*ids, (T + "unknown_token_id", U32, 2),
+                                       (T + "precompiled_charsmap", ARR, (U8, list(rules)))])
     yield "gemma4", vocabulary("gemma4", "", ["<s>", "h", "e", "he", "\n\n", "\u2581"], ["h e"],
                                types=[3, 1, 1, 1, 1, 1])
 

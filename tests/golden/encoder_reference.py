@@ -6,11 +6,17 @@ and Hugging Face transformers (BertModel, BertForSequenceClassification, NomicBe
 
 import json
 import math
+import pathlib
 import struct
+import sys
 import zipfile
 
 import numpy as np
 from gguf import GGUFReader, GGUFWriter, dequantize
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent.parent / "scripts"))
+
+import make_tiny_models  # noqa: E402
 
 erf = np.vectorize(math.erf, otypes=[np.float64])
 
@@ -128,8 +134,17 @@ WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"] + \
 CLS, SEP = 2, 3
 
 
-def tiny(path, arch="bert", pooling=1, n_label=0, n_ctx=64, seed=1):
-    """A random encoder of two layers: n_embd 64, four heads."""
+def add_words(w):
+    w.add_string("tokenizer.ggml.model", "bert")
+    w.add_array("tokenizer.ggml.tokens", WORDS)
+    w.add_array("tokenizer.ggml.token_type", [3] * 5 + [1] * (len(WORDS) - 5))
+    for key, token in (("unknown", 1), ("cls", CLS), ("seperator", SEP), ("padding", 0)):
+        w.add_uint32(f"tokenizer.ggml.{key}_token_id", token)
+
+
+def tiny(path, arch="bert", pooling=1, n_label=0, n_ctx=64, seed=1, unigram=None):
+    """A random encoder of two layers: n_embd 64, four heads. unigram: its vocabulary (unigram_model.py), and then
+    there is one type of tokens only, as in XLM-RoBERTa."""
     rng = np.random.default_rng(seed)
     n, n_ff, n_layer = 64, 96, 2
     w = GGUFWriter(str(path), arch)
@@ -142,11 +157,8 @@ def tiny(path, arch="bert", pooling=1, n_label=0, n_ctx=64, seed=1):
     w.add_float32(f"{arch}.attention.layer_norm_epsilon", 1e-6)
     w.add_bool(f"{arch}.attention.causal", False)
     w.add_uint32(f"{arch}.pooling_type", pooling)
-    w.add_string("tokenizer.ggml.model", "bert")
-    w.add_array("tokenizer.ggml.tokens", WORDS)
-    w.add_array("tokenizer.ggml.token_type", [3] * 5 + [1] * (len(WORDS) - 5))
-    for key, token in (("unknown", 1), ("cls", CLS), ("seperator", SEP), ("padding", 0)):
-        w.add_uint32(f"tokenizer.ggml.{key}_token_id", token)
+    add_words(w) if unigram is None else unigram.add_to(w)
+    n_vocab = len(WORDS) if unigram is None else len(unigram.pieces)
 
     def matrix(name, n_out, n_in, bias=arch == "bert", type_=np.float32):
         w.add_tensor(name + ".weight", (rng.standard_normal((n_out, n_in)) / math.sqrt(n_in) * 1.5).astype(type_))
@@ -157,8 +169,8 @@ def tiny(path, arch="bert", pooling=1, n_label=0, n_ctx=64, seed=1):
         w.add_tensor(name + ".weight", (1 + rng.standard_normal(n) * 0.1).astype(np.float32))
         w.add_tensor(name + ".bias", (rng.standard_normal(n) * 0.1).astype(np.float32))
 
-    w.add_tensor("token_embd.weight", rng.standard_normal((len(WORDS), n)).astype(np.float32))
-    w.add_tensor("token_types.weight", rng.standard_normal((2, n)).astype(np.float32) * 0.5)
+    w.add_tensor("token_embd.weight", rng.standard_normal((n_vocab, n)).astype(np.float32))
+    w.add_tensor("token_types.weight", rng.standard_normal((2 if unigram is None else 1, n)).astype(np.float32) * 0.5)
     if arch == "bert":
         w.add_tensor("position_embd.weight", rng.standard_normal((n_ctx, n)).astype(np.float32) * 0.5)
     norm("token_embd_norm")
@@ -182,4 +194,22 @@ def tiny(path, arch="bert", pooling=1, n_label=0, n_ctx=64, seed=1):
     w.write_kv_data_to_file()
     w.write_tensors_to_file()
     w.close()
+    return path
+
+
+RERANK = "q:{query} d:{document}|a:"
+
+
+def judge(path, labels=("yes", "no"), n_ctx=256, template=RERANK, n_label=2):
+    """Qwen3 as a reranker: a head of two rows, as llama.cpp's converter takes them from the output matrix."""
+    maker = make_tiny_models.Maker("qwen3", path)
+    maker.n_ctx = n_ctx
+    maker.keys = {**maker.keys, "pooling_type": 4}
+    if labels:
+        maker.w.add_array("qwen3.classifier.output_labels", list(labels))
+    if template:
+        maker.w.add_string("tokenizer.chat_template.rerank", template)
+    maker.w.add_tensor("cls.output.weight", np.random.default_rng(5).standard_normal(
+        (n_label, maker.n_embd)).astype(np.float32) * np.float32(0.2))
+    maker.make()
     return path

@@ -15,7 +15,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent.parent / "scripts"))
 sys.path.insert(0, str(HERE))
 
-from encoder_reference import CLS, SEP, WORDS, Encoder, tiny  # noqa: E402
+from encoder_reference import CLS, SEP, WORDS, Encoder, judge, tiny  # noqa: E402
 from make_tiny_models import Maker  # noqa: E402
 from reference import Reference  # noqa: E402
 
@@ -138,6 +138,46 @@ def test_decoders_embed(launch, tmp_path, pooling):
         want = {1: rows.mean(0), 2: rows[0], 3: rows[-1]}[pooling]
         assert cosine(vector, want) > 0.99999, len(ids)
     assert [vectors(server, [ids])[0].tobytes() for ids in all_ids] == [v.tobytes() for v in got]
+
+
+def spelled(text):
+    """The tiny vocabulary's ids: bytes."""
+    return [3 + b for b in ("\u2581" + text.replace(" ", "\u2581")).encode()]
+
+
+@pytest.mark.parametrize("labels", [("yes", "no"), ("no", "yes"), None])
+def test_decoders_rank(launch, tmp_path, labels):
+    """The last row of the template's text, yes against no; what is too long loses the document's end."""
+    path = judge(tmp_path / "m.gguf", labels)
+    reference, server = Reference(path, n_ctx=256, kv_f16=True), launch(path)
+    head = reference.weight("cls.output.weight")
+    if labels == ("no", "yes"):
+        head = head[::-1]
+    query = "what {document} is"
+    documents = ["red river", "x", "", "a dog " * 20, "far too long " * 60]
+    tail, texts = [3 + b for b in b"|a:"], []
+    for d in documents:
+        ids = spelled(f"q:{query} d:{d}|a:")
+        texts.append(ids if len(ids) <= 256 else ids[:256 - len(tail)] + tail)
+    rows = [reference.hidden(ids)[-1].astype(np.float64) @ head.astype(np.float64).T for ids in texts]
+    want = [float(r[0] - r[1]) for r in rows]
+    body = {"query": query, "documents": documents}
+    status, _, answer = server.post("/v1/rerank", {**body, "raw_scores": True}, timeout=120)
+    assert status == 200, answer
+    assert answer["usage"]["prompt_tokens"] == sum(map(len, texts))
+    got = {r["index"]: r["relevance_score"] for r in answer["results"]}
+    assert got == pytest.approx(dict(enumerate(want)), abs=2e-3)
+    assert max(want) - min(want) > 0.1
+    status, _, soft = server.post("/rerank", body)
+    for r in soft["results"]:  # what llama-server gives: yes in the softmax of both
+        yes, no = np.exp(rows[r["index"]] - rows[r["index"]].max())
+        assert r["relevance_score"] == pytest.approx(yes / (yes + no), abs=1e-3)
+    status, _, answer = server.post("/v1/rerank", {**body, "truncate": False})
+    assert status == 400 and answer["error"]["param"] == "documents"
+    status, _, answer = server.post("/v1/rerank", {"query": "far too long " * 60, "documents": ["a"]})
+    assert status == 400 and answer["error"]["param"] == "query"
+    status, _, answer = server.post("/v1/embeddings", {"input": "a"})
+    assert status == 400 and "scores documents" in answer["error"]["message"]
 
 
 def test_quantized(launch, tmp_path):

@@ -185,6 +185,20 @@ static void bert_words(void **state)
     tokenizer_free(t);
 }
 
+static void unigram_words(void **state)
+{
+    (void)state;
+    struct tokenizer *t = make(vocab_unigram);
+    assert_ids(t, "hello", 0, "▁|hello");
+    assert_ids(t, "  hello\t\t hell ", 0, "▁|hello|▁hell");
+    assert_ids(t, "AaA", 0, "▁|a|aa"); /* of equals the longer end */
+    assert_ids(t, "xyz a", 0, "▁|<unk>|▁|a");
+    assert_ids(t, " \t", TOKENIZE_BOS_EOS, "</s>"); /* no BOS unless the file says so */
+    assert_ids(t, "a<tool>a", 0, "▁|a|<tool>|▁|a");
+    assert_int_equal(tokenizer_pair_sep(t), TOKEN_NONE);
+    tokenizer_free(t);
+}
+
 static void limit_leaves_output_as_it_was(void **state)
 {
     (void)state;
@@ -345,8 +359,8 @@ static void a_megabyte_of_anything(void **state)
                                         "\xE2\x96\x81",
                                         "he ll",
                                         "\xE3\x80\x80"};
-    void (*const fills[])(struct vocab_maker *) = {fill_gpt2, fill_llama3, fill_qwen2, vocab_spm,
-                                                   vocab_bert};
+    void (*const fills[])(struct vocab_maker *) = {fill_gpt2, fill_llama3, fill_qwen2,
+                                                   vocab_spm, vocab_bert,  vocab_unigram};
     char *text = mem_try_array(MEGABYTE + 8, 1);
     assert_non_null(text);
     for (size_t k = 0; k < ARRAY_LEN(fills); k++) {
@@ -374,6 +388,7 @@ int main(void)
         cmocka_unit_test(spm_words),
         cmocka_unit_test(phi3_special_tokens),
         cmocka_unit_test(bert_words),
+        cmocka_unit_test(unigram_words),
         cmocka_unit_test(limit_leaves_output_as_it_was),
         cmocka_unit_test(bytes_round_trip),
         cmocka_unit_test(streaming_is_whole_characters),

@@ -26,6 +26,8 @@ struct vocab_maker {
     int n_tokens, n_merges;
     int bos, eos, unk; /* -1: no key */
     bool no_types, no_scores, no_merges, no_tokens;
+    uint8_t chars[2056];   /* precompiled_charsmap, */
+    int n_chars;           /* bytes of it */
     int n_types, n_scores; /* as many are written; 0: as many as tokens */
 };
 
@@ -92,6 +94,38 @@ static inline void vocab_bert(struct vocab_maker *v)
         vocab_add(v, pieces[i], TYPE_NORMAL, 0);
 }
 
+/* Two rules in a double array of 512 units: "A" becomes "a", and a tab a space. */
+static inline void vocab_charsmap(struct vocab_maker *v)
+{
+    static const char texts[] = "a\0 ";
+    uint32_t unit[512] = {[0] = 256u << 10};
+    const uint8_t from[] = {'A', '\t'};
+    for (uint32_t i = 0; i < 2; i++) {
+        uint32_t at = 256u ^ from[i];
+        unit[at] = from[i] | 0x100u | 2u << 10;
+        unit[at ^ 2u] = 0x80000000u | 2 * i;
+    }
+    const uint32_t n = sizeof(unit);
+    memcpy(v->chars, &n, sizeof(n));
+    memcpy(v->chars + 4, unit, n);
+    memcpy(v->chars + 4 + n, texts, sizeof(texts));
+    v->n_chars = (int)(4 + n + sizeof(texts));
+}
+
+static inline void vocab_unigram(struct vocab_maker *v)
+{
+    static const char *const pieces[] = {"▁", "h",  "e",     "l",     "o",
+                                         "a", "he", "hello", "▁hell", "aa"};
+    *v = (struct vocab_maker){.model = "t5", .pre = "default", .bos = 0, .eos = 1, .unk = 2};
+    vocab_add(v, "<s>", TYPE_CONTROL, 0);
+    vocab_add(v, "</s>", TYPE_CONTROL, 0);
+    vocab_add(v, "<unk>", TYPE_UNKNOWN, 0);
+    for (size_t i = 0; i < sizeof(pieces) / sizeof(pieces[0]); i++)
+        vocab_add(v, pieces[i], TYPE_NORMAL, -(float)(i % 3) - 1);
+    vocab_add(v, "<tool>", TYPE_USER, 0);
+    vocab_charsmap(v);
+}
+
 static inline void vocab_write_arrays(const struct vocab_maker *v, struct maker *m)
 {
     int n_types = v->n_types ? v->n_types : v->n_tokens;
@@ -106,10 +140,14 @@ static inline void vocab_write_arrays(const struct vocab_maker *v, struct maker 
         for (int i = 0; i < n_types; i++)
             put_u32(&m->kvs, (uint32_t)v->token[i].type);
     }
-    if (!v->no_scores && strcmp(v->model, "llama") == 0) {
+    if (!v->no_scores && (strcmp(v->model, "llama") == 0 || strcmp(v->model, "t5") == 0)) {
         maker_array(m, "tokenizer.ggml.scores", GGUF_F32, (uint64_t)n_scores);
         for (int i = 0; i < n_scores; i++)
             buf_add(&m->kvs, &v->token[i].score, sizeof(float));
+    }
+    if (v->n_chars > 0) {
+        maker_array(m, "tokenizer.ggml.precompiled_charsmap", GGUF_U8, (uint64_t)v->n_chars);
+        buf_add(&m->kvs, v->chars, (size_t)v->n_chars);
     }
     if (!v->no_merges && strcmp(v->model, "gpt2") == 0) {
         maker_array(m, "tokenizer.ggml.merges", GGUF_STR, (uint64_t)v->n_merges);
