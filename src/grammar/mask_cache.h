@@ -12,11 +12,9 @@
 #ifndef HEARTH_GRAMMAR_MASK_CACHE_H
 #define HEARTH_GRAMMAR_MASK_CACHE_H
 
-#include "grammar/stacks.h"
-#include "grammar/vocabulary.h"
+#include "grammar/trie_walk.h"
 
 #define MASK_CACHE_BYTES_MAX (32u << 20)
-#define MASK_WORK_MAX        (16u << 20) /* looks at a frame for one mask */
 
 #define MASK_FRAMES_MAX 4
 #define MASK_POPS_MAX   512 /* more, and the callers are part of the key */
@@ -42,21 +40,6 @@ struct mask_entry {
     uint32_t depth;    /* how many frames above its own a token may need */
     bool pops_at_once; /* before a byte */
 };
-
-/* Walks tries: what is needed beside the stacks, made once. */
-struct trie_walk {
-    const struct vocabulary *v;
-    struct reach *reach; /* [len_max + 1], by depth */
-    size_t *mark;        /* frames at that depth */
-    uint32_t *pop;       /* [n_pop], while an entry is made */
-    size_t n_pop, cap_pop;
-};
-bool trie_walk_init(struct trie_walk *w, const struct vocabulary *v);
-void trie_walk_release(struct trie_walk *w);
-/* Tokens below node `root` that reach[0] can read, into the mask; up to pops_max places where it
- * returns, then it stops. pops_max 0: they are not wanted. ERR_LIMIT: too much work. */
-int trie_walk_run(struct trie_walk *w, struct stacks *s, uint32_t root, size_t pops_max,
-                  uint32_t *mask, struct err *err) __attribute__((warn_unused_result));
 
 /* The entry of the frame, to be given back by mask_cache_unpin, and the frame that it returns to,
  * or FRAME_NONE. May be one that is not in the cache. ERR_NOMEM, ERR_LIMIT. */
