@@ -7,14 +7,16 @@
  *
  * A counted state has one entry for all counts from which no token reaches a bound.
  *
- * Thread-safe. Bounded in bytes: entries that nobody holds go when a new one has no room.
+ * Thread-safe. Bounded in bytes, for one grammar and for all: when a new entry has no room, those
+ * that were wanted longest ago go.
  */
 #ifndef HEARTH_GRAMMAR_MASK_CACHE_H
 #define HEARTH_GRAMMAR_MASK_CACHE_H
 
 #include "grammar/trie_walk.h"
 
-#define MASK_CACHE_BYTES_MAX (32u << 20)
+#define MASK_CACHE_BYTES_MAX (32u << 20) /* of one grammar */
+#define MASKS_BYTES_MAX      (96u << 20) /* of all in this process */
 
 #define MASK_FRAMES_MAX 4
 #define MASK_POPS_MAX   512 /* more, and the callers are part of the key */
@@ -29,7 +31,10 @@ struct mask_key {
 };
 
 struct mask_entry {
-    struct mask_entry *next; /* of its slot */
+    struct mask_entry *next;          /* of its slot */
+    struct mask_entry *newer, *older; /* of all, by use */
+    struct mask_cache *cache;         /* that it is in */
+    uint64_t bytes;
     struct mask_key key;
     int pins;          /* who uses it */
     bool is_undecided; /* it says nothing: it would return at too many places */
@@ -46,8 +51,9 @@ struct mask_entry {
 int mask_cache_pin(struct grammar *g, struct trie_walk *w, struct stacks *s, uint32_t frame,
                    struct mask_entry **ret, uint32_t *ret_parent, struct err *err)
     __attribute__((warn_unused_result));
-void mask_cache_unpin(struct grammar *g, struct mask_entry *e);
+void mask_cache_unpin(struct mask_entry *e);
 void mask_cache_free(struct mask_cache *c);
-uint64_t mask_cache_bytes(const struct mask_cache *c);
+uint64_t mask_cache_bytes(const struct grammar *g);
+void masks_set_max(uint64_t bytes_max); /* instead of MASKS_BYTES_MAX, for tests */
 
 #endif
