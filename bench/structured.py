@@ -158,6 +158,7 @@ def main():
     print("form           used   streams  free, ms  held, ms  overhead (middle half)        cpu    waited")
     with Worker(binary, [args.model], ctx=8192, parallel=8, threads=args.threads, speculate=0,
                 env={"HEARTH_LOG": "warn"}) as w:
+        w.sock.settimeout(3600)
         info = w.ready()
         assert info["t"] == "ready", info
         bench, number = Bench(w, args.tokens), 0

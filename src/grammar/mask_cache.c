@@ -353,5 +353,7 @@ void masks_set_max(uint64_t bytes_max)
 {
     pthread_mutex_lock(&all.lock);
     all.bytes_max = bytes_max;
+    while (all.bytes > all.bytes_max)
+        drop(all.oldest);
     pthread_mutex_unlock(&all.lock);
 }
