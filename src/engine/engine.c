@@ -476,7 +476,8 @@ static void deliver(struct engine *e, const struct plan *p, int64_t now)
     }
 }
 
-static void measure(struct engine *e, const struct plan *p, double ns, int n_output)
+static void measure(struct engine *e, const struct plan *p, double ns, int n_output,
+                    int n_guided)
 {
     int n = p->batch.n_tokens, n_prefill = n - p->n_decode;
     if (p->n_draft == 0 || n_prefill > 0) /* guesses have rows of logits, tokens of prompts not */
@@ -491,6 +492,8 @@ static void measure(struct engine *e, const struct plan *p, double ns, int n_out
         t->prefill_s += ns * 1e-9 * n_prefill / n;
         t->decode_s += ns * 1e-9 * p->n_decode / n;
     }
+    t->n_guided += (uint64_t)n_guided;
+    t->mask_wait_s = (double)guides_waited_ns(e->guides) * 1e-9;
     t->n_drafted = e->speculation.n_drafted;
     t->n_accepted = e->speculation.n_accepted;
     t->n_model_drafted = e->speculation.n_model_drafted;
@@ -504,12 +507,17 @@ static void measure(struct engine *e, const struct plan *p, double ns, int n_out
     pthread_mutex_unlock(&e->lock);
 }
 
-static int count_output(const struct plan *p)
+static int count_output(const struct plan *p, int *ret_guided)
 {
     int n = 0;
-    for (int i = 0; i < p->batch.n_out; i++)
-        if (p->row[i].kind == ROW_NEXT)
-            n += 1 + p->row[i].seq->n_accepted;
+    *ret_guided = 0;
+    for (int i = 0; i < p->batch.n_out; i++) {
+        const struct sequence *seq = p->row[i].seq;
+        if (p->row[i].kind != ROW_NEXT)
+            continue;
+        n += 1 + seq->n_accepted;
+        *ret_guided += seq->guide ? 1 + seq->n_accepted : 0;
+    }
     return n;
 }
 
@@ -544,11 +552,11 @@ bool engine_step(struct engine *e)
         accept(e, p);
         scheduler_commit(&e->scheduler);
         int64_t now = clock_ns();
-        int n_output = count_output(p);
-        measure(e, p, (double)(now - start), n_output);
+        int n_guided, n_output = count_output(p, &n_guided);
+        measure(e, p, (double)(now - start), n_output, n_guided);
         deliver(e, p, now);
     } else {
-        measure(e, p, 0, 0);
+        measure(e, p, 0, 0, 0);
     }
     if (e->config.disk)
         disk_tier_pump(e->config.disk, &e->scheduler.cache);

@@ -5,6 +5,7 @@
  * its sequence.
  */
 #include "engine/guide.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include "engine/scheduler.h"
 
@@ -27,6 +28,7 @@ struct guides {
     const struct plan *plan;     /* masks are wanted, or ... */
     struct sequence *const *seq; /* ... [n_seq] what must come next */
     int n_seq;
+    int64_t waited_ns; /* the engine thread's alone */
 };
 
 /* ---- birth and death ---- */
@@ -242,9 +244,17 @@ void guides_wait(struct guides *g)
     if (!g->is_started)
         return;
     pthread_mutex_lock(&g->lock);
+    int64_t start = g->is_busy ? clock_ns() : 0;
     while (g->is_busy)
         pthread_cond_wait(&g->done, &g->lock);
     pthread_mutex_unlock(&g->lock);
+    if (start > 0)
+        g->waited_ns += clock_ns() - start;
+}
+
+int64_t guides_waited_ns(const struct guides *g)
+{
+    return g->waited_ns;
 }
 
 void guides_force(struct guides *g, struct sequence *const *seq, int n)

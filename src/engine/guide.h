@@ -55,6 +55,8 @@ void guides_force(struct guides *g, struct sequence *const *seq, int n);
 /* Begins to find the masks of the plan's rows, which stay as they are until guides_wait. */
 void guides_begin(struct guides *g, const struct plan *p);
 void guides_wait(struct guides *g);
+/* How long guides_force and guides_wait have kept their caller, in all. */
+int64_t guides_waited_ns(const struct guides *g);
 /* After guides_wait, until the next guides_begin. */
 struct guide_row guides_row(const struct guides *g, int i_row);
 

@@ -69,6 +69,22 @@ void stage_bias(struct sampler_set *set, const struct sampling *p)
     }
 }
 
+/* What is not in the mask. Most of its words say yes or no to all of their tokens. */
+static void forbid(float *row, int n_vocab, const uint32_t *mask)
+{
+    int i_word = 0;
+    for (; i_word < n_vocab / 32; i_word++, row += 32) {
+        uint32_t no = ~mask[i_word];
+        for (int i = 0; no == UINT32_MAX && i < 32; i++)
+            row[i] = -INFINITY;
+        for (; no != UINT32_MAX && no != 0; no &= no - 1)
+            row[__builtin_ctz(no)] = -INFINITY;
+    }
+    for (int i = 0; i < n_vocab % 32; i++)
+        if (!(mask[i_word] >> i & 1))
+            row[i] = -INFINITY;
+}
+
 void stage_ban(struct sampler_set *set, const struct sampling *p, const struct sampler_history *h,
                const struct sampler_ban *ban)
 {
@@ -78,12 +94,8 @@ void stage_ban(struct sampler_set *set, const struct sampling *p, const struct s
     for (int i = 0; i < ban->n; i++)
         if (ban->token[i] >= 0 && ban->token[i] < n_vocab)
             set->row[ban->token[i]] = -INFINITY;
-    for (int from = 0; ban->mask && from < n_vocab; from += 32) {
-        uint32_t allowed = ban->mask[from / 32];
-        int to = from + 32 < n_vocab ? from + 32 : n_vocab;
-        for (int i = from; allowed != UINT32_MAX && i < to; i++)
-            set->row[i] = allowed >> (i - from) & 1 ? set->row[i] : -INFINITY;
-    }
+    if (ban->mask)
+        forbid(set->row, n_vocab, ban->mask);
 }
 
 /* ---- penalties ---- */

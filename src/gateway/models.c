@@ -542,6 +542,9 @@ VALUE(value_accepted, s->stats.accepted_tokens)
 VALUE(value_draft_model, s->stats.draft_model_tokens)
 VALUE(value_draft_model_held, s->stats.draft_model_accepted)
 VALUE(value_draft, s->stats.draft_s)
+VALUE(value_guided, s->stats.guided_tokens)
+VALUE(value_mask_wait, s->stats.mask_wait_s)
+VALUE(value_masks, s->stats.mask_bytes)
 VALUE(value_prefill, s->stats.prefill_s)
 VALUE(value_decode, s->stats.decode_s)
 VALUE(value_disk_hits, s->stats.disk_hits)
@@ -602,6 +605,11 @@ static const struct series all_series[] = {
      value_draft_model_held},
     {"hearth_worker_draft_seconds_total", "counter",
      "Engine time of the draft model, part of the time on answers.", value_draft},
+    {"hearth_worker_constrained_tokens_total", "counter",
+     "Tokens of answers that are held to a form.", value_guided},
+    {"hearth_worker_mask_wait_seconds_total", "counter",
+     "That steps waited for what such tokens may be.", value_mask_wait},
+    {"hearth_worker_mask_bytes", "gauge", "Kept masks of tokens, of all forms.", value_masks},
     {"hearth_worker_prefill_seconds_total", "counter", "Engine time on prompts.", value_prefill},
     {"hearth_worker_decode_seconds_total", "counter", "Engine time on answers.", value_decode},
     {"hearth_worker_prefix_disk_hits_total", "counter",

@@ -15,7 +15,6 @@
 
 #include "grammar/nfa.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 
 #define STATE_NONE UINT32_MAX
@@ -62,8 +61,7 @@ struct grammar {
     uint32_t start; /* of the whole; it may accept at once */
     char **special; /* [n_special] NUL-terminated names of control tokens */
     size_t n_special;
-    pthread_mutex_t lock;
-    struct mask_cache *cache; /* a list: one for each vocabulary */
+    struct mask_cache *cache; /* a list: one for each vocabulary; mask_cache.c has its lock */
 };
 
 /* Fills states, edges, calls, start. ERR_INVALID: nothing matches, or left recursion; ERR_LIMIT. */

@@ -72,7 +72,6 @@ int grammar_finish(struct grammar_builder *b, gexpr root, struct grammar **ret, 
 {
     struct grammar *g = mem_zero(1, sizeof(*g));
     atomic_init(&g->refs, 1);
-    pthread_mutex_init(&g->lock, NULL);
     int rc = compile(b, root, g, err);
     clear_builder(b);
     if (rc != 0) {
@@ -104,17 +103,12 @@ void grammar_unref(struct grammar *g)
     free(g->edge);
     free(g->call);
     free(g->row);
-    pthread_mutex_destroy(&g->lock);
     free(g);
 }
 
 uint64_t grammar_bytes(const struct grammar *g)
 {
-    pthread_mutex_t *lock = (pthread_mutex_t *)(uintptr_t)&g->lock;
-    pthread_mutex_lock(lock);
-    uint64_t masks = mask_cache_bytes(g->cache);
-    pthread_mutex_unlock(lock);
-    return masks + sizeof(*g) + g->cap_state * sizeof(*g->state) + g->cap_edge * sizeof(*g->edge) +
+    return mask_cache_bytes(g) + sizeof(*g) + g->cap_state * sizeof(*g->state) + g->cap_edge * sizeof(*g->edge) +
            g->cap_call * sizeof(*g->call) + g->cap_row * sizeof(*g->row);
 }
 

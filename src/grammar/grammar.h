@@ -61,5 +61,6 @@ struct grammar *grammar_ref(struct grammar *g);
 void grammar_unref(struct grammar *g);           /* NULL is fine; counted atomically */
 uint64_t grammar_bytes(const struct grammar *g); /* with the masks that were found */
 uint64_t grammars_bytes(void); /* of all that there are in this process, without masks */
+uint64_t masks_bytes(void);    /* of the masks that are kept for all of them */
 
 #endif

@@ -220,6 +220,7 @@ int lang_words(struct arena *a, const struct str *word, size_t n, const struct l
 
 struct product {
     const struct lang *x, *y;
+    struct lang_work work;
     enum mode mode;
     struct lang_maker m;
     int (*pair)[2]; /* of each state */
@@ -295,14 +296,15 @@ static bool product_state(struct product *p)
     int sx = p->pair[p->m.n_state][0], sy = p->pair[p->m.n_state][1];
     struct cursor x = edges_of(p->x, sx), y = edges_of(p->y, sy);
     uint32_t at = 0;
-    if (!lang_add_state(&p->m, is_accepting(p->mode, accepts_at(p->x, sx), accepts_at(p->y, sy))))
+    if (!lang_add_state(&p->m, is_accepting(p->mode, accepts_at(p->x, sx), accepts_at(p->y, sy))) ||
+        ++*p->work.n > p->work.max)
         return false;
     while ((x.edge != x.end || y.edge != y.end) && at <= LANG_CHAR_MAX) {
         int to_x, to_y;
         uint32_t end_x = piece(&x, at, &to_x), end_y = piece(&y, at, &to_y);
         uint32_t to = end_x < end_y ? end_x : end_y;
         int next = pair_state(p, to_x, to_y);
-        if (next == ERR_LIMIT || (next != DEAD && !lang_add_edge(&p->m, at, to, next)))
+        if (++*p->work.n > p->work.max || next == ERR_LIMIT || (next != DEAD && !lang_add_edge(&p->m, at, to, next)))
             return false;
         pass(&x, to);
         pass(&y, to);
@@ -311,10 +313,10 @@ static bool product_state(struct product *p)
     return true;
 }
 
-static int product(struct arena *a, const struct lang *x, const struct lang *y, enum mode mode,
+static int product(struct lang_work w, const struct lang *x, const struct lang *y, enum mode mode,
                    const struct lang **ret)
 {
-    struct product p = {.x = x, .y = y, .mode = mode, .n_slot = 4 * LANG_STATES_MAX};
+    struct product p = {.x = x, .y = y, .work = w, .mode = mode, .n_slot = 4 * LANG_STATES_MAX};
     *ret = NULL;
     p.slot = mem_try_array(p.n_slot, sizeof(int));
     int start = p.slot ? pair_state(&p, x ? 0 : DEAD, y ? 0 : DEAD) : ERR_LIMIT;
@@ -323,22 +325,87 @@ static int product(struct arena *a, const struct lang *x, const struct lang *y, 
         ok = product_state(&p);
     free(p.slot);
     free(p.pair);
-    return lang_finish(a, &p.m, ok, ret);
+    return lang_finish(w.arena, &p.m, ok, ret);
 }
 
-int lang_and(struct arena *a, const struct lang *x, const struct lang *y, const struct lang **ret)
+int lang_and(struct lang_work w, const struct lang *x, const struct lang *y,
+             const struct lang **ret)
 {
-    return product(a, x, y, MODE_AND, ret);
+    return product(w, x, y, MODE_AND, ret);
 }
 
-int lang_or(struct arena *a, const struct lang *x, const struct lang *y, const struct lang **ret)
+int lang_or(struct lang_work w, const struct lang *x, const struct lang *y, const struct lang **ret)
 {
-    return product(a, x, y, MODE_OR, ret);
+    return product(w, x, y, MODE_OR, ret);
 }
 
-int lang_minus(struct arena *a, const struct lang *x, const struct lang *y, const struct lang **ret)
+int lang_minus(struct lang_work w, const struct lang *x, const struct lang *y,
+               const struct lang **ret)
 {
-    return product(a, x, y, MODE_MINUS, ret);
+    return product(w, x, y, MODE_MINUS, ret);
+}
+
+/* ---- questions ---- */
+
+/* States in the order in which they are first left by nothing (Kahn, 1962); those of a circle, and
+ * what is behind it, are missing. Returns how many. */
+static int in_order(const struct lang *l, int *n_in, int *order)
+{
+    int n = 0;
+    for (int e = 0; e < l->first[l->n_state]; e++)
+        n_in[l->edge[e].next]++;
+    if (n_in[0] == 0) /* all others are reached from it */
+        order[n++] = 0;
+    for (int i = 0; i < n; i++)
+        for (int e = l->first[order[i]]; e < l->first[order[i] + 1]; e++)
+            if (--n_in[l->edge[e].next] == 0)
+                order[n++] = l->edge[e].next;
+    return n;
+}
+
+/* Breadth first. */
+static int64_t shortest_word(const struct lang *l, int *distance, int *queue)
+{
+    int n = 1;
+    queue[0] = 0;
+    distance[0] = 1; /* one more than it is; 0: not met */
+    for (int i = 0; i < n; i++) {
+        int s = queue[i];
+        if (l->accept[s])
+            return distance[s] - 1;
+        for (int e = l->first[s]; e < l->first[s + 1]; e++) {
+            int next = l->edge[e].next;
+            if (distance[next] == 0) {
+                distance[next] = distance[s] + 1;
+                queue[n++] = next;
+            }
+        }
+    }
+    return 0;
+}
+
+int lang_lengths(const struct lang *l, int64_t *ret_shortest, int64_t *ret_longest)
+{
+    size_t n = (size_t)l->n_state;
+    int *count = mem_try_array(n, sizeof(int)), *list = mem_try_array(n, sizeof(int));
+    int *depth = mem_try_array(n, sizeof(int)), rc = count && list && depth ? 0 : ERR_NOMEM;
+    if (rc == 0) {
+        *ret_shortest = shortest_word(l, depth, list);
+        memset(depth, 0, n * sizeof(int));
+        *ret_longest = in_order(l, count, list) == l->n_state ? 0 : -1;
+    }
+    for (int i = 0; rc == 0 && *ret_longest >= 0 && i < l->n_state; i++) {
+        int s = list[i];
+        if (l->accept[s] && depth[s] > *ret_longest)
+            *ret_longest = depth[s];
+        for (int e = l->first[s]; e < l->first[s + 1]; e++)
+            if (depth[l->edge[e].next] <= depth[s])
+                depth[l->edge[e].next] = depth[s] + 1;
+    }
+    free(count);
+    free(list);
+    free(depth);
+    return rc;
 }
 
 bool lang_accepts(const struct lang *l, struct str text)

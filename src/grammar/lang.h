@@ -31,10 +31,19 @@ struct lang { /* state 0 is the start */
 int lang_length(struct arena *a, int64_t min, int64_t max, const struct lang **ret); /* max < 0 */
 /* Exactly these; of none: NULL. Words are UTF-8. */
 int lang_words(struct arena *a, const struct str *word, size_t n, const struct lang **ret);
-int lang_and(struct arena *a, const struct lang *x, const struct lang *y, const struct lang **ret);
-int lang_or(struct arena *a, const struct lang *x, const struct lang *y, const struct lang **ret);
-int lang_minus(struct arena *a, const struct lang *x, const struct lang *y,
+/* What products may cost: their states and edges are counted as they are made, those that come to
+ * nothing with them. ERR_LIMIT when *n passes max. */
+struct lang_work {
+    struct arena *arena; /* of the result */
+    uint64_t *n, max;
+};
+int lang_and(struct lang_work w, const struct lang *x, const struct lang *y,
+             const struct lang **ret);
+int lang_or(struct lang_work w, const struct lang *x, const struct lang *y, const struct lang **ret);
+int lang_minus(struct lang_work w, const struct lang *x, const struct lang *y,
                const struct lang **ret);
+/* Characters of the shortest and of the longest word; *ret_longest -1: there is none. ERR_NOMEM. */
+int lang_lengths(const struct lang *l, int64_t *ret_shortest, int64_t *ret_longest);
 /* As regex_expr with search. ERR_INVALID and ERR_UNSUPPORTED with *err. *ret_looks: the work. */
 int lang_regex(struct arena *a, struct str pattern, const struct lang **ret, uint64_t *ret_looks,
                struct err *err);

@@ -1,11 +1,13 @@
 /*
  * mask_cache: see the header.
  *
- * An entry is made outside the lock; who comes second with the same one throws his away.
+ * An entry is made outside the lock; who comes second with the same one throws his away. The lock
+ * is one for all grammars: their entries stand in one list, by when they were last wanted.
  */
 #include "grammar/mask_cache.h"
 #include "base/mem.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,75 +22,11 @@ struct mask_cache {
     struct mask_entry *slot[SLOTS];
 };
 
-/* ---- walking a trie ---- */
-
-bool trie_walk_init(struct trie_walk *w, const struct vocabulary *v)
-{
-    size_t n = (size_t)v->len_max + 1;
-    *w = (struct trie_walk){.v = v,
-                            .reach = mem_try_array(n, sizeof(*w->reach)),
-                            .mark = mem_try_array(n, sizeof(*w->mark))};
-    if (w->reach && w->mark)
-        return true;
-    trie_walk_release(w);
-    return false;
-}
-
-void trie_walk_release(struct trie_walk *w)
-{
-    free(w->reach);
-    free(w->mark);
-    free(w->pop);
-    *w = (struct trie_walk){0};
-}
-
-static void allow(const struct vocabulary *v, uint32_t *mask, int32_t token)
-{
-    for (; token >= 0; token = v->same[token])
-        mask_set(mask, token);
-}
-
-static bool note_pop(struct trie_walk *w, uint32_t node)
-{
-    if (!mem_grow((void **)&w->pop, &w->cap_pop, w->n_pop + 1, w->v->n_node, sizeof(*w->pop)))
-        return false;
-    w->pop[w->n_pop++] = node;
-    return true;
-}
-
-int trie_walk_run(struct trie_walk *w, struct stacks *s, uint32_t root, size_t pops_max,
-                  uint32_t *mask, struct err *err)
-{
-    const struct trie_node *node = w->v->node;
-    struct heads heads;
-    w->mark[0] = s->n_frame;
-    for (uint32_t i = root + 1, end = node[root].end; i < end;) {
-        int depth = node[i].depth - node[root].depth;
-        s->n_frame = w->mark[depth - 1];
-        stacks_step(s, &w->reach[depth - 1], node[i].byte, &heads);
-        if (s->work > MASK_WORK_MAX)
-            return err_set(err, ERR_LIMIT, "the grammar is too ambiguous to be followed");
-        if (heads.n == 0) {
-            i = node[i].end;
-            continue;
-        }
-        allow(w->v, mask, node[i].token);
-        if (node[i].end == i + 1) {
-            i++;
-            continue;
-        }
-        struct reach *reach = &w->reach[depth];
-        stacks_reach(s, &heads, reach);
-        w->mark[depth] = s->n_frame;
-        if (pops_max > 0 && reach->pops && !note_pop(w, i))
-            return err_set(err, ERR_NOMEM, "no memory for a mask");
-        if (pops_max > 0 && w->n_pop > pops_max)
-            break;
-        i = reach->n == 0 ? node[i].end : i + 1;
-    }
-    s->n_frame = w->mark[0];
-    return 0;
-}
+static struct {
+    pthread_mutex_t lock; /* also of every cache */
+    struct mask_entry *newest, *oldest;
+    uint64_t bytes, bytes_max;
+} all = {.lock = PTHREAD_MUTEX_INITIALIZER, .bytes_max = MASKS_BYTES_MAX};
 
 /* ---- making an entry ---- */
 
@@ -252,45 +190,78 @@ static struct mask_cache *cache_of(struct grammar *g, const struct vocabulary *v
     return c;
 }
 
+/* At the front of the list, which it is not in. */
+static void list_add(struct mask_entry *e)
+{
+    e->newer = NULL;
+    e->older = all.newest;
+    *(all.newest ? &all.newest->newer : &all.oldest) = e;
+    all.newest = e;
+}
+
+static void list_remove(struct mask_entry *e)
+{
+    *(e->newer ? &e->newer->older : &all.newest) = e->older;
+    *(e->older ? &e->older->newer : &all.oldest) = e->newer;
+}
+
 static struct mask_entry *find(struct mask_cache *c, const struct mask_key *key)
 {
     struct mask_entry *e = *slot_of(c, key);
     while (e && !is_key(&e->key, key))
         e = e->next;
-    if (e)
+    if (e) {
         e->pins++;
+        list_remove(e);
+        list_add(e);
+    }
     return e;
 }
 
-static void drop_unused(struct mask_cache *c, const struct vocabulary *v)
+/* Out of the cache; it is freed unless somebody uses it. */
+static void drop(struct mask_entry *e)
 {
-    for (int i = 0; i < SLOTS; i++) {
-        struct mask_entry **at = &c->slot[i];
-        while (*at) {
-            struct mask_entry *e = *at;
-            if (e->pins > 1) { /* one is the cache's own */
-                at = &e->next;
-                continue;
-            }
-            *at = e->next;
-            c->bytes -= entry_bytes(e, v);
-            entry_free(e);
-        }
+    struct mask_entry **at = slot_of(e->cache, &e->key);
+    while (*at != e)
+        at = &(*at)->next;
+    *at = e->next;
+    list_remove(e);
+    e->cache->bytes -= e->bytes;
+    all.bytes -= e->bytes;
+    if (--e->pins == 0)
+        entry_free(e);
+}
+
+/* The ones used longest ago go, of this cache as long as it has no room, then of all. Its own go by
+ * the quarter: to find them takes a look at all. */
+static void make_room(struct mask_cache *c, uint64_t bytes)
+{
+    bool is_full = c->bytes + bytes > MASK_CACHE_BYTES_MAX;
+    uint64_t own_max = is_full ? MASK_CACHE_BYTES_MAX / 4 * 3 : MASK_CACHE_BYTES_MAX;
+    for (struct mask_entry *e = all.oldest, *newer; e; e = newer) {
+        bool own = c->bytes + bytes > own_max;
+        newer = e->newer;
+        if (!own && all.bytes + bytes <= all.bytes_max)
+            return;
+        if (!own || e->cache == c)
+            drop(e);
     }
 }
 
 static void insert(struct mask_cache *c, struct mask_entry *e, const struct vocabulary *v)
 {
-    uint64_t bytes = entry_bytes(e, v);
-    if (c->bytes + bytes > MASK_CACHE_BYTES_MAX)
-        drop_unused(c, v);
-    if (c->bytes + bytes > MASK_CACHE_BYTES_MAX)
+    e->bytes = entry_bytes(e, v);
+    make_room(c, e->bytes);
+    if (c->bytes + e->bytes > MASK_CACHE_BYTES_MAX || all.bytes + e->bytes > all.bytes_max)
         return;
     struct mask_entry **slot = slot_of(c, &e->key);
+    e->cache = c;
     e->next = *slot;
     e->pins++;
     *slot = e;
-    c->bytes += bytes;
+    c->bytes += e->bytes;
+    all.bytes += e->bytes;
+    list_add(e);
 }
 
 /* By the n upper frames. */
@@ -298,19 +269,19 @@ static int pin(struct grammar *g, struct trie_walk *w, struct stacks *s, uint32_
                bool may_ask_callers, struct mask_entry **ret, struct err *err)
 {
     struct mask_key key = key_of(g, s, frame, n, w->v->len_max);
-    pthread_mutex_lock(&g->lock);
+    pthread_mutex_lock(&all.lock);
     struct mask_entry *e = find(cache_of(g, w->v), &key);
-    pthread_mutex_unlock(&g->lock);
+    pthread_mutex_unlock(&all.lock);
     if (!e) {
         int rc = make_entry(w, s, frame, &key, may_ask_callers, &e, err);
         if (rc != 0)
             return rc;
-        pthread_mutex_lock(&g->lock);
+        pthread_mutex_lock(&all.lock);
         struct mask_cache *c = cache_of(g, w->v);
         struct mask_entry *other = find(c, &key);
         if (!other)
             insert(c, e, w->v);
-        pthread_mutex_unlock(&g->lock);
+        pthread_mutex_unlock(&all.lock);
         if (other) {
             entry_free(e);
             e = other;
@@ -333,39 +304,56 @@ int mask_cache_pin(struct grammar *g, struct trie_walk *w, struct stacks *s, uin
         *ret_parent = parent;
         if (!(*ret)->is_undecided)
             return 0;
-        mask_cache_unpin(g, *ret);
+        mask_cache_unpin(*ret);
     }
 }
 
-void mask_cache_unpin(struct grammar *g, struct mask_entry *e)
+void mask_cache_unpin(struct mask_entry *e)
 {
-    pthread_mutex_lock(&g->lock);
+    pthread_mutex_lock(&all.lock);
     bool is_last = --e->pins == 0;
-    pthread_mutex_unlock(&g->lock);
+    pthread_mutex_unlock(&all.lock);
     if (is_last)
         entry_free(e);
 }
 
 void mask_cache_free(struct mask_cache *c)
 {
+    pthread_mutex_lock(&all.lock);
     while (c) {
         struct mask_cache *next = c->next;
-        for (int i = 0; i < SLOTS; i++) {
-            while (c->slot[i]) {
-                struct mask_entry *e = c->slot[i];
-                c->slot[i] = e->next;
-                entry_free(e);
-            }
-        }
+        for (int i = 0; i < SLOTS; i++)
+            while (c->slot[i])
+                drop(c->slot[i]);
         free(c);
         c = next;
     }
+    pthread_mutex_unlock(&all.lock);
 }
 
-uint64_t mask_cache_bytes(const struct mask_cache *c)
+uint64_t mask_cache_bytes(const struct grammar *g)
 {
     uint64_t n = 0;
-    for (; c; c = c->next)
+    pthread_mutex_lock(&all.lock);
+    for (const struct mask_cache *c = g->cache; c; c = c->next)
         n += sizeof(*c) + c->bytes;
+    pthread_mutex_unlock(&all.lock);
     return n;
+}
+
+uint64_t masks_bytes(void)
+{
+    pthread_mutex_lock(&all.lock);
+    uint64_t n = all.bytes;
+    pthread_mutex_unlock(&all.lock);
+    return n;
+}
+
+void masks_set_max(uint64_t bytes_max)
+{
+    pthread_mutex_lock(&all.lock);
+    all.bytes_max = bytes_max;
+    while (all.bytes > all.bytes_max)
+        drop(all.oldest);
+    pthread_mutex_unlock(&all.lock);
 }

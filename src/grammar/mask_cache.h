@@ -7,16 +7,16 @@
  *
  * A counted state has one entry for all counts from which no token reaches a bound.
  *
- * Thread-safe. Bounded in bytes: entries that nobody holds go when a new one has no room.
+ * Thread-safe. Bounded in bytes, for one grammar and for all: when a new entry has no room, those
+ * that were wanted longest ago go.
  */
 #ifndef HEARTH_GRAMMAR_MASK_CACHE_H
 #define HEARTH_GRAMMAR_MASK_CACHE_H
 
-#include "grammar/stacks.h"
-#include "grammar/vocabulary.h"
+#include "grammar/trie_walk.h"
 
-#define MASK_CACHE_BYTES_MAX (32u << 20)
-#define MASK_WORK_MAX        (16u << 20) /* looks at a frame for one mask */
+#define MASK_CACHE_BYTES_MAX (32u << 20) /* of one grammar */
+#define MASKS_BYTES_MAX      (96u << 20) /* of all in this process */
 
 #define MASK_FRAMES_MAX 4
 #define MASK_POPS_MAX   512 /* more, and the callers are part of the key */
@@ -31,7 +31,10 @@ struct mask_key {
 };
 
 struct mask_entry {
-    struct mask_entry *next; /* of its slot */
+    struct mask_entry *next;          /* of its slot */
+    struct mask_entry *newer, *older; /* of all, by use */
+    struct mask_cache *cache;         /* that it is in */
+    uint64_t bytes;
     struct mask_key key;
     int pins;          /* who uses it */
     bool is_undecided; /* it says nothing: it would return at too many places */
@@ -43,28 +46,14 @@ struct mask_entry {
     bool pops_at_once; /* before a byte */
 };
 
-/* Walks tries: what is needed beside the stacks, made once. */
-struct trie_walk {
-    const struct vocabulary *v;
-    struct reach *reach; /* [len_max + 1], by depth */
-    size_t *mark;        /* frames at that depth */
-    uint32_t *pop;       /* [n_pop], while an entry is made */
-    size_t n_pop, cap_pop;
-};
-bool trie_walk_init(struct trie_walk *w, const struct vocabulary *v);
-void trie_walk_release(struct trie_walk *w);
-/* Tokens below node `root` that reach[0] can read, into the mask; up to pops_max places where it
- * returns, then it stops. pops_max 0: they are not wanted. ERR_LIMIT: too much work. */
-int trie_walk_run(struct trie_walk *w, struct stacks *s, uint32_t root, size_t pops_max,
-                  uint32_t *mask, struct err *err) __attribute__((warn_unused_result));
-
 /* The entry of the frame, to be given back by mask_cache_unpin, and the frame that it returns to,
  * or FRAME_NONE. May be one that is not in the cache. ERR_NOMEM, ERR_LIMIT. */
 int mask_cache_pin(struct grammar *g, struct trie_walk *w, struct stacks *s, uint32_t frame,
                    struct mask_entry **ret, uint32_t *ret_parent, struct err *err)
     __attribute__((warn_unused_result));
-void mask_cache_unpin(struct grammar *g, struct mask_entry *e);
+void mask_cache_unpin(struct mask_entry *e);
 void mask_cache_free(struct mask_cache *c);
-uint64_t mask_cache_bytes(const struct mask_cache *c);
+uint64_t mask_cache_bytes(const struct grammar *g);
+void masks_set_max(uint64_t bytes_max); /* instead of MASKS_BYTES_MAX, for tests */
 
 #endif

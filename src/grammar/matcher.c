@@ -228,7 +228,7 @@ static int add_entry(struct matcher *m, uint32_t frame, uint32_t *mask, uint32_t
     if (rc != 0)
         return rc;
     if (s->frame[frame].depth + e->depth > STACK_DEPTH_MAX) {
-        mask_cache_unpin(m->g, e);
+        mask_cache_unpin(e);
         *ret_parent = FRAME_NONE;
         return add_walk(m, frame, mask, err);
     }
@@ -246,7 +246,7 @@ static int add_entry(struct matcher *m, uint32_t frame, uint32_t *mask, uint32_t
             rc = trie_walk_run(&m->walk, s, e->pop[i], 0, mask, err);
         s->n_frame = before;
     }
-    mask_cache_unpin(m->g, e);
+    mask_cache_unpin(e);
     return rc;
 }
 

@@ -137,7 +137,7 @@ static int count_items(struct plan *p, const struct ids *conj, struct array_boun
 int plan_array(struct plan *p, const struct ids *conj, struct array_bounds *ret)
 {
     const char *place = "#", *unique_place = "#";
-    *ret = (struct array_bounds){.max = -1};
+    *ret = (struct array_bounds){.max = -1, .contains = -1};
     int rc = count_items(p, conj, ret);
     for (int i = 0; rc == 0 && i < conj->n; i++) {
         const struct location at = p->location[conj->id[i]];
@@ -145,6 +145,8 @@ int plan_array(struct plan *p, const struct ids *conj, struct array_bounds *ret)
         rc = add_items(p, &at, ret);
         if (rc == 0)
             rc = read_sizes(p, &at, ret, &place);
+        if (rc == 0)
+            rc = plan_contains(p, &at, ret);
         if (ret->is_unique && !was_unique)
             unique_place = at.place;
     }
@@ -152,6 +154,10 @@ int plan_array(struct plan *p, const struct ids *conj, struct array_bounds *ret)
         if (has_false(p, i < ret->n_item ? &ret->item[i] : &ret->rest) &&
             (ret->max < 0 || ret->max > i))
             ret->max = i;
+    if (rc == 0 && ret->min - ret->n_item > GRAMMAR_REPEAT_MAX)
+        return plan_fail(p, ERR_LIMIT, place, "minItems is enforced up to %d", GRAMMAR_REPEAT_MAX);
+    if (rc == 0)
+        rc = plan_contains_end(p, ret);
     if (rc == 0)
         rc = unique_part(p, unique_place, ret);
     if (rc != 0 || ret->max < 0 || ret->min <= ret->max)

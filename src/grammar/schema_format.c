@@ -33,6 +33,11 @@
 #define HOST  "(?:" LABEL(28) "\\.){0,6}[A-Za-z](?:[A-Za-z0-9-]{0,28}[A-Za-z0-9])?"
 #define ATOM  "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]{1,30}"
 #define EMAIL ATOM "(?:\\." ATOM ")?@" HOST
+/* at most 96 and 40 characters, for strings of a length that the whole does not fit into */
+#define SHORT_HOST  "(?:" LABEL(10) "\\.){0,3}[A-Za-z](?:[A-Za-z0-9-]{0,10}[A-Za-z0-9])?"
+#define SHORT_EMAIL "[A-Za-z0-9_+-]{1,24}(?:\\.[A-Za-z0-9_+-]{1,20})?@" SHORT_HOST
+#define TINY_HOST   "(?:" LABEL(8) "\\.)?[A-Za-z](?:[A-Za-z0-9-]{0,8}[A-Za-z0-9])?"
+#define TINY_EMAIL  "[A-Za-z0-9_-]{1,18}@" TINY_HOST
 
 #define OCTET "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 #define IPV4  OCTET "(?:\\." OCTET "){3}"
@@ -57,11 +62,34 @@
     "[A-Za-z][A-Za-z0-9+.-]{0,15}:(?://" AUTHORITY PATH "|" PCHAR "{1,128}(?:/" PCHAR              \
     "{0,128}){0,16})" TAIL
 
+/* of any length */
+#define GIVEN_URI                                                                                  \
+    "[A-Za-z][A-Za-z0-9+.-]*:(?://" AUTHORITY "(?:/" PCHAR "*)*|" PCHAR "+(?:/" PCHAR              \
+    "*)*)(?:\\?(?:" PCHAR "|[/?])*)?(?:#(?:" PCHAR "|[/?])*)?"
+/* at most 997 and 199 characters */
+#define NARROW_URI(host, segment, segments, query)                                                 \
+    "[A-Za-z][A-Za-z0-9+.-]{0,11}:(?://(?:" host "|" IPV4 ")(?::[0-9]{1,5})?(?:/" PCHAR            \
+    "{0," #segment "}){0," #segments "}|" PCHAR "{1," #segment "})(?:\\?" PCHAR "{0," #query         \
+    "})?(?:#" PCHAR "{0," #query "})?"
+#define SHORT_URI NARROW_URI(SHORT_HOST, 24, 8, 48)
+#define TINY_URI  NARROW_URI(TINY_HOST, 10, 3, 8)
+
 static const struct schema_format formats[] = {
-    {"date", "^" DATE "$"},         {"time", "^" TIME "$"},   {"date-time", "^" DATE "T" TIME "$"},
-    {"duration", "^" DURATION "$"}, {"email", "^" EMAIL "$"}, {"hostname", "^" HOST "$"},
-    {"ipv4", "^" IPV4 "$"},         {"ipv6", "^" IPV6 "$"},   {"uuid", "^" UUID "$"},
-    {"uri", "^" URI "$"},
+    {.name = "date", .regex = "^" DATE "$"},
+    {.name = "time", .regex = "^" TIME "$"},
+    {.name = "date-time", .regex = "^" DATE "T" TIME "$"},
+    {.name = "duration", .regex = "^" DURATION "$"},
+    {.name = "email",
+     .regex = "^" EMAIL "$",
+     .narrow = {"^" SHORT_EMAIL "$", "^" TINY_EMAIL "$"}},
+    {.name = "hostname", .regex = "^" HOST "$", .narrow = {"^" SHORT_HOST "$", "^" TINY_HOST "$"}},
+    {.name = "ipv4", .regex = "^" IPV4 "$"},
+    {.name = "ipv6", .regex = "^" IPV6 "$"},
+    {.name = "uuid", .regex = "^" UUID "$"},
+    {.name = "uri",
+     .regex = "^" URI "$",
+     .narrow = {"^" SHORT_URI "$", "^" TINY_URI "$"},
+     .given = "^" GIVEN_URI "$"},
 };
 
 const struct schema_format *schema_format_find(struct str name)

@@ -94,7 +94,7 @@ static int link_array(struct plan *p, struct array_bounds *a)
     a->rest_node = -1;
     if (rc >= 0 && (a->max < 0 || a->max > n))
         rc = a->rest_node = plan_node(p, &a->rest);
-    return rc < 0 ? rc : 0;
+    return rc < 0 ? rc : plan_contains_nodes(p, a);
 }
 
 static int keep_shape(struct plan *p, const struct ids *conj, void *context)
@@ -153,6 +153,8 @@ bool array_productive(const struct plan *p, const struct array_bounds *a)
 {
     if (a->value || a->min == 0)
         return true;
+    if (a->contains >= 0)
+        return contains_productive(p, a);
     for (int i = 0; i < a->n_item && i < a->min; i++)
         if (!p->node[a->item_node[i]]->is_productive)
             return false;

@@ -18,6 +18,7 @@
 #define DECIMALS_MAX 17
 #define EXACT_DIGITS 15
 #define FACTOR_MAX   128
+#define EXACT_MAX    999999999999999
 #define INTEGER_MAX  8999999999999999999 /* where nothing bounds them: 64 bits hold it */
 
 struct decimal {                     /* not negative */
@@ -35,8 +36,10 @@ struct maker {
     const struct range *r;
     int n_decimal; /* most decimals; 0: integers */
     bool must_be_fraction;
-    int n_digit;    /* of the integer part at hand */
-    int64_t factor; /* of integers */
+    int n_digit;       /* of the integer part at hand */
+    int64_t factor;    /* of integers */
+    int n_point;       /* the last so many digits of an integer are behind a point; 0: there is none */
+    bool last_nonzero; /* the last of them is not 0 */
     gexpr *memo;    /* [n_digit][factor] free digits, with remainders */
 };
 
@@ -208,9 +211,35 @@ static gexpr decimals(struct maker *m, bool low, bool high)
 
 /* ---- the integer part ---- */
 
+/* What stands from digit i on, with the point where it is before that digit. */
+static gexpr pointed(struct maker *m, int i, gexpr e)
+{
+    return m->n_point > 0 && i == m->n_digit - m->n_point ? seq2(m, text(m, "."), e) : e;
+}
+
+/* n digits that end the number. */
+static gexpr last_digits(struct maker *m, int n)
+{
+    if (n == 0 || !m->last_nonzero)
+        return digits(m, n, n);
+    return seq2(m, digits(m, n - 1, n - 1), digit(m, 1, 9));
+}
+
+/* From digit i on any, with the point among them. */
+static gexpr free_pointed(struct maker *m, int i)
+{
+    int before = m->n_digit - m->n_point - i;
+    if (before < 0)
+        return last_digits(m, m->n_digit - i);
+    gexpr e = seq2(m, text(m, "."), last_digits(m, m->n_point));
+    return seq2(m, digits(m, before, before), e);
+}
+
 /* Free digits from i on, when what stands before leaves this remainder. */
 static gexpr free_digits(struct maker *m, int i, int64_t remainder)
 {
+    if (m->factor == 1 && m->n_point > 0)
+        return free_pointed(m, i);
     if (m->factor == 1)
         return seq2(m, digits(m, m->n_digit - i, m->n_digit - i), decimals(m, false, false));
     if (i == m->n_digit)
@@ -219,9 +248,10 @@ static gexpr free_digits(struct maker *m, int i, int64_t remainder)
     if (*memo != 0)
         return *memo - (*memo > 0 ? 1 : 0);
     gexpr e = GEXPR_NONE;
-    for (int d = 0; d <= 9; d++)
+    for (int d = m->last_nonzero && i + 1 == m->n_digit; d <= 9; d++)
         e = alt2(m, e,
                  seq2(m, digit(m, d, d), free_digits(m, i + 1, (remainder * 10 + d) % m->factor)));
+    e = pointed(m, i, e);
     *memo = e >= 0 ? e + 1 : e;
     return e;
 }
@@ -237,10 +267,11 @@ static gexpr tight_digits(struct maker *m, int i, bool low, bool high, int64_t r
         return decimals(m, low, high);
     }
     int least = i == 0 && m->n_digit > 1 ? 1 : 0;
-    int from = low ? m->r->low.digits[i] - '0' : least;
+    int lowest = low ? m->r->low.digits[i] - '0' : least;
     int to = high ? m->r->high.digits[i] - '0' : 9;
+    int from = lowest == 0 && m->last_nonzero && i + 1 == m->n_digit ? 1 : lowest;
     for (int d = from; d <= to; d++) {
-        bool l = low && d == from, h = high && d == to;
+        bool l = low && d == lowest, h = high && d == to;
         int last = d;
         while (m->factor == 1 && !l && !h && last < to && !(high && last + 1 == to))
             last++;
@@ -248,7 +279,7 @@ static gexpr tight_digits(struct maker *m, int i, bool low, bool high, int64_t r
         e = alt2(m, e, seq2(m, digit(m, d, last), rest));
         d = last;
     }
-    return e;
+    return pointed(m, i, e);
 }
 
 /* Neither bound has this many digits. */
@@ -264,19 +295,18 @@ static gexpr loose_digits(struct maker *m)
 }
 
 /* All of the range. */
-static gexpr within(struct grammar_builder *b, const struct range *r, bool is_fraction,
-                    bool is_integer, int64_t factor)
+static gexpr within_with(struct maker m, const struct range *r, bool is_fraction)
 {
-    struct maker m = {.b = b, .r = r, .factor = factor, .must_be_fraction = !is_integer};
+    m.r = r;
     int least = (int)strlen(r->low.digits), most = (int)strlen(r->high.digits);
     int own = (int)(strlen(r->low.fraction) > strlen(r->high.fraction) ? strlen(r->low.fraction)
                                                                        : strlen(r->high.fraction));
     gexpr e = GEXPR_NONE;
     if (compare(&r->low, &r->high) > 0)
         return GEXPR_NONE;
-    if (factor > 1)
+    if (m.factor > 1)
         m.memo = mem_try_array((DIGITS_MAX + 1) * FACTOR_MAX, sizeof(gexpr));
-    if (factor > 1 && !m.memo)
+    if (m.factor > 1 && !m.memo)
         return -1;
     for (m.n_digit = least; m.n_digit <= most; m.n_digit++) {
         if (m.memo)
@@ -287,7 +317,7 @@ static gexpr within(struct grammar_builder *b, const struct range *r, bool is_fr
                 m.n_decimal = own;
         }
         bool low = m.n_digit == least, high = m.n_digit == most;
-        if (!is_fraction && factor == 1 && !low && !high) { /* all lengths between at once */
+        if (!is_fraction && m.factor == 1 && m.n_point == 0 && !low && !high) { /* all lengths between at once */
             e = alt2(&m, e, seq2(&m, digit(&m, 1, 9), digits(&m, least, most - 2)));
             m.n_digit = most - 1;
             continue;
@@ -296,6 +326,13 @@ static gexpr within(struct grammar_builder *b, const struct range *r, bool is_fr
     }
     free(m.memo);
     return e;
+}
+
+static gexpr within(struct grammar_builder *b, const struct range *r, bool is_fraction,
+                    bool is_integer, int64_t factor)
+{
+    const struct maker m = {.b = b, .factor = factor, .must_be_fraction = !is_integer};
+    return within_with(m, r, is_fraction);
 }
 
 /* ---- integers ---- */
@@ -364,6 +401,132 @@ static gexpr integers(struct grammar_builder *b, const struct number_bounds *n)
         e = alt2(&m, e, seq2(&m, text(&m, "-"), seq2(&m, below, text(&m, zeros))));
     }
     return e;
+}
+
+/* ---- multiples of a fraction ---- */
+
+static int64_t gcd(int64_t a, int64_t b)
+{
+    while (b != 0) {
+        int64_t t = a % b;
+        a = b;
+        b = t;
+    }
+    return a;
+}
+
+static int64_t power_of_ten(int n)
+{
+    int64_t p = 1;
+    while (n-- > 0)
+        p *= 10;
+    return p;
+}
+
+/* ceil or floor of bound * 10^n; false when it has too many digits. */
+static bool scaled_bound(const json_t *v, int n, bool is_low, bool is_open, int64_t *ret)
+{
+    struct decimal d;
+    if (!decimal_of(v, &d))
+        return false;
+    int n_digit = (int)strlen(d.digits), n_fraction = (int)strlen(d.fraction);
+    int64_t x = 0;
+    for (int i = 0; i < n_digit + n; i++) {
+        char c = i < n_digit ? d.digits[i] : digit_at(d.fraction, i - n_digit, n_fraction);
+        x = x * 10 + (c - '0');
+        if (x > EXACT_MAX)
+            return false;
+    }
+    bool is_below = json_number_value(v) < 0, has_more = n_fraction > n;
+    x = is_below ? -x : x;
+    if (has_more) /* cut off towards 0 */
+        x += is_low && !is_below ? 1 : !is_low && is_below ? -1 : 0;
+    else if (is_open)
+        x += is_low ? 1 : -1;
+    *ret = x;
+    return true;
+}
+
+/* At least so many digits. */
+static void write_padded(char ret[DIGITS_MAX + 1], int64_t n, int n_digit)
+{
+    char text[32];
+    int skip = 0;
+    snprintf(text, sizeof(text), "%019lld", (long long)n);
+    while (text[skip] == '0' && DIGITS_MAX - skip > n_digit)
+        skip++;
+    memcpy(ret, text + skip, (size_t)(DIGITS_MAX - skip) + 1);
+}
+
+/* From low to high, in units of the last of m.n_point decimals. */
+static gexpr pointed_between(struct maker m, int64_t low, int64_t high)
+{
+    struct range r = {0};
+    if (low > high)
+        return GEXPR_NONE;
+    write_padded(r.low.digits, low, m.n_point + 1);
+    write_padded(r.high.digits, high, m.n_point + 1);
+    return within_with(m, &r, false);
+}
+
+/* With n decimals; what is in units of those is a multiple of a part of the factor. */
+static gexpr with_decimals(struct grammar_builder *b, const struct number_bounds *n, int n_point,
+                           bool must_be_fraction)
+{
+    struct maker m = {.b = b, .n_point = n_point, .last_nonzero = must_be_fraction};
+    m.factor = n->multiple / gcd(n->multiple, power_of_ten(n->n_decimal - n_point));
+    int64_t most = m.factor > 1 ? 999999999999 : EXACT_MAX; /* each digit is dear with a factor */
+    int64_t low = -most, high = most;
+    if ((n->low && !scaled_bound(n->low, n_point, true, n->low_open, &low)) ||
+        (n->high && !scaled_bound(n->high, n_point, false, n->high_open, &high)))
+        return GEXPR_NONE;
+    gexpr plus = pointed_between(m, low > 0 ? low : 0, high);
+    gexpr minus = pointed_between(m, high < -1 ? -high : 1, -low);
+    return alt2(&m, plus, seq2(&m, text(&m, "-"), minus));
+}
+
+static gexpr fraction_multiples(struct grammar_builder *b, const struct number_bounds *n,
+                                unsigned types)
+{
+    struct maker m = {.b = b};
+    gexpr e = GEXPR_NONE;
+    if (!(types & TYPE_FRACTION)) {
+        struct number_bounds whole = *n;
+        whole.n_decimal = 0;
+        whole.multiple = n->multiple / gcd(n->multiple, power_of_ten(n->n_decimal));
+        return integers(b, &whole);
+    }
+    for (int i = types & TYPE_INTEGER ? 0 : 1; i <= n->n_decimal; i++)
+        e = alt2(&m, e, with_decimals(b, n, i, !(types & TYPE_INTEGER)));
+    return e;
+}
+
+bool schema_number_decimal(const json_t *v, int64_t *ret_digits, int *ret_n)
+{
+    struct decimal d;
+    int64_t x = 0;
+    if (!decimal_of(v, &d) || strlen(d.digits) + strlen(d.fraction) > EXACT_DIGITS)
+        return false;
+    for (const char *c = d.digits; *c; c++)
+        x = x * 10 + (*c - '0');
+    for (const char *c = d.fraction; *c; c++)
+        x = x * 10 + (*c - '0');
+    *ret_digits = x;
+    *ret_n = (int)strlen(d.fraction);
+    return true;
+}
+
+bool schema_number_is_multiple(const json_t *v, const struct number_bounds *n)
+{
+    struct decimal d;
+    int64_t rest = 0;
+    if (!decimal_of(v, &d) || (int)strlen(d.fraction) > n->n_decimal)
+        return false;
+    for (const char *c = d.digits; *c; c++)
+        rest = (rest * 10 + (*c - '0')) % n->multiple;
+    for (int i = 0; i < n->n_decimal; i++)
+        rest = (rest * 10 + (digit_at(d.fraction, i, (int)strlen(d.fraction)) - '0')) % n->multiple;
+    return rest == 0;
 }
 
 /* ---- all numbers ---- */
@@ -443,6 +606,8 @@ static gexpr numbers(struct grammar_builder *b, const struct number_bounds *n, b
 
 gexpr schema_number_expr(struct grammar_builder *b, const struct number_bounds *n, unsigned types)
 {
+    if (n->n_decimal > 0)
+        return fraction_multiples(b, n, types);
     if (!(types & TYPE_FRACTION))
         return integers(b, n);
     return numbers(b, n, !(types & TYPE_INTEGER));
@@ -452,8 +617,12 @@ bool schema_number_ok(const struct number_bounds *n)
 {
     struct decimal d;
     int64_t factor = n->multiple;
+    int64_t x;
     while (factor > 0 && factor % 10 == 0)
         factor /= 10;
+    if (n->n_decimal > 0 && ((n->low && !scaled_bound(n->low, n->n_decimal, true, false, &x)) ||
+                             (n->high && !scaled_bound(n->high, n->n_decimal, false, false, &x))))
+        return false;
     return factor <= FACTOR_MAX && (!n->low || decimal_of(n->low, &d)) &&
            (!n->high || decimal_of(n->high, &d));
 }

@@ -207,7 +207,7 @@ static int name_lang(struct plan *p, const struct ids *conj, void *context)
         l = s.lang ? s.lang : l;
     }
     if (rc == 0)
-        rc = lang_or(&p->arena, n->lang, l, &n->lang);
+        rc = lang_or(plan_work(p), n->lang, l, &n->lang);
     return rc;
 }
 
@@ -234,7 +234,7 @@ static int other_names(struct reader *r, const struct lang **ret)
                             : limit(r, lang_length(&p->arena, 0, -1, &names.lang));
     if (rc == 0)
         rc = limit(r, lang_words(&p->arena, word, (size_t)r->o->n_member, &known));
-    return rc != 0 ? rc : limit(r, lang_minus(&p->arena, names.lang, known, ret));
+    return rc != 0 ? rc : limit(r, lang_minus(plan_work(p), names.lang, known, ret));
 }
 
 /* The schemas for names that match these patterns (bits) and no others. */
@@ -270,10 +270,10 @@ static int split_classes(struct reader *r, const struct lang *names)
     for (int k = 0; rc == 0 && k < r->n_pattern; k++)
         for (int i = n - 1; rc == 0 && i >= 0; i--) {
             const struct lang *in, *out;
-            rc = limit(r, lang_and(&p->arena, c[i].keys, r->pattern[k].lang, &in));
+            rc = limit(r, lang_and(plan_work(p), c[i].keys, r->pattern[k].lang, &in));
             if (rc != 0 || !in)
                 continue;
-            rc = limit(r, lang_minus(&p->arena, c[i].keys, r->pattern[k].lang, &out));
+            rc = limit(r, lang_minus(plan_work(p), c[i].keys, r->pattern[k].lang, &out));
             if (rc == 0 && out && n == CLASSES_MAX)
                 rc = limit(r, ERR_LIMIT);
             if (rc != 0)

@@ -341,6 +341,8 @@ gexpr emit_array(struct plan *p, const struct array_bounds *a)
         return emit_brackets(p, "[", "]", e, true);
     if (a->value)
         return emit_brackets(p, "[", "]", emit_unique(p, a), a->min == 0);
+    if (a->contains >= 0)
+        return emit_contains(p, a);
     if (a->rest_node >= 0 && !p->node[a->rest_node]->is_productive)
         max = a->n_item;
     for (int i = a->n_item - 1; i >= 0; i--)

@@ -63,7 +63,8 @@ struct why { /* why there is no value */
 struct number_bounds {
     const json_t *low, *high; /* NULL: none */
     bool low_open, high_open;
-    int64_t multiple; /* 0: none */
+    int64_t multiple; /* 0: none; in units of the last of ... */
+    int n_decimal;    /* ... so many decimals; if any, it ends in no zero */
 };
 
 struct pattern {
@@ -114,6 +115,10 @@ struct array_bounds {
     int n_value;
     int *item_node;
     int rest_node;
+    int contains; /* id; negative: none, as for the ends of the numbers below */
+    const char *contains_place;
+    int64_t contains_min, contains_max;
+    int *with_node, *without_node; /* [n_item + 1] items that are, and are not, what it says */
 };
 
 struct shape {
@@ -176,6 +181,7 @@ struct plan {
 void *plan_alloc(struct plan *p, size_t n, size_t each);  /* NULL with p->err: ERR_LIMIT */
 int plan_step(struct plan *p);                            /* ERR_LIMIT after too many */
 int plan_charge(struct plan *p, const struct lang *made); /* the steps that an automaton costs */
+struct lang_work plan_work(struct plan *p);               /* for products, which charge their own */
 int plan_fail(struct plan *p, int code, const char *place, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 const char *plan_place(struct plan *p, const char *place, const char *keyword, const char *key);
@@ -242,10 +248,16 @@ bool array_productive(const struct plan *p, const struct array_bounds *a);
 /* schema_number.c: GEXPR_NONE when there is no such number; b NULL: only the question. */
 gexpr schema_number_expr(struct grammar_builder *b, const struct number_bounds *n, unsigned types);
 bool schema_number_ok(const struct number_bounds *n); /* bounds that can be enforced exactly */
+/* |v| is *ret_digits in units of the last of *ret_n decimals; false: it has too many digits. */
+bool schema_number_decimal(const json_t *v, int64_t *ret_digits, int *ret_n);
+bool schema_number_is_multiple(const json_t *v, const struct number_bounds *n); /* with n_decimal */
 
 /* schema_format.c */
+#define SCHEMA_NARROW_MAX 2
 struct schema_format {
     const char *name, *regex;
+    const char *narrow[SCHEMA_NARROW_MAX]; /* parts of it, shorter and shorter, or NULL */
+    const char *given; /* for values that are given, of any length; NULL: regex */
 };
 const struct schema_format *schema_format_find(struct str name);
 
@@ -268,6 +280,15 @@ gexpr emit_brackets(struct plan *p, const char *open, const char *close, gexpr i
                     bool may_be_empty);
 gexpr emit_opt(struct plan *p, gexpr e);
 gexpr emit_seq2(struct plan *p, gexpr a, gexpr b);
+
+/* schema_contains.c */
+#define CONTAINS_PLACES_MAX 4096 /* items times those that are counted */
+int plan_contains(struct plan *p, const struct location *at, struct array_bounds *a);
+int plan_contains_end(struct plan *p, struct array_bounds *a); /* 1: impossible */
+int plan_contains_nodes(struct plan *p, struct array_bounds *a);
+int plan_contains_accepts(struct plan *p, const struct array_bounds *a, const json_t *value);
+bool contains_productive(const struct plan *p, const struct array_bounds *a);
+gexpr emit_contains(struct plan *p, const struct array_bounds *a);
 
 /* schema_parts.c */
 gexpr emit_object(struct plan *p, const struct object_bounds *o);

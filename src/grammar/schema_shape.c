@@ -6,7 +6,9 @@
 
 #include <string.h>
 
-#define PROBE_DEPTH_MAX 8
+#define PROBE_DEPTH_MAX       8
+#define MULTIPLE_MAX          1000000000
+#define MULTIPLE_DECIMALS_MAX 9
 
 /* ---- types ---- */
 
@@ -149,9 +151,9 @@ static const struct keyword {
     {"contentEncoding", ROLE_NOTE},
     {"contentMediaType", ROLE_NOTE},
     {"contentSchema", ROLE_NOTE},
-    {"minContains", ROLE_NOTE}, /* says something only beside contains */
-    {"maxContains", ROLE_NOTE},
-    {"contains", ROLE_REFUSED},
+    {"contains", ROLE_DONE},
+    {"minContains", ROLE_DONE},
+    {"maxContains", ROLE_DONE},
     {"$dynamicRef", ROLE_REFUSED},
     {"$recursiveRef", ROLE_REFUSED},
 };
@@ -161,7 +163,8 @@ static int check_unevaluated(struct plan *p, const struct location *at, const ch
                              const json_t *value)
 {
     static const char *const others[] = {
-        "$ref", "allOf", "anyOf", "oneOf", "if", "dependentSchemas", "dependencies", "not"};
+        "$ref", "allOf", "anyOf", "oneOf", "if", "dependentSchemas", "dependencies", "not",
+        "contains"};
     if (strncmp(key, "unevaluated", 11) != 0 || json_is_true(value))
         return 0;
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
@@ -226,20 +229,46 @@ static int64_t gcd(int64_t a, int64_t b)
     return a;
 }
 
+/* |v| in units of the last of n decimals; false: too large. */
+static bool in_units(int64_t digits, int n_decimal, int n, int64_t *ret)
+{
+    for (; n_decimal < n; n_decimal++)
+        if (__builtin_mul_overflow(digits, 10, &digits))
+            return false;
+    *ret = digits;
+    return digits <= MULTIPLE_MAX;
+}
+
+/* The least that is a multiple of both. */
+static bool both_multiples(struct number_bounds *n, int64_t digits, int n_decimal)
+{
+    int64_t old = n->multiple ? n->multiple : digits;
+    int old_decimal = n->multiple ? n->n_decimal : n_decimal;
+    int most = n_decimal > old_decimal ? n_decimal : old_decimal;
+    if (!in_units(digits, n_decimal, most, &digits) || !in_units(old, old_decimal, most, &old))
+        return false;
+    n->multiple = old / gcd(old, digits) * digits; /* below MULTIPLE_MAX squared */
+    for (; most > 0 && n->multiple % 10 == 0; most--)
+        n->multiple /= 10;
+    n->n_decimal = most;
+    return n->multiple <= MULTIPLE_MAX;
+}
+
 static int multiple_keyword(struct plan *p, const struct location *at, struct number_bounds *n)
 {
     const json_t *v = json_object_get(at->json, "multipleOf");
+    int64_t digits;
+    int n_decimal;
     if (!v)
         return 0;
-    double d = json_number_value(v);
-    if (!json_is_number(v) || d <= 0)
+    if (!json_is_number(v) || json_number_value(v) <= 0)
         return plan_fail(p, ERR_INVALID, at->place, "multipleOf must be a number above 0");
-    if (d != (double)(int64_t)d || d > 1e9)
+    if (!schema_number_decimal(v, &digits, &n_decimal) || n_decimal > MULTIPLE_DECIMALS_MAX ||
+        digits > MULTIPLE_MAX)
         return plan_fail(p, ERR_UNSUPPORTED, at->place,
-                         "multipleOf is enforced for integers only, not for %g", d);
-    int64_t m = (int64_t)d, old = n->multiple ? n->multiple : 1;
-    n->multiple = old / gcd(old, m) * m;
-    if (n->multiple > 1000000000)
+                         "multipleOf is enforced up to 1e9 and with up to %d decimals, not for %g",
+                         MULTIPLE_DECIMALS_MAX, json_number_value(v));
+    if (!both_multiples(n, digits, n_decimal))
         return plan_fail(p, ERR_UNSUPPORTED, at->place, "multipleOf is too large together");
     return 0;
 }
@@ -265,7 +294,7 @@ static int number_part(struct plan *p, const struct ids *conj, struct shape *s)
     }
     if (rc != 0 || !(s->types & TYPE_NUMBER))
         return rc;
-    if (s->number.multiple)
+    if (s->number.multiple && s->number.n_decimal == 0)
         s->types &= ~(unsigned)TYPE_FRACTION;
     if (!schema_number_ok(&s->number))
         return plan_fail(p, ERR_UNSUPPORTED, place,

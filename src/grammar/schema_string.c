@@ -98,11 +98,12 @@ static int narrow(struct plan *p, const char *place, const struct lang *next, bo
     if (is_not && *first)
         rc = lang_length(&p->arena, 0, -1, ret);
     if (rc == 0 && (is_not || !*first))
-        rc = is_not ? lang_minus(&p->arena, *ret, next, ret) : lang_and(&p->arena, *ret, next, ret);
+        rc = is_not ? lang_minus(plan_work(p), *ret, next, ret)
+                    : lang_and(plan_work(p), *ret, next, ret);
     else if (rc == 0)
         *ret = next;
     *first = false;
-    return rc == 0 ? plan_charge(p, *ret)
+    return rc == 0 ? plan_charge(p, NULL)
                    : plan_fail(p, rc, place, "the bounds of this string are too large together");
 }
 
@@ -119,7 +120,29 @@ static int forbidden_words(struct plan *p, const struct shape *s, const struct l
     return n == 0 ? 0 : lang_words(&p->arena, word, n, ret);
 }
 
-int plan_string_lang(struct plan *p, const struct shape *s, const struct lang **ret)
+/* Lengths that no word of *ret has need not be forbidden. */
+static int narrow_length(struct plan *p, const struct string_bounds *b, const char *place,
+                         bool *first, const struct lang **ret)
+{
+    int64_t min = b->min, max = b->max, shortest, longest;
+    const struct lang *next;
+    int rc = 0;
+    if (!*first && *ret) {
+        rc = lang_lengths(*ret, &shortest, &longest);
+        min = rc == 0 && min <= shortest ? 0 : min;
+        max = rc == 0 && longest >= 0 && longest <= max ? -1 : max;
+    }
+    if (rc != 0 || (!*first && min == 0 && max < 0))
+        return rc;
+    rc = lang_length(&p->arena, min, max, &next);
+    rc = rc != 0 ? rc : plan_charge(p, next);
+    return rc != 0 ? plan_fail(p, rc, place, "lengths above %d cannot be combined with the rest",
+                               LANG_STATES_MAX)
+                   : narrow(p, place, next, false, first, ret);
+}
+
+/* n_narrow: 0: formats as they are, else how far they are narrowed. */
+static int string_lang(struct plan *p, const struct shape *s, int n_narrow, const struct lang **ret)
 {
     const struct string_bounds *b = &s->string;
     const char *place = b->n_pattern > 0 ? b->pattern[0].place : "#";
@@ -133,16 +156,15 @@ int plan_string_lang(struct plan *p, const struct shape *s, const struct lang **
             rc = narrow(p, place, next, b->pattern[i].is_not, &first, ret);
     }
     for (int i = 0; rc == 0 && i < b->n_format; i++) {
-        rc = plan_pattern_lang(p, str_z(b->format[i]->regex), place, &next);
+        const char *regex = b->format[i]->regex;
+        for (int k = 0; k < n_narrow && b->format[i]->narrow[k]; k++)
+            regex = b->format[i]->narrow[k];
+        rc = plan_pattern_lang(p, str_z(regex), place, &next);
         if (rc == 0)
             rc = narrow(p, place, next, false, &first, ret);
     }
-    if (rc == 0 && (b->min > 0 || b->max >= 0 || first)) {
-        rc = lang_length(&p->arena, b->min, b->max, &next);
-        rc = rc != 0 ? plan_fail(p, rc, place, "lengths above %d cannot be combined with the rest",
-                                 LANG_STATES_MAX)
-                     : narrow(p, place, next, false, &first, ret);
-    }
+    if (rc == 0 && (b->min > 0 || b->max >= 0 || first))
+        rc = narrow_length(p, b, place, &first, ret);
     if (rc == 0)
         rc = forbidden_words(p, s, &next);
     if (rc == 0 && next)
@@ -150,10 +172,25 @@ int plan_string_lang(struct plan *p, const struct shape *s, const struct lang **
     return rc;
 }
 
+/* Where a format is too large together with lengths, a part of it may do. */
+int plan_string_lang(struct plan *p, const struct shape *s, const struct lang **ret)
+{
+    const struct string_bounds *b = &s->string;
+    for (int n = 0;; n++) {
+        bool is_last = true;
+        int rc = string_lang(p, s, n, ret);
+        for (int i = 0; n < SCHEMA_NARROW_MAX && i < b->n_format; i++)
+            is_last = is_last && !b->format[i]->narrow[n];
+        if (rc != ERR_LIMIT || is_last || p->n_steps > SCHEMA_STEPS_MAX)
+            return rc;
+        *p->err = (struct err){0};
+    }
+}
+
 int plan_string(struct plan *p, const struct ids *conj, struct shape *ret)
 {
     struct string_bounds *s = &ret->string;
-    const char *place = "#";
+    const char *place = "#", *min_place = "#";
     int rc = 0, n_word = 0;
     s->max = -1;
     for (int i = 0; rc == 0 && i < conj->n; i++) {
@@ -170,6 +207,8 @@ int plan_string(struct plan *p, const struct ids *conj, struct shape *ret)
             rc = add_format(p, &at, s);
         if (min != s->min || max != s->max)
             place = at.place;
+        if (min != s->min)
+            min_place = at.place;
     }
     if (rc != 0)
         return rc;
@@ -177,12 +216,17 @@ int plan_string(struct plan *p, const struct ids *conj, struct shape *ret)
         p->why = (struct why){place, "minLength is above maxLength", false};
         return 1;
     }
+    if (ret->is_fixed) /* its values are asked one by one */
+        return 0;
+    if (s->min > GRAMMAR_REPEAT_MAX)
+        return plan_fail(p, ERR_LIMIT, min_place, "minLength is enforced up to %d",
+                         GRAMMAR_REPEAT_MAX);
     for (int i = 0; i < ret->n_forbid; i++)
         n_word += json_is_string(ret->forbid[i]);
     bool has_length = s->min > 0 || s->max >= 0;
     int n_rule = s->n_pattern + s->n_format;
     bool is_single = n_rule <= 1 && !(s->n_pattern && s->pattern[0].is_not);
-    if (ret->is_fixed ? n_rule == 0 : n_word == 0 && is_single && !(n_rule && has_length))
+    if (n_word == 0 && is_single && !(n_rule && has_length))
         return 0;
     rc = plan_string_lang(p, ret, &ret->lang);
     if (rc == 0 && !ret->lang) {

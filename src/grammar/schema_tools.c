@@ -35,6 +35,11 @@ int plan_charge(struct plan *p, const struct lang *made)
     return plan_step(p);
 }
 
+struct lang_work plan_work(struct plan *p)
+{
+    return (struct lang_work){&p->arena, &p->n_steps, SCHEMA_STEPS_MAX};
+}
+
 int plan_fail(struct plan *p, int code, const char *place, const char *fmt, ...)
 {
     char text[480];
@@ -156,7 +161,7 @@ int plan_number(struct plan *p, const json_t *schema, const char *place, const c
     if (!v)
         return 0;
     double d = json_number_value(v);
-    if (!json_is_number(v) || d < 0 || d != (double)(int64_t)d)
+    if (!json_is_number(v) || d < 0 || d != __builtin_floor(d))
         return plan_fail(p, ERR_INVALID, place, "%s must be an integer, 0 or more", key);
     *ret = d > 1e15 ? (int64_t)1e15 : (int64_t)d;
     return 0;

@@ -19,11 +19,12 @@ static int string_accepts(struct plan *p, const struct shape *s, const json_t *v
     for (int i = 0; i < s->string.n_pattern + s->string.n_format; i++) {
         const struct lang *l;
         bool is_pattern = i < s->string.n_pattern;
-        const struct pattern *x = &s->string.pattern[i];
+        const struct pattern *x = is_pattern ? &s->string.pattern[i] : NULL;
+        const struct schema_format *f =
+            is_pattern ? NULL : s->string.format[i - s->string.n_pattern];
         int rc = is_pattern
                      ? plan_pattern_lang(p, x->text, x->place, &l)
-                     : plan_pattern_lang(p, str_z(s->string.format[i - s->string.n_pattern]->regex),
-                                         "#", &l);
+                     : plan_pattern_lang(p, str_z(f->given ? f->given : f->regex), "#", &l);
         if (rc != 0)
             return rc;
         if (lang_accepts(l, text) == (is_pattern && x->is_not))
@@ -40,6 +41,8 @@ static int number_accepts(const struct number_bounds *n, const json_t *value)
         return 0;
     if (n->multiple == 0)
         return 1;
+    if (n->n_decimal > 0)
+        return schema_number_is_multiple(value, n);
     if (json_is_integer(value))
         return json_integer_value(value) % n->multiple == 0;
     double d = json_real_value(value);
@@ -102,7 +105,7 @@ static int array_accepts(struct plan *p, const struct array_bounds *a, const jso
                 return 0;
         }
     }
-    return 1;
+    return plan_contains_accepts(p, a, value);
 }
 
 int plan_rest_accepts(struct plan *p, const struct shape *s, const json_t *value)

@@ -42,7 +42,7 @@ uint32_t stacks_push(struct stacks *s, uint32_t parent, uint32_t state, int32_t 
 }
 
 /* Hashes only save the comparison. */
-static bool is_same(const struct stacks *s, uint32_t a, uint32_t b)
+bool stacks_same(const struct stacks *s, uint32_t a, uint32_t b)
 {
     while (a != b) {
         const struct frame *x = &s->frame[a], *y = &s->frame[b];
@@ -58,7 +58,7 @@ static bool is_same(const struct stacks *s, uint32_t a, uint32_t b)
 bool stacks_add_head(struct stacks *s, struct heads *h, uint32_t frame)
 {
     for (uint32_t i = 0; i < h->n; i++)
-        if (is_same(s, h->at[i], frame))
+        if (stacks_same(s, h->at[i], frame))
             return true;
     if (h->n == HEADS_MAX) {
         s->is_limited = true;
@@ -76,7 +76,7 @@ static uint32_t visit(struct stacks *s, uint32_t n, uint32_t frame)
         return n;
     s->work += n;
     for (uint32_t i = 0; i < n; i++)
-        if (is_same(s, s->todo[i], frame))
+        if (stacks_same(s, s->todo[i], frame))
             return n;
     if (n == REACH_MAX) {
         s->is_limited = true;

@@ -66,6 +66,8 @@ uint32_t stacks_push(struct stacks *s, uint32_t parent, uint32_t state, int32_t 
 void stacks_reach(struct stacks *s, const struct heads *heads, struct reach *ret);
 /* The heads after a byte; n = 0: it may not come. */
 void stacks_step(struct stacks *s, const struct reach *reach, uint8_t byte, struct heads *ret);
+/* Are they the same stack? */
+bool stacks_same(const struct stacks *s, uint32_t a, uint32_t b);
 bool stacks_add_head(struct stacks *s, struct heads *heads, uint32_t frame);
 /* Keeps only the frames that the lists' heads stand on. */
 void stacks_compact(struct stacks *s, struct heads *const *list, size_t n);

@@ -73,6 +73,7 @@ static void insert(struct vocabulary *v, int32_t token, size_t shared, uint32_t 
     }
     struct trie_node *node = &v->node[path[s.len]];
     v->same[token] = node->token;
+    node->has_same = node->token >= 0;
     node->token = token;
     v->len_max = (int)s.len > v->len_max ? (int)s.len : v->len_max;
 }

@@ -14,6 +14,7 @@ struct trie_node {
     int32_t token; /* the first token that ends here, or -1 */
     uint16_t depth;
     uint8_t byte; /* that leads here */
+    bool has_same; /* other tokens end here, too */
 };
 
 struct vocabulary {

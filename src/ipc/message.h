@@ -177,6 +177,9 @@ struct worker_stats {
     int64_t draft_model_tokens, draft_model_accepted; /* those of a draft model among them */
     double prefill_s, decode_s;                       /* engine time since start */
     double draft_s;                                   /* of decode_s, of a draft model */
+    int64_t guided_tokens; /* of answers that are held to a form, since start */
+    double mask_wait_s;    /* that steps waited for what such tokens may be, since start */
+    int64_t mask_bytes;    /* kept masks of all forms, now */
     int64_t cached_blocks; /* that the prefix cache finds now; those in use with them */
     int64_t cache_lookup_tokens, cached_tokens; /* prompt tokens looked up and found, since start */
     int64_t disk_hits, disk_tokens, disk_read_bytes, disk_written_bytes; /* since start */

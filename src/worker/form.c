@@ -274,10 +274,12 @@ static int check_room(const struct gen_request *r, struct err *err)
 }
 
 static int find_or_compile(struct forms *f, const struct gen_request *r, const struct form_place *p,
-                           struct buf *key, struct grammar **ret, struct err *err)
+                           struct buf *key, struct grammar **ret,
+                           const struct vocabulary **ret_vocabulary, struct err *err)
 {
     pthread_mutex_lock(&f->lock);
     int rc = f->vocabulary ? 0 : make_vocabulary(f, err);
+    *ret_vocabulary = f->vocabulary; /* once there, it stays */
     struct form **at = find(f, buf_str(key));
     bool found = rc == 0 && *at;
     if (found) {
@@ -302,9 +304,8 @@ int forms_get(struct forms *f, const struct gen_request *r, const struct form_pl
               struct grammar **ret, const struct vocabulary **ret_vocabulary, struct err *err)
 {
     struct buf key;
-    int rc = make_key(r, p, &key) ? find_or_compile(f, r, p, &key, ret, err)
+    int rc = make_key(r, p, &key) ? find_or_compile(f, r, p, &key, ret, ret_vocabulary, err)
                                   : err_set(err, ERR_LIMIT, "the answer's form is too long");
     buf_release(&key);
-    *ret_vocabulary = f->vocabulary;
     return rc;
 }

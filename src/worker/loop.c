@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "grammar/grammar.h"
 #include "worker/intake.h"
 
 #include <errno.h>
@@ -93,6 +94,9 @@ static void collect_stats(struct loop *l, struct worker_stats *ret)
         .draft_s = e.draft_s,
         .prefill_s = e.prefill_s,
         .decode_s = e.decode_s,
+        .guided_tokens = (int64_t)e.n_guided,
+        .mask_wait_s = e.mask_wait_s,
+        .mask_bytes = (int64_t)masks_bytes(),
         .cached_blocks = e.n_cache_blocks,
         .cache_lookup_tokens = (int64_t)(e.n_prompt_tokens + e.n_cached_tokens),
         .cached_tokens = (int64_t)e.n_cached_tokens,

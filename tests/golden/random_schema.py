@@ -47,6 +47,8 @@ class Schemas:
             s["pattern"] = r.choice(PATTERNS)
         if kind == 4:
             s["format"] = r.choice(FORMATS)
+            if r.random() < 0.3:
+                s["maxLength"] = r.choice([60, 254, 2048])
         if kind == 7 and r.random() < 0.3:
             s["not"] = {"enum": ["a", "", "name"]}
         return s
@@ -69,8 +71,12 @@ class Schemas:
         return s
 
     def number(self, depth):
-        return {"type": "number",
-                **self.bounds([-1e6, -12.5, -1, -0.25, 0, 0.001, 0.1, 0.3, 1, 2.75, 100, 1234.5678])}
+        r = self.rng
+        s = {"type": "number",
+             **self.bounds([-1e6, -12.5, -1, -0.25, 0, 0.001, 0.1, 0.3, 1, 2.75, 100, 1234.5678])}
+        if r.random() < 0.25:
+            s["multipleOf"] = r.choice([0.5, 0.25, 0.1, 0.01, 2.5, 0.05, 0.125, 1.5, 3])
+        return s
 
     def values(self):
         r = self.rng
@@ -148,6 +154,12 @@ class Schemas:
             s["minItems"] = r.randrange(0, 4)
         if r.random() < 0.4:
             s["maxItems"] = r.randrange(2, 6)
+        if r.random() < 0.2 and "uniqueItems" not in s:
+            s["contains"] = r.choice([self.integer, self.enum, self.boolean, self.null, self.types])(0)
+            if r.random() < 0.4:
+                s["minContains"] = r.randrange(0, 3)
+            if r.random() < 0.3:
+                s["maxContains"] = r.randrange(1, 4)
         return s
 
     def any_of(self, depth):
@@ -223,7 +235,7 @@ class Instances:
             return self.rng.choice([1, "text", None, [1, 2], {"a": True}])
         if schema is False or any(k in schema for k in ("not", "if", "allOf", "pattern",
                                                         "dependentRequired", "propertyNames",
-                                                        "patternProperties")):
+                                                        "patternProperties", "contains")):
             raise NoInstance
         if "$ref" in schema:
             ref = schema["$ref"]
@@ -279,6 +291,8 @@ class Instances:
         low = max(schema.get("minimum", -1e7), schema.get("exclusiveMinimum", -1e7))
         high = min(schema.get("maximum", 1e7), schema.get("exclusiveMaximum", 1e7))
         if low >= high:
+            raise NoInstance
+        if "multipleOf" in schema:
             raise NoInstance
         value = round(self.rng.uniform(low, high), self.rng.choice([0, 1, 3, 6]))
         value = value or 0.0  # not -0.0

@@ -98,7 +98,7 @@ static int measure(struct forms *f, const struct tokenizer *t, int n_vocab, cons
     struct grammar *g;
     const struct vocabulary *v;
     int64_t start = cpu_ns();
-    int rc = forms_get(f, &r, &g, &v, err);
+    int rc = forms_get(f, &r, &(struct form_place){0}, &g, &v, err);
     gen_request_release(&r);
     if (rc != 0)
         return rc;

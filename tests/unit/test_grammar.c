@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/rng.h"
+#include "grammar/mask_cache.h"
 #include "grammar/matcher.h"
 
 #include <setjmp.h>
@@ -204,6 +205,38 @@ static void test_memory_is_counted(void **state)
     assert_true(grammars_bytes() > before);
     grammar_unref(g);
     assert_true(grammars_bytes() == before);
+}
+
+/* Masks of all grammars have one bound: who was wanted longest ago makes room, and is right again
+ * when it is found anew. */
+static void test_masks_are_bounded(void **state)
+{
+    enum { N = 8, ROUNDS = 3, MAX = 6000 };
+    (void)state;
+    struct grammar *g[N];
+    uint64_t most = 0, of_one = 0;
+    assert_int_equal(masks_bytes(), 0);
+    for (int i = 0; i < N; i++) {
+        struct grammar_builder *b = grammar_builder_new();
+        gexpr item = ALT(b, range(b, 'a', (uint32_t)('c' + i)), lit(b, "\xc3\xa4"));
+        g[i] = finish(b, SEQ(b, grammar_repeat(b, item, 0, 30 + i), lit(b, "\",")));
+    }
+    for (int round = 0; round < ROUNDS; round++) {
+        masks_set_max(round == 0 ? MASKS_BYTES_MAX : MAX);
+        for (int i = 0; i < N; i++) {
+            struct matcher *m = start(g[i]);
+            assert_int_equal(feed(m, STR("abcabcabcabcabcabcabcabcab"), true), 26);
+            matcher_free(m);
+            most = masks_bytes() > most ? masks_bytes() : most;
+            of_one = of_one ? of_one : masks_bytes();
+            assert_true(round == 0 || masks_bytes() <= MAX);
+        }
+    }
+    assert_true(of_one > 1000 && of_one <= MAX && most > 2 * MAX && masks_bytes() > MAX / 2);
+    for (int i = 0; i < N; i++)
+        grammar_unref(g[i]);
+    assert_int_equal(masks_bytes(), 0);
+    masks_set_max(MASKS_BYTES_MAX);
 }
 
 static void test_literals(void **state)
@@ -618,6 +651,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_memory_is_counted),
+        cmocka_unit_test(test_masks_are_bounded),
         cmocka_unit_test(test_literals),
         cmocka_unit_test(test_chars),
         cmocka_unit_test(test_chars_all),

@@ -3,6 +3,7 @@
  * is refused before anything is written. In schemas and texts here ' stands for ".
  */
 #include "base/mem.h"
+#include "grammar/lang.h"
 #include "grammar/matcher.h"
 #include "grammar/schema.h"
 
@@ -151,6 +152,26 @@ static void test_numbers(void **state)
          {"50", "75", "100", "125"},
          {"25", "130", "60", "150"}},
         {"{'type':'number','multipleOf':100}", {"0", "1200", "-100"}, {"50", "10", "101"}},
+        {"{'type':'number','multipleOf':0.1}",
+         {"0", "0.0", "0.3", "-0.1", "1200", "7.9", "5.0", "-0.7"},
+         {"0.01", "1.25", ".5", "00.1", "1.", "-0", "-0.0", "1e2"}},
+        {"{'type':'number','multipleOf':0.25,'minimum':-0.5,'maximum':10.3}",
+         {"0", "0.5", "0.50", "-0.25", "10.25", "10", "7.75"},
+         {"0.1", "0.05", "-0.75", "10.5", "0.500", "0.35", "-1"}},
+        {"{'type':'number','multipleOf':2.5,'exclusiveMinimum':0,'exclusiveMaximum':10}",
+         {"2.5", "5", "5.0", "7.5"},
+         {"0", "10", "10.0", "2", "0.5", "2.50"}},
+        {"{'type':'number','multipleOf':0.01,'minimum':0.005,'maximum':0.125}",
+         {"0.01", "0.1", "0.12"},
+         {"0", "0.13", "0.125", "0.005", "0.2"}},
+        {"{'type':'number','multipleOf':0.5,'not':{'type':'integer'}}",
+         {"0.5", "-12.5"},
+         {"1", "1.0", "0", "0.25"}},
+        {"{'type':'integer','multipleOf':2.5}", {"0", "5", "-10"}, {"2", "1", "25.0"}},
+        {"{'allOf':[{'multipleOf':0.5},{'multipleOf':0.2}],'type':'number'}",
+         {"1", "3", "-7"},
+         {"0.5", "0.2", "1.0"}},
+        {"{'enum':[0.3,0.35,1,'x'],'type':'number','multipleOf':0.1}", {"0.3", "1"}, {"0.35", "'x'"}},
         {"{'type':'number','minimum':0,'maximum':1}",
          {"0", "1", "0.5", "1.0", "0.000001"},
          {"1.1", "-0.5", "2", "1.01", "10"}},
@@ -216,8 +237,53 @@ static void test_strings(void **state)
          {"'https://example.org/a?b=c#d'", "'urn:isbn:0451450523'", "'mailto:a@b.de'"},
          {"'example.org'", "'/a'", "'http://a b'"}},
         {"{'type':'string','format':'date','pattern':'^2024'}", {"'2024-05-06'"}, {"'2023-05-06'"}},
+        {"{'type':'string','format':'uri','maxLength':2083}",
+         {"'https://example.org/a?b=c#d'", "'urn:isbn:0451450523'", "'mailto:a@b.de'"},
+         {"'example.org'", "'http://a b'", "''"}},
+        {"{'type':'string','format':'uri','minLength':1,'maxLength':200}",
+         {"'https://a.de/b'"},
+         {"'a'"}},
+        {"{'type':'string','format':'uri','maxLength':65536}", {"'ftp://a.de'"}, {"'a'"}},
+        {"{'type':'string','format':'email','maxLength':254}", {"'ann@example.org'"}, {"'@a'"}},
+        {"{'type':'string','format':'hostname','minLength':4,'maxLength':63}",
+         {"'a.de'", "'example.org'"},
+         {"'a.b'"}},
+        {"{'type':'string','format':'uuid','maxLength':65536,'minLength':3}",
+         {"'123e4567-e89b-12d3-a456-426614174000'"},
+         {"'123'"}},
+        {"{'enum':['http://a.de','b',5],'format':'uri','maxLength':2000}",
+         {"'http://a.de'", "5"},
+         {"'b'"}},
     };
     check_rows(rows, ARRAY_LEN(rows), true);
+}
+
+/* Products are charged by what they make, not by what is left of it. */
+static void test_work_of_products(void **state)
+{
+    (void)state;
+    struct arena a;
+    const struct lang *x, *y, *both;
+    uint64_t n = 0;
+    int64_t shortest, longest;
+    arena_init(&a, 64 << 20);
+    assert_int_equal(lang_length(&a, 0, 9000, &x), 0);
+    assert_int_equal(lang_length(&a, 5, 10000, &y), 0);
+    assert_int_equal(lang_minus((struct lang_work){&a, &n, 1 << 20}, y, x, &both), 0);
+    assert_true(n > 10000 && both != NULL);
+    assert_int_equal(lang_lengths(both, &shortest, &longest), 0);
+    assert_int_equal(shortest, 9001);
+    assert_int_equal(longest, 10000);
+    n = 0;
+    assert_int_equal(lang_and((struct lang_work){&a, &n, 1 << 20}, x, both, &y), 0);
+    assert_true(n > 9000 && y == NULL);
+    n = 0;
+    assert_int_equal(lang_and((struct lang_work){&a, &n, 500}, x, both, &y), ERR_LIMIT);
+    assert_true(n < 510);
+    assert_int_equal(lang_length(&a, 3, -1, &x), 0);
+    assert_int_equal(lang_lengths(x, &shortest, &longest), 0);
+    assert_true(shortest == 3 && longest == -1);
+    arena_release(&a);
 }
 
 static void test_values(void **state)
@@ -322,6 +388,27 @@ static void test_lists(void **state)
         {"{'type':'array','items':[{'type':'integer'}],'additionalItems':{'type':'null'}}",
          {"[]", "[1]", "[1,null]"},
          {"[null]", "[1,1]"}},
+        {"{'type':'array','items':{'type':['integer','string']},'contains':{'type':'string'}}",
+         {"['a']", "[1,2,'b',3]", "['a','b','c']"},
+         {"[]", "[1]", "[1,2,3]", "[null,'a']"}},
+        {"{'type':'array','items':{'type':'integer'},'contains':{'minimum':10},'minContains':2,"
+         "'maxContains':3,'maxItems':5}",
+         {"[10,11]", "[1,10,2,99,3]", "[10,11,12,1,2]"},
+         {"[]", "[10]", "[1,2,3,4,5]", "[10,11,12,13]", "[1,2,3,10,11,12]", "[10,1,1,1,1]"}},
+        {"{'type':'array','contains':{'const':'x'},'minContains':0,'maxContains':1}",
+         {"[]", "['x']", "[1,'x',null]", "['y','yy']"},
+         {"['x','x']", "['x',1,'x']"}},
+        {"{'type':'array','prefixItems':[{'type':'integer'}],'items':{'type':'boolean'},"
+         "'contains':{'enum':[7,true]},'minItems':3}",
+         {"[7,false,false]", "[1,false,true]", "[1,true,true,false,false,true]"},
+         {"[7,false]", "[1,false,false]", "[8,false,false,false,false]"}},
+        {"{'type':'array','items':false,'prefixItems':[{},{}],'contains':{'type':'null'}}",
+         {"[null]", "[1,null]", "[null,2]"},
+         {"[]", "[1]", "[1,2]", "[1,2,null]"}},
+        {"{'type':'array','contains':{'type':'integer'},'maxItems':65536}", {"['a',1]"}, {"['a']"}},
+        {"{'enum':[[1],[1,2],[2,2,2],'a'],'contains':{'const':2},'maxContains':2}",
+         {"[1,2]", "'a'"},
+         {"[1]", "[2,2,2]"}},
         {"{'type':'array','items':{'enum':['a','b','c']},'uniqueItems':true,'minItems':2}",
          {"['a','b']", "['c','a']", "['b','a','c']"},
          {"['a']", "['a','a']", "['a','b','a']", "[]"}},
@@ -449,12 +536,33 @@ static void test_refused(void **state)
         {"{'anyOf':[{'$ref':'#'},{'type':'null'}]}", ERR_INVALID, "leads back"},
         {"{'type':'object','properties':{'a':{'$ref':'#'}},'required':['a']}", ERR_INVALID,
          "nothing finite"},
-        {"{'type':'array','contains':{'type':'integer'}}", ERR_UNSUPPORTED, "#: \"contains\""},
+        {"{'type':'array','contains':{'type':'integer'},'uniqueItems':true,'items':{'enum':[1,'a']}}",
+         ERR_UNSUPPORTED, "#: \"contains\""},
+        {"{'properties':{'a':{'contains':{'format':'uri'},'maxContains':2}}}", ERR_UNSUPPORTED,
+         "#/properties/a/contains: the opposite of"},
+        {"{'type':'array','contains':{},'minContains':3,'maxItems':2}", ERR_INVALID,
+         "#: minContains"},
+        {"{'type':'array','contains':{'type':'string'},'items':{'type':'integer'}}", ERR_INVALID,
+         "#"},
+        {"{'type':'array','contains':{},'minContains':5000}", ERR_LIMIT, "#: \"contains\""},
+        {"{'type':'array','contains':{},'maxContains':1e20}", ERR_LIMIT,
+         "#: \"contains\""},
+        {"{'allOf':[{'contains':{'const':1}},{'contains':{'const':2}}]}", ERR_UNSUPPORTED,
+         "#/allOf/1: two different"},
+        {"{'unevaluatedItems':false,'contains':{'const':1}}", ERR_UNSUPPORTED, "#: \"unevaluated"},
+        {"{'properties':{'a':{'type':'string','minLength':65537}}}", ERR_LIMIT,
+         "#/properties/a: minLength"},
+        {"{'properties':{'a':{'type':'array','minItems':70000}}}", ERR_LIMIT,
+         "#/properties/a: minItems"},
+        {"{'type':'string','minLength':1e300}", ERR_LIMIT, "#: minLength"},
+        {"{'type':'string','maxLength':2.5}", ERR_INVALID, "#: maxLength must be an integer"},
         {"{'type':'object','properties':{'a':{'oneOf':[{'type':'string','pattern':'a'},"
          "{'type':'string','format':'uri'}]}}}",
          ERR_UNSUPPORTED, "#/properties/a:"},
         {"{'type':'string','pattern':'('}", ERR_INVALID, "#: pattern"},
-        {"{'type':'number','multipleOf':0.01}", ERR_UNSUPPORTED, "#: multipleOf"},
+        {"{'type':'number','multipleOf':0.0000000001}", ERR_UNSUPPORTED, "#: multipleOf"},
+        {"{'type':'number','multipleOf':0.257}", ERR_UNSUPPORTED, "multipleOf up to 128"},
+        {"{'type':'number','multipleOf':1e300}", ERR_UNSUPPORTED, "#: multipleOf"},
         {"{'properties':{'a':{'unknown':1}}}", ERR_UNSUPPORTED, "#/properties/a: unknown keyword"},
         {"{'type':'string','format':'color'}", ERR_UNSUPPORTED, "#: format"},
         {"{'not':{}}", ERR_INVALID, "#"},
@@ -581,6 +689,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_types),        cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_work_of_products),
         cmocka_unit_test(test_strings),      cmocka_unit_test(test_values),
         cmocka_unit_test(test_objects),      cmocka_unit_test(test_lists),
         cmocka_unit_test(test_combinations), cmocka_unit_test(test_lenient),
