@@ -65,7 +65,7 @@ static char *parse(const struct dialect *d, const json_t *tools, bool in_thought
         answer_parser_push(p, str_from(text, cut));
     }
     assert_true(answer_parser_held(p) <= text.len);
-    answer_parser_finish(p);
+    answer_parser_finish(p, false);
     assert_int_equal(answer_parser_held(p), 0);
     answer_parser_free(p);
     return buf_steal(&said.out);
