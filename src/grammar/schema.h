@@ -34,8 +34,8 @@ struct schema_options {
  * before_key KEY after_key VALUE after_value, with between between them. */
 struct schema_frame {
     gexpr before_key, after_key, after_value, between;
-    struct str key_stop;   /* characters that no key may hold; empty: keys that are no names of
-                              Python's are quoted */
+    struct str key_stop;    /* characters that no key may hold; empty: keys that are no names of
+                               Python's are quoted */
     const char *raw_end[4]; /* what no text without quotation marks may hold; NULL: no more */
     /* Whether the value of this key is a text without quotation marks, or null; of an empty key:
      * that of all which the schema does not name. NULL: never. */

@@ -10,8 +10,7 @@
 static gexpr framed(struct plan *p, gexpr key, gexpr value)
 {
     const struct schema_frame *f = p->frame;
-    return grammar_seq(p->b, (gexpr[]){f->before_key, key, f->after_key, value, f->after_value},
-                       5);
+    return grammar_seq(p->b, (gexpr[]){f->before_key, key, f->after_key, value, f->after_value}, 5);
 }
 
 /* ---- values without quotation marks ---- */
@@ -134,8 +133,8 @@ static gexpr fixed(struct plan *p, const json_t *object)
         if (k == GEXPR_NONE)
             return plan_fail(p, ERR_UNSUPPORTED, "#", "a name cannot be written by this model");
         gexpr member = framed(p, k, raw ? raw_values(p, one, 1) : emit_value(p, v));
-        all = grammar_seq(p->b,
-                          (gexpr[]){all, n++ > 0 ? f->between : grammar_empty(p->b), member}, 3);
+        all = grammar_seq(p->b, (gexpr[]){all, n++ > 0 ? f->between : grammar_empty(p->b), member},
+                          3);
     }
     return all;
 }

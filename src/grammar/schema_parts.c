@@ -265,9 +265,8 @@ static gexpr other_members(struct plan *p, const struct object_bounds *o, bool w
 static gexpr members(struct plan *p, const struct object_bounds *o, bool is_framed,
                      bool *ret_may_be_empty)
 {
-    struct parts l = {.comma = is_framed ? p->frame->between : emit_comma(p),
-                      .min = o->min,
-                      .max = o->max};
+    struct parts l = {
+        .comma = is_framed ? p->frame->between : emit_comma(p), .min = o->min, .max = o->max};
     l.part = plan_alloc(p, (size_t)o->n_member, sizeof(*l.part));
     if (!l.part)
         return -1;

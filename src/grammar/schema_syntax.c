@@ -41,9 +41,9 @@ static gexpr after_less(struct plan *p)
     struct grammar_range r[9];
     uint32_t from = 0;
     size_t n = 0;
-    for (size_t i = 0; i < not.len && n + 1 < ARRAY_LEN(r); i++) {
-        r[n++] = (struct grammar_range){from, (uint32_t) not.ptr[i] - 1};
-        from = (uint32_t) not.ptr[i] + 1;
+    for (size_t i = 0; i < not .len && n + 1 < ARRAY_LEN(r); i++) {
+        r[n++] = (struct grammar_range){from, (uint32_t) not .ptr[i] - 1};
+        from = (uint32_t) not .ptr[i] + 1;
     }
     r[n++] = (struct grammar_range){from, LANG_CHAR_MAX};
     gexpr slash = grammar_literal(p->b, STR("\\/"));

@@ -10,12 +10,12 @@
 /* schema_syntax.c: with the quotation marks that they have. */
 gexpr syntax_any_string(struct plan *p);
 gexpr syntax_any_key(struct plan *p);
-gexpr syntax_word(struct plan *p, const json_t *value);             /* true, false, null */
+gexpr syntax_word(struct plan *p, const json_t *value);              /* true, false, null */
 gexpr syntax_strings(struct plan *p, const struct str *text, int n); /* n > 0 */
 gexpr syntax_string(struct plan *p, const struct shape *s);
 gexpr syntax_key(struct plan *p, struct str key);
 gexpr syntax_key_lang(struct plan *p, const struct lang *keys);
-bool syntax_is_name(struct str key); /* as Python has them */
+bool syntax_is_name(struct str key);                             /* as Python has them */
 gexpr syntax_name_lang(struct plan *p, const struct lang *keys); /* GEXPR_NONE: none is one */
 
 /* Texts without quotation marks. */

@@ -45,9 +45,9 @@ static bool is_one_of(struct str key, const char *const *word, size_t n)
 }
 
 /* Of the name, of the arguments, and what else stands before them. */
-static const char *const first_names[] = {"name",       "tool_name", "function_name", "tool",
-                                          "arguments",  "parameters", "args", "tool_input",
-                                          "function",   "type",       "id"};
+static const char *const first_names[] = {
+    "name", "tool_name",  "function_name", "tool", "arguments", "parameters",
+    "args", "tool_input", "function",      "type", "id"};
 
 static int role_of(struct str key)
 {

@@ -33,7 +33,7 @@ struct call_reader {
     char unit[12];
     int n_unit;
     int n_calls;
-    bool failed; /* what it read is no call */
+    bool failed;        /* what it read is no call */
     bool first_decides; /* set after a clear: an object whose first name is not one of
                            call_reader_first_names is no call */
 };

@@ -135,8 +135,8 @@ static gexpr any_call(struct grammar_builder *b, const struct gen_request *r,
         const json_t *f = function_of(json_array_get(tools, i));
         if (!may_call(r, json_array_get(tools, i)))
             continue;
-        gexpr name = has_name ? grammar_empty(b)
-                              : grammar_literal(b, json_str(json_object_get(f, "name")));
+        gexpr name =
+            has_name ? grammar_empty(b) : grammar_literal(b, json_str(json_object_get(f, "name")));
         if (p->any_args) {
             e[k++] = name;
             continue;
@@ -223,8 +223,8 @@ static gexpr free_text(struct grammar_builder *b, const struct dialect *d)
 /* A JSON object's first name that begins no call (call_reader's first_decides). */
 static gexpr first_name(struct grammar_builder *b, struct err *err)
 {
-    json_t *schema = json_pack("{s:s, s:{s:o}}", "type", "string", "not", "enum",
-                               call_reader_first_names());
+    json_t *schema =
+        json_pack("{s:s, s:{s:o}}", "type", "string", "not", "enum", call_reader_first_names());
     const struct schema_options o = {0};
     gexpr e = schema ? schema_expr(b, schema, &o, "tools", err)
                      : err_set(err, ERR_NOMEM, "no memory for the tools' grammar");
@@ -263,10 +263,8 @@ static gexpr bare_answer(struct grammar_builder *b, const struct dialect *d, gex
     gexpr text = plain_text(b, d, err);
     if (text < 0)
         return text;
-    const gexpr marked[] = {text, opt(b, grammar_seq(b,
-                                                     (gexpr[]){tool_spelled(b, d->open[0]),
-                                                               spaces(b), calls},
-                                                     3))};
+    const gexpr marked[] = {
+        text, opt(b, grammar_seq(b, (gexpr[]){tool_spelled(b, d->open[0]), spaces(b), calls}, 3))};
     const gexpr bare[] = {spaces(b), calls};
     return any_of(b, grammar_seq(b, marked, 2), grammar_seq(b, bare, 2));
 }

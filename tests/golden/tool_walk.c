@@ -94,10 +94,13 @@ static int any_token(const struct tokens_of_test *t, const uint32_t *mask, uint6
 static int closing_token(const struct tokens_of_test *t, const uint32_t *mask, uint64_t *draw,
                          uint64_t seed)
 {
-    static const char first[] = "\"'}])ntfNTF0:=1,";
+    static const char first[] = "\"'}])\nntfNTF0:=1,";
     if (has(mask, t->end))
         return t->end;
     uint32_t r = draw_word(draw, seed);
+    for (const char *c = first; *c && r % 4 == 1; c++)
+        if (has(mask, *c))
+            return *c;
     for (int i = 0, n = t->end - 256; i < n && r % 4 != 0; i++) {
         int k = 256 + (int)((r / 4 + (uint32_t)i) % (uint32_t)n);
         if (has(mask, k))
@@ -230,7 +233,9 @@ static json_t *samples_of(const json_t *job, struct grammar *g, const struct voc
         buf_init(&text, 1 << 24);
         uint64_t seed = (uint64_t)i64(job, "seed") + (uint64_t)k;
         bool ended = sample(g, v, t, seed, i64(job, "tokens"), &text), cut = is_true(job, "cut");
-        size_t len = cut ? seed * 7919 % (text.len + 1) : text.len;
+        size_t len = cut && seed % 4 != 0 ? seed * 7919 % (text.len + 1) : text.len;
+        while (len > 0 && len < text.len && (text.ptr[len] & 0xC0) == 0x80)
+            len--; /* not within a character */
         json_t *one = read_answer(o, str_sub(buf_str(&text), 0, len), cut);
         buf_truncate(&text, len);
         json_object_set_new(one, "text", text_of(&text));
@@ -241,8 +246,8 @@ static json_t *samples_of(const json_t *job, struct grammar *g, const struct voc
     return samples;
 }
 
-static int make_grammar(struct gen_request *r, const struct form_place *place,
-                        struct grammar **ret, struct err *err)
+static int make_grammar(struct gen_request *r, const struct form_place *place, struct grammar **ret,
+                        struct err *err)
 {
     struct grammar_builder *b = grammar_builder_new();
     gexpr e = form_is_wanted(r, place) ? form_expr(b, r, place, err) : -1;
@@ -271,7 +276,8 @@ static json_t *answer(json_t *job)
     const char *name = json_string_value(json_object_get(job, "name"));
     r.tool_name = name ? str_dup(str_z(name)) : NULL;
     make_tokens(t, job);
-    int rc = chat_new(json_str(json_object_get(job, "template")), STR("<s>"), STR("</s>"), &c, &err);
+    int rc =
+        chat_new(json_str(json_object_get(job, "template")), STR("<s>"), STR("</s>"), &c, &err);
     if (rc == 0) {
         const struct form_place place = {.dialect = chat_dialect(c),
                                          .any_args = is_true(job, "loose")};
