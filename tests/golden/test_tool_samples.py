@@ -194,3 +194,40 @@ def test_cut_calls_look_cut(walker, shared_dir, name):
                 assert validators[called].is_valid(value), sample
                 n_whole += 1
     assert n_whole > 0 and n_cut > 0, (n_whole, n_cut)
+
+
+FULL = '"city": "K\u00f6ln", "days": 3, "unit": "C"'
+TAKEN = {  # what models of the dialect write with `auto`, and what none may
+    "llama3": (['{"name": "get", "parameters": {%s}}' % FULL, '{"type": "function", "name": "get_time", "parameters": {}}', '{\n  "name": "get_time",\n  "parameters": {}\n}',
+                '<|python_tag|>{"name": "get_time", "parameters": {}}', '{"city": 1, "name": "get"}', 'Look: {"name": "x"}', "", "{}", "[1]", "<b>x</b>",
+                '{"name": "get_time", "parameters": {}}; {"name": "get_time", "parameters": {}}'],
+               ['{"name": "nope", "parameters": {}}', '{"name": "get", "parameters": {}}', '{"name": 1}', '<|python_tag|>get_time()', ' {"parameters": 1}']),
+    "harmony": (["<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>commentary to=functions.get <|constrain|>json<|message|>{%s}" % FULL,
+                 " to=functions.get_time<|channel|>commentary json<|message|>{}", "<|channel|>final<|message|>Hello <b>you</b>.",
+                 "<|channel|>commentary<|message|>I look.<|end|><|start|>assistant<|channel|>commentary to=functions.get_time<|message|>{}"],
+                ["<|channel|>commentary to=functions.nope<|message|>{}", "<|channel|>commentary to=functions.get<|message|>{}", "Hello", "<|channel|>analysis<|message|>Hm.",
+                 "<|channel|>commentary to=functions.get_time<|message|>{}<|end|><|start|>assistant<|channel|>final<|message|>x"]),
+    "qwen3-coder": (["<tool_call>\n<function=get>\n<parameter=city>\nK\u00f6ln \"<b>\"\n</parameter>\n<parameter=days>\n3\n</parameter>\n<parameter=unit>\nC\n</parameter>\n</function>\n</tool_call>",
+                     "<function=get_time>\n</function>\n</tool_call>", "I look.\n<tool_call>\n<function=get_time>\n</function>\n</tool_call>", "a < b"],
+                    ["<tool_call>\n<function=get>\n</function>\n</tool_call>", "<tool_call>\n<function=nope>\n</function>\n</tool_call>",
+                     "<tool_call>\n<function=get>\n<parameter=x>\n1\n</parameter>\n</function>\n</tool_call>"]),
+    "glm": (["<tool_call>get\n<arg_key>city</arg_key>\n<arg_value>K\u00f6ln</arg_value>\n<arg_key>days</arg_key>\n<arg_value>3</arg_value>\n<arg_key>unit</arg_key>\n<arg_value>F</arg_value>\n</tool_call>",
+             "<think>a</think>\n<tool_call>get_time\n</tool_call>"], ["<tool_call>get\n</tool_call>"]),
+    "lfm2": (["<|tool_call_start|>[get(city='K\u00f6ln', days=3, unit=\"C\", deep={'on': True}), get_time()]<|tool_call_end|>", "no"],
+             ["<|tool_call_start|>[get(city='K\u00f6ln', days=3, unit=\"C\", deep={'on': true})]<|tool_call_end|>", "<|tool_call_start|>[get()]<|tool_call_end|>"]),
+    "gemma4": (['<|tool_call>call:get{city:<|"|>K"\\{ln<|"|>,days:3,unit:<|"|>C<|"|>,deep:{on:true}}<tool_call|>', "<|tool_call>call:get_time{}<tool_call|><|tool_call>call:get_time{}<tool_call|>"],
+               ["<|tool_call>call:get{days:3}<tool_call|>", "<|tool_call>call:x{}<tool_call|>"]),
+    "functionary-v3.2": (["all\nHello.", "all\nHello.>>>get_time\n{}", "get\n{%s}>>>get_time\n{}" % FULL], ["Hello", "get\n{}", "all\nx>>>nope\n{}"]),
+}
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_what_models_write_is_taken(walker, shared_dir, name):
+    taken, refused = TAKEN[name]
+    reply = Jobs(shared_dir, name)(walker, SMALL, random.Random(1), choice="auto", samples=0, texts=taken + refused)
+    assert "error" not in reply, reply
+    got = dict(zip(taken + refused, reply["accepted"]))
+    assert got == {t: True for t in taken} | {t: False for t in refused}
+    plain = [t for t in taken if "get" not in t]
+    reply = Jobs(shared_dir, name)(walker, SMALL, random.Random(1), choice="required", samples=0, texts=plain)
+    assert not any(reply["accepted"]), "an answer without a call is none where one is demanded"
