@@ -93,10 +93,22 @@ def test_thoughts_come_before_a_demanded_call(house, name):
 
 
 def test_harmony_thinks_before_a_demanded_call(house):
-    """In the channel for it; whatever comes then is a call, and no content."""
-    for choice in ask(house, "harmony", reasoning_effort="low", tool_choice="required", parallel_tool_calls=False, n=2, max_tokens=60):
-        assert choice["message"]["content"] is None
-        assert check([choice] if choice["finish_reason"] != "length" else []) == (choice["finish_reason"] == "tool_calls")
+    """In the channel for it, or says what it will do; the answer does not end without a call."""
+    for choice in ask(house, "harmony", reasoning_effort="low", tool_choice="required", parallel_tool_calls=False, n=3, max_tokens=120):
+        assert choice["finish_reason"] in ("tool_calls", "length"), choice
+        if choice["finish_reason"] == "tool_calls":
+            assert check([choice]) == 1
+
+
+def test_harmony_answers_in_a_given_form(house):
+    """The form is that of the final channel: its header comes first, and thoughts may."""
+    form = {"type": "json_schema", "json_schema": {"name": "x", "strict": True, "schema": {
+        "type": "object", "properties": {"unit": {"enum": ["C", "F"]}}, "required": ["unit"], "additionalProperties": False}}}
+    for effort in ("none", "low"):
+        for choice in ask(house, "harmony", tools=None, reasoning_effort=effort, response_format=form, n=2, max_tokens=60):
+            if choice["finish_reason"] == "stop":
+                assert json.loads(choice["message"]["content"])["unit"] in ("C", "F")
+            assert effort == "low" or choice["finish_reason"] == "stop", choice
 
 
 def test_cut_calls_are_no_whole_ones(house):
