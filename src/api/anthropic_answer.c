@@ -268,10 +268,8 @@ bool anthropic_answer_fail(struct api_answer *base, const struct err *err, struc
 static void write_input(const struct buf *arguments, struct buf *out)
 {
     struct str text = str_trim(buf_str(arguments));
-    json_t *value = text.len == 0 ? NULL : api_call_arguments(text);
-    if (text.len == 0) {
-        buf_add_z(out, "{}");
-    } else if (value != NULL) {
+    json_t *value = api_call_arguments(text);
+    if (value != NULL) {
         buf_add_str(out, text);
     } else {
         buf_add_z(out, "{\"INVALID_JSON\":");

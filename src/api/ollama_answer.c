@@ -201,7 +201,7 @@ static bool end_call(struct ollama_answer *a, struct buf *out)
     struct buf call;
     buf_init(&call, PARTS_MAX);
     struct str text = str_trim(buf_str(&a->arguments));
-    json_t *value = text.len == 0 ? json_object() : api_call_arguments(text);
+    json_t *value = api_call_arguments(text);
     bool good = value != NULL, ok;
     json_decref(value);
     if (good)
@@ -211,7 +211,7 @@ static bool end_call(struct ollama_answer *a, struct buf *out)
         buf_add_z(&call, "{\"name\":");
     json_write_string(str_z(a->call), &call);
     buf_add_z(&call, good ? ",\"arguments\":" : ", \"arguments\": ");
-    buf_add_str(&call, text.len == 0 ? STR("{}") : text);
+    buf_add_str(&call, text);
     buf_add_z(&call, good ? "}}" : "");
     if (!good) {
         ok = say(a, buf_str(&call), out);

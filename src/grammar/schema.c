@@ -1,7 +1,7 @@
 /*
  * schema: see the header; schema_plan.h says how the parts work together.
  */
-#include "grammar/schema_plan.h"
+#include "grammar/schema_syntax.h"
 
 #include <stdlib.h>
 
@@ -36,13 +36,15 @@ static int compile(struct plan *p, const json_t *schema, gexpr *ret)
     return rc != 0 ? rc : plan_emit(p, root, ret);
 }
 
-gexpr schema_expr(struct grammar_builder *b, const json_t *schema, const struct schema_options *o,
-                  const char *param, struct err *err)
+gexpr schema_members(struct grammar_builder *b, const json_t *schema,
+                     const struct schema_options *o, const struct schema_frame *frame,
+                     const char *param, struct err *err)
 {
     struct plan p;
     struct err why = {0};
     gexpr e = -1;
     int rc = plan_init(&p, b, o, param, &why);
+    p.frame = frame;
     if (rc == 0)
         rc = compile(&p, schema, &e);
     plan_release(&p);
@@ -55,25 +57,39 @@ gexpr schema_expr(struct grammar_builder *b, const json_t *schema, const struct 
     return grammar_fail(b, &why);
 }
 
-static gexpr common(struct grammar_builder *b, const struct schema_options *o, bool object)
+gexpr schema_expr(struct grammar_builder *b, const json_t *schema, const struct schema_options *o,
+                  const char *param, struct err *err)
+{
+    return schema_members(b, schema, o, NULL, param, err);
+}
+
+static gexpr common(struct grammar_builder *b, const struct schema_options *o,
+                    const struct schema_frame *frame, bool object)
 {
     struct plan p;
     struct err err = {0};
     gexpr e = -1;
     if (plan_init(&p, b, o, "", &err) == 0) {
+        p.frame = frame;
         plan_emit_common(&p);
-        e = object ? p.any_object : p.any;
+        e = frame ? frame_any(&p) : object ? p.any_object : p.any;
     }
     plan_release(&p);
     return e;
 }
 
+gexpr schema_any_members(struct grammar_builder *b, const struct schema_options *o,
+                         const struct schema_frame *frame)
+{
+    return common(b, o, frame, true);
+}
+
 gexpr schema_any_value(struct grammar_builder *b, const struct schema_options *o)
 {
-    return common(b, o, false);
+    return common(b, o, NULL, false);
 }
 
 gexpr schema_any_object(struct grammar_builder *b, const struct schema_options *o)
 {
-    return common(b, o, true);
+    return common(b, o, NULL, true);
 }

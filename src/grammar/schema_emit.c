@@ -4,7 +4,7 @@
  */
 #include "base/mem.h"
 #include "grammar/regex.h"
-#include "grammar/schema_plan.h"
+#include "grammar/schema_syntax.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -60,20 +60,25 @@ void plan_emit_common(struct plan *p)
                                            (gexpr[]){grammar_empty(p->b), literal(p, " "),
                                                      emit_seq2(p, literal(p, "\n"), indent)},
                                            3);
-    p->string_char = schema_json_chars(p->b, &all, 1);
-    p->string =
-        schema_json_string(p->b, grammar_repeat(p->b, p->string_char, 0, GRAMMAR_UNBOUNDED));
+    p->string_char = schema_chars(p->b, CHARS_JSON, &all, 1);
+    p->string = syntax_any_string(p);
+    p->any_key = syntax_any_key(p);
     gexpr number = schema_number_expr(p->b, &none, TYPE_NUMBER);
     p->any = grammar_rule(p->b);
-    gexpr pair = emit_pair(p, p->string, p->any), comma = emit_comma(p);
+    gexpr pair = emit_pair(p, p->any_key, p->any), comma = emit_comma(p);
     gexpr pairs =
         emit_seq2(p, pair, grammar_repeat(p->b, emit_seq2(p, comma, pair), 0, GRAMMAR_UNBOUNDED));
     gexpr items = emit_seq2(
         p, p->any, grammar_repeat(p->b, emit_seq2(p, comma, p->any), 0, GRAMMAR_UNBOUNDED));
     p->any_object = emit_brackets(p, "{", "}", pairs, true);
     p->any_array = emit_brackets(p, "[", "]", items, true);
-    gexpr all_of[] = {p->any_object,      p->any_array,        p->string,         number,
-                      literal(p, "true"), literal(p, "false"), literal(p, "null")};
+    gexpr all_of[] = {p->any_object,
+                      p->any_array,
+                      p->string,
+                      number,
+                      syntax_word(p, json_true()),
+                      syntax_word(p, json_false()),
+                      syntax_word(p, json_null())};
     grammar_define(p->b, p->any, grammar_alt(p->b, all_of, 7));
 }
 
@@ -96,7 +101,12 @@ static gexpr emit_real(struct plan *p, double d)
 
 static gexpr emit_scalar(struct plan *p, const json_t *value)
 {
+    struct str string = json_str(value);
     struct buf text;
+    if (json_is_string(value))
+        return syntax_strings(p, &string, 1);
+    if (!json_is_number(value))
+        return syntax_word(p, value);
     buf_init(&text, EMIT_TEXT_MAX);
     bool ok = json_write(value, &text);
     gexpr e = ok ? grammar_literal(p->b, buf_str(&text)) : -1;
@@ -106,21 +116,9 @@ static gexpr emit_scalar(struct plan *p, const json_t *value)
     return e;
 }
 
-static gexpr emit_key(struct plan *p, struct str key)
-{
-    struct buf text;
-    buf_init(&text, EMIT_TEXT_MAX);
-    bool ok = json_write_string(key, &text);
-    gexpr e = ok ? grammar_literal(p->b, buf_str(&text)) : -1;
-    buf_release(&text);
-    if (!ok)
-        plan_fail(p, ERR_LIMIT, "#", "a member's name is too long");
-    return e;
-}
-
 gexpr emit_member(struct plan *p, struct str key, gexpr value)
 {
-    return emit_pair(p, emit_key(p, key), value);
+    return emit_pair(p, syntax_key(p, key), value);
 }
 
 gexpr emit_value(struct plan *p, const json_t *value)
@@ -156,29 +154,17 @@ static gexpr emit_values(struct plan *p, const json_t *const *value, int n)
 {
     struct str *text = plan_alloc(p, (size_t)n, sizeof(*text));
     gexpr *e = plan_alloc(p, (size_t)n + 1, sizeof(*e));
-    struct buf all;
-    size_t n_text = 0, n_e = 0, at = 0;
+    size_t n_e = 0;
+    int n_text = 0;
     if (!text || !e)
         return -1;
-    buf_init(&all, EMIT_TEXT_MAX);
-    for (int i = 0; i < n; i++) {
-        if (!json_is_string(value[i])) {
+    for (int i = 0; i < n; i++)
+        if (json_is_string(value[i]))
+            text[n_text++] = json_str(value[i]);
+        else
             e[n_e++] = emit_value(p, value[i]);
-            continue;
-        }
-        size_t from = all.len;
-        json_write_string(json_str(value[i]), &all);
-        text[n_text++].len = all.len - from;
-    }
-    for (size_t i = 0; i < n_text; at += text[i++].len)
-        text[i].ptr = all.ptr + at;
-    if (all.overflow) {
-        plan_fail(p, ERR_LIMIT, "#", "the values of an enum are too long");
-        e[n_e++] = -1;
-    } else if (n_text > 0) {
-        e[n_e++] = schema_literals(p, text, n_text);
-    }
-    buf_release(&all);
+    if (n_text > 0)
+        e[n_e++] = syntax_strings(p, text, n_text);
     return grammar_alt(p->b, e, n_e);
 }
 
@@ -199,8 +185,10 @@ static gexpr emit_string(struct plan *p, const struct shape *s)
 {
     const struct string_bounds *b = &s->string;
     gexpr inside;
+    if (p->o->syntax != SCHEMA_JSON || p->o->after_less.len > 0)
+        return syntax_string(p, s);
     if (s->lang)
-        inside = schema_lang_expr(p->b, s->lang);
+        inside = schema_lang_expr(p->b, s->lang, CHARS_JSON);
     else if (b->n_pattern > 0)
         inside = emit_regex(p, b->pattern[0].text, b->pattern[0].place);
     else if (b->n_format > 0)
@@ -236,11 +224,11 @@ static gexpr emit_shape(struct plan *p, const struct shape *s)
     if (s->types & TYPE_NUMBER)
         e[n++] = schema_number_expr(p->b, &s->number, s->types);
     if ((s->types & TYPE_BOOL) && !is_forbidden(s, json_true()))
-        e[n++] = literal(p, "true");
+        e[n++] = syntax_word(p, json_true());
     if ((s->types & TYPE_BOOL) && !is_forbidden(s, json_false()))
-        e[n++] = literal(p, "false");
+        e[n++] = syntax_word(p, json_false());
     if (s->types & TYPE_NULL)
-        e[n++] = literal(p, "null");
+        e[n++] = syntax_word(p, json_null());
     return grammar_alt(p->b, e, n);
 }
 
@@ -283,7 +271,7 @@ gexpr emit_node(struct plan *p, int index)
 int plan_emit(struct plan *p, int root, gexpr *ret)
 {
     plan_emit_common(p);
-    *ret = emit_node(p, root);
+    *ret = p->frame ? frame_root(p, p->node[root]) : emit_node(p, root);
     while (p->todo && p->err->code == 0) {
         const struct node *n = p->todo;
         p->todo = n->next_todo;

@@ -3,7 +3,7 @@
  * they belong. The first part that is there has no comma before it; that is told apart by halves,
  * not by subsets, so that n parts cost n log n.
  */
-#include "grammar/schema_plan.h"
+#include "grammar/schema_syntax.h"
 
 #define COUNTED_MAX   65536 /* places times counts */
 #define ANY_ORDER_MAX 7     /* of unique values: beyond it they keep the order of enum */
@@ -236,7 +236,19 @@ static gexpr emit_parts(struct plan *p, const struct parts *l, bool *ret_empty)
 
 /* ---- objects ---- */
 
-static gexpr other_members(struct plan *p, const struct object_bounds *o, bool with_implied)
+/* One of a class of members. */
+static gexpr other_member(struct plan *p, const struct member_class *c, bool is_framed)
+{
+    bool is_any = c->keys->n_state == 1 && c->keys->accept[0] && c->keys->first[1] == 1 &&
+                  c->keys->edge[0].from == 0 && c->keys->edge[0].to == LANG_CHAR_MAX;
+    if (is_framed)
+        return frame_other(p, c->keys, c->node);
+    gexpr key = is_any ? p->any_key : syntax_key_lang(p, c->keys);
+    return emit_pair(p, key, emit_node(p, c->node));
+}
+
+static gexpr other_members(struct plan *p, const struct object_bounds *o, bool with_implied,
+                           bool is_framed)
 {
     gexpr *e = plan_alloc(p, (size_t)o->n_other, sizeof(*e));
     size_t n = 0;
@@ -244,36 +256,55 @@ static gexpr other_members(struct plan *p, const struct object_bounds *o, bool w
         const struct member_class *c = &o->other[i];
         if (!p->node[c->node]->is_productive || (c->is_implied && !with_implied))
             continue;
-        bool is_any = c->keys->n_state == 1 && c->keys->accept[0] && c->keys->first[1] == 1 &&
-                      c->keys->edge[0].from == 0 && c->keys->edge[0].to == LANG_CHAR_MAX;
-        gexpr key = is_any ? p->string : schema_json_string(p->b, schema_lang_expr(p->b, c->keys));
-        e[n++] = emit_pair(p, key, emit_node(p, c->node));
+        e[n] = other_member(p, c, is_framed);
+        n += e[n] != GEXPR_NONE;
     }
     return n == 0 ? GEXPR_NONE : grammar_alt(p->b, e, n);
 }
 
-gexpr emit_object(struct plan *p, const struct object_bounds *o)
+static gexpr members(struct plan *p, const struct object_bounds *o, bool is_framed,
+                     bool *ret_may_be_empty)
 {
-    struct parts l = {.comma = emit_comma(p), .min = o->min, .max = o->max};
-    bool may_be_empty;
+    struct parts l = {
+        .comma = is_framed ? p->frame->between : emit_comma(p), .min = o->min, .max = o->max};
     l.part = plan_alloc(p, (size_t)o->n_member, sizeof(*l.part));
     if (!l.part)
         return -1;
     for (int i = 0; i < o->n_member; i++) {
         const struct member *m = &o->member[i];
-        if (!m->is_banned && p->node[m->node]->is_productive)
-            l.part[l.n++] =
-                (struct part){emit_member(p, m->key, emit_node(p, m->node)), m->is_required};
+        if (m->is_banned || !p->node[m->node]->is_productive)
+            continue;
+        gexpr e = is_framed ? frame_member(p, m->key, m->node)
+                            : emit_member(p, m->key, emit_node(p, m->node));
+        if (e != GEXPR_NONE)
+            l.part[l.n++] = (struct part){e, m->is_required};
+        else if (m->is_required)
+            return plan_fail(p, ERR_UNSUPPORTED, o->place,
+                             "the name of a member cannot be written as this model writes names");
     }
-    l.other = other_members(p, o, o->min > l.n);
-    gexpr inside = emit_parts(p, &l, &may_be_empty);
+    l.other = other_members(p, o, o->min > l.n, is_framed);
+    gexpr inside = emit_parts(p, &l, ret_may_be_empty);
     if (inside == GEXPR_NONE) {
         plan_fail(p, ERR_UNSUPPORTED, o->place,
                   "minProperties of %lld cannot be enforced: only %d members have names here",
                   (long long)o->min, l.n);
         return -1;
     }
+    return inside;
+}
+
+gexpr emit_object(struct plan *p, const struct object_bounds *o)
+{
+    bool may_be_empty;
+    gexpr inside = members(p, o, false, &may_be_empty);
     return emit_brackets(p, "{", "}", inside, may_be_empty);
+}
+
+gexpr emit_framed(struct plan *p, const struct object_bounds *o)
+{
+    bool may_be_empty;
+    gexpr inside = members(p, o, true, &may_be_empty);
+    return may_be_empty ? emit_opt(p, inside) : inside;
 }
 
 /* ---- lists ---- */

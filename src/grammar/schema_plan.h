@@ -174,7 +174,9 @@ struct plan {
     int depth;
     struct why why; /* of the last shape that had no value */
     struct grammar_builder *b;
-    gexpr space, string_char, string, any, any_object, any_array;
+    gexpr space, string_char, string, any_key, any, any_object, any_array;
+    const struct schema_frame *frame; /* of the outermost object; NULL: it is written whole */
+    const struct lang *raw;           /* texts without quotation marks; once it was needed */
 };
 
 /* schema_tools.c */
@@ -261,11 +263,13 @@ struct schema_format {
 };
 const struct schema_format *schema_format_find(struct str name);
 
-/* schema_text.c: characters, strings and literals as JSON writes them. */
-gexpr schema_json_chars(struct grammar_builder *b, const struct grammar_range *r, size_t n);
+/* schema_text.c: characters, strings and literals as JSON and others write them. */
+enum schema_chars { CHARS_JSON, CHARS_NO_LESS /* no "<" */, CHARS_SINGLE /* in '' */, CHARS_RAW };
+gexpr schema_chars(struct grammar_builder *b, enum schema_chars how, const struct grammar_range *r,
+                   size_t n);
 gexpr schema_json_string(struct grammar_builder *b, gexpr inside);
 gexpr schema_literals(struct plan *p, const struct str *text, size_t n); /* sorted here */
-gexpr schema_lang_expr(struct grammar_builder *b, const struct lang *l);
+gexpr schema_lang_expr(struct grammar_builder *b, const struct lang *l, enum schema_chars how);
 
 /* schema_emit.c */
 #define EMIT_TEXT_MAX ((size_t)4 << 20)
@@ -292,6 +296,7 @@ gexpr emit_contains(struct plan *p, const struct array_bounds *a);
 
 /* schema_parts.c */
 gexpr emit_object(struct plan *p, const struct object_bounds *o);
+gexpr emit_framed(struct plan *p, const struct object_bounds *o); /* its members in the frame */
 gexpr emit_array(struct plan *p, const struct array_bounds *a);
 
 #endif

@@ -108,27 +108,52 @@ static void add_unit(struct alts *a, uint32_t from, uint32_t to)
     add(a, unit16(a->b, from, to));
 }
 
-gexpr schema_json_chars(struct grammar_builder *b, const struct grammar_range *r, size_t n)
+/* What stands for itself, by enum schema_chars; the second quotation mark, ", within single ones
+ * too. */
+static const struct grammar_range plain[][6] = {
+    [CHARS_JSON] = {{0x20, 0x21}, {0x23, 0x5B}, {0x5D, 0xD7FF}, {0xE000, LANG_CHAR_MAX}},
+    [CHARS_NO_LESS] =
+        {{0x20, 0x21}, {0x23, 0x3B}, {0x3D, 0x5B}, {0x5D, 0xD7FF}, {0xE000, LANG_CHAR_MAX}},
+    [CHARS_SINGLE] = {{0x20, 0x26}, {0x28, 0x5B}, {0x5D, 0xD7FF}, {0xE000, LANG_CHAR_MAX}},
+    [CHARS_RAW] =
+        {{'\t', '\n'}, {'\r', '\r'}, {0x20, 0x7E}, {0x80, 0xD7FF}, {0xE000, LANG_CHAR_MAX}},
+};
+
+static void add_escapes(struct alts *a, enum schema_chars how, struct grammar_range r)
 {
     static const struct {
         uint32_t c;
         const char *text;
-    } shorts[] = {{'"', "\\\""}, {'\\', "\\\\"}, {'/', "\\/"},  {'\b', "\\b"},
-                  {'\f', "\\f"}, {'\n', "\\n"},  {'\r', "\\r"}, {'\t', "\\t"}};
+    } shorts[] = {{'\\', "\\\\"}, {'/', "\\/"},  {'\b', "\\b"}, {'\f', "\\f"},
+                  {'\n', "\\n"},  {'\r', "\\r"}, {'\t', "\\t"}};
     static const struct {
         uint32_t from, to;
         void (*use)(struct alts *, uint32_t, uint32_t);
-    } parts[] = {{0x20, 0x21, add_raw},      {0x23, 0x5B, add_raw},
-                 {0x5D, 0xD7FF, add_raw},    {0xE000, LANG_CHAR_MAX, add_raw},
-                 {0, 0x1F, add_unit},        {0x7F, 0xD7FF, add_unit},
-                 {0xE000, 0xFFFF, add_unit}, {0x10000, LANG_CHAR_MAX, add_pairs}};
+    } parts[] = {{0, 0x1F, add_unit},
+                 {0x7F, 0xD7FF, add_unit},
+                 {0xE000, 0xFFFF, add_unit},
+                 {0x10000, LANG_CHAR_MAX, add_pairs}};
+    uint32_t mark = how == CHARS_SINGLE ? '\'' : '"';
+    for (size_t k = 0; k < sizeof(parts) / sizeof(parts[0]); k++)
+        add_clipped(a, r, parts[k].from, parts[k].to, parts[k].use);
+    for (size_t k = 0; k < sizeof(shorts) / sizeof(shorts[0]); k++)
+        if (r.from <= shorts[k].c && shorts[k].c <= r.to)
+            add(a, grammar_literal(a->b, str_z(shorts[k].text)));
+    if (r.from <= mark && mark <= r.to)
+        add(a, grammar_literal(a->b, how == CHARS_SINGLE ? STR("\\'") : STR("\\\"")));
+    if (how == CHARS_NO_LESS)
+        add_clipped(a, r, '<', '<', add_unit);
+}
+
+gexpr schema_chars(struct grammar_builder *b, enum schema_chars how, const struct grammar_range *r,
+                   size_t n)
+{
     struct alts a = {.b = b};
     for (size_t i = 0; i < n; i++) {
-        for (size_t k = 0; k < sizeof(parts) / sizeof(parts[0]); k++)
-            add_clipped(&a, r[i], parts[k].from, parts[k].to, parts[k].use);
-        for (size_t k = 0; k < sizeof(shorts) / sizeof(shorts[0]); k++)
-            if (r[i].from <= shorts[k].c && shorts[k].c <= r[i].to)
-                add(&a, grammar_literal(b, str_z(shorts[k].text)));
+        for (size_t k = 0; k < ARRAY_LEN(plain[how]) && plain[how][k].to > 0; k++)
+            add_clipped(&a, r[i], plain[how][k].from, plain[how][k].to, add_raw);
+        if (how != CHARS_RAW)
+            add_escapes(&a, how, r[i]);
     }
     return grammar_alt(b, a.e, a.n);
 }
@@ -209,6 +234,7 @@ struct lang_writer {
     struct grammar_range *r;
     gexpr *e;
     size_t cap_r, cap_e;
+    enum schema_chars how;
 };
 
 /* The characters that lead from s to `next`. */
@@ -218,7 +244,7 @@ static gexpr chars_to(struct lang_writer *w, int s, int next)
     for (int i = w->l->first[s]; i < w->l->first[s + 1]; i++)
         if (w->l->edge[i].next == next)
             w->r[n++] = (struct grammar_range){w->l->edge[i].from, w->l->edge[i].to};
-    return n == 0 ? GEXPR_NONE : schema_json_chars(w->b, w->r, n);
+    return n == 0 ? GEXPR_NONE : schema_chars(w->b, w->how, w->r, n);
 }
 
 /* Loops first, then where else the characters lead. */
@@ -248,9 +274,9 @@ static bool write_state(struct lang_writer *w, int s)
     return true;
 }
 
-gexpr schema_lang_expr(struct grammar_builder *b, const struct lang *l)
+gexpr schema_lang_expr(struct grammar_builder *b, const struct lang *l, enum schema_chars how)
 {
-    struct lang_writer w = {.b = b, .l = l};
+    struct lang_writer w = {.b = b, .l = l, .how = how};
     w.rule = mem_try_array((size_t)l->n_state, sizeof(*w.rule));
     bool ok = w.rule != NULL;
     for (int s = 0; ok && s < l->n_state; s++)

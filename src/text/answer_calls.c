@@ -6,6 +6,7 @@
  */
 #include "base/mem.h"
 #include "text/answer_parser_impl.h"
+#include "text/tool_param.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -75,6 +76,7 @@ static void begin_json(struct answer_parser *p)
     p->state = IN_JSON;
     json_mend_clear(&p->mend);
     call_reader_clear(&p->reader);
+    p->reader.first_decides = !p->marked;
 }
 
 void answer_plain(struct answer_parser *p, char c)
@@ -130,7 +132,8 @@ static void finish_begun(struct answer_parser *p)
 static void finish_json(struct answer_parser *p)
 {
     buf_clear(&p->json);
-    json_mend_finish(&p->mend, &p->json);
+    if (!p->is_cut)
+        json_mend_finish(&p->mend, &p->json);
     if (p->reader.n_calls > 0 || p->reader.began)
         call_reader_push(&p->reader, buf_str(&p->json));
     else
@@ -187,7 +190,8 @@ static void emit_mended(struct answer_parser *p, char c)
 static void end_args(struct answer_parser *p)
 {
     buf_clear(&p->json);
-    json_mend_finish(&p->mend, &p->json);
+    if (!p->is_cut)
+        json_mend_finish(&p->mend, &p->json);
     answer_emit(p, ANSWER_CALL, buf_str(&p->json));
     after_call(p);
 }
@@ -338,7 +342,7 @@ static const char *const tags[N_TAGS] = {"<function=",   "<parameter=", "</funct
 
 static void end_tags_call(struct answer_parser *p)
 {
-    if (p->call_open)
+    if (p->call_open && !p->is_cut)
         answer_emit(p, ANSWER_CALL, p->has_param ? STR("}") : STR("{}"));
     p->call_open = p->has_param = false;
 }
@@ -433,33 +437,44 @@ static void push_tag_key(struct answer_parser *p, char c)
     buf_clear(&p->hold);
 }
 
-/* Whether the schema says that a parameter is a text. */
-static bool is_text(const struct answer_parser *p, struct str key)
+/* Numbers of any size and odd names are not ours to judge. */
+static bool is_json(struct str text)
 {
-    const json_t *f = function_of(p, buf_str(&p->called));
-    const json_t *all = json_object_get(json_object_get(f, "parameters"), "properties");
-    const json_t *one = json_object_getn(all, key.ptr ? key.ptr : "", key.len);
-    const json_t *type = json_object_get(one, "type");
-    if (json_is_string(type))
-        return str_eq_z(json_str(type), "string");
-    return json_is_string(json_array_get(json_object_get(one, "enum"), 0));
+    const size_t flags = JSON_DECODE_ANY | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL;
+    json_error_t error;
+    json_t *value = json_loadb(text.ptr != NULL ? text.ptr : "", text.len, flags, &error);
+    bool ok = value != NULL || json_error_code(&error) == json_error_numeric_overflow ||
+              json_error_code(&error) == json_error_null_byte_in_key;
+    json_decref(value);
+    return ok;
+}
+
+/* JSON as it is, without white space between its parts. */
+static void write_json(struct str text, struct buf *out)
+{
+    struct json_mend mend;
+    bool more = true;
+    json_mend_init(&mend);
+    for (size_t i = 0; i < text.len && more; i++)
+        more = json_mend_push(&mend, text.ptr[i], out);
+    json_mend_finish(&mend, out);
+    json_mend_release(&mend);
 }
 
 static void write_value(struct answer_parser *p, struct str text, struct buf *out)
 {
-    struct str key = buf_str(&p->head);
+    const json_t *f = function_of(p, buf_str(&p->called));
+    enum tool_param kind = tool_param_kind(json_object_get(f, "parameters"), buf_str(&p->head));
     struct str bare = str_trim(text);
-    json_t *value = is_text(p, key) ? NULL : json_parse(bare, 32, NULL);
-    if (value != NULL) {
-        json_write(value, out);
-        json_decref(value);
-    } else if (!is_text(p, key) && (str_eq_z(bare, "True") || str_eq_z(bare, "False"))) {
+    bool may_word = kind == TOOL_PARAM_JSON, may_null = kind != TOOL_PARAM_TEXT;
+    if (may_word && is_json(bare))
+        write_json(bare, out);
+    else if (may_word && (str_eq_z(bare, "True") || str_eq_z(bare, "False")))
         buf_add_z(out, str_eq_z(bare, "True") ? "true" : "false");
-    } else if (!is_text(p, key) && str_eq_z(bare, "None")) {
+    else if (may_null && (str_eq_z(bare, "None") || str_eq_z(bare, "null")))
         buf_add_z(out, "null");
-    } else {
+    else
         json_write_string(text, out);
-    }
 }
 
 static void end_value(struct answer_parser *p, struct str text)
@@ -584,11 +599,12 @@ void answer_push_call(struct answer_parser *p, char c)
         push[p->state](p, c);
 }
 
-/* Cut off in a name: a call only when it is one of the tools. */
+/* Ended behind a name: a call only when it is one of the tools. Cut off there, it may have been
+ * the beginning of another name. */
 static void finish_name(struct answer_parser *p)
 {
     struct str name = name_of(buf_str(&p->head));
-    if (p->d->body != DIALECT_NAMED || !answer_knows(p, name)) {
+    if (p->is_cut || p->d->body != DIALECT_NAMED || !answer_knows(p, name)) {
         finish_begun(p);
         return;
     }
@@ -621,7 +637,8 @@ void answer_finish_call(struct answer_parser *p)
         end_args(p);
         break;
     case IN_TAG_VALUE:
-        end_value(p, str_trim(buf_str(&p->json)));
+        if (!p->is_cut)
+            end_value(p, str_trim(buf_str(&p->json)));
         end_tags_call(p);
         break;
     case IN_TAGS:

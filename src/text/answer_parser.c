@@ -232,7 +232,8 @@ static void push_header(struct answer_parser *p, char c)
 static void end_args(struct answer_parser *p)
 {
     buf_clear(&p->json);
-    json_mend_finish(&p->mend, &p->json);
+    if (!p->is_cut)
+        json_mend_finish(&p->mend, &p->json);
     answer_emit(p, ANSWER_CALL, buf_str(&p->json));
     p->call_open = false;
 }
@@ -368,8 +369,9 @@ static void release_hold(struct answer_parser *p)
     buf_clear(&p->hold);
 }
 
-void answer_parser_finish(struct answer_parser *p)
+void answer_parser_finish(struct answer_parser *p, bool is_cut)
 {
+    p->is_cut = is_cut;
     if (p->state == IN_CHANNEL && p->channel == ANSWER_CALL)
         end_channel(p, 0);
     else if (p->state == IN_HEADER)

@@ -33,8 +33,10 @@ struct answer_parser *answer_parser_new(const struct answer_options *o,
                                         const struct answer_sink *sink);
 void answer_parser_free(struct answer_parser *p); /* NULL is fine */
 void answer_parser_push(struct answer_parser *p, struct str text);
-/* No more comes: what is held back comes out, calls are closed. */
-void answer_parser_finish(struct answer_parser *p);
+/* No more comes: what is held back comes out, calls are closed. is_cut: the model had not ended:
+ * the arguments of a call that is not over stay as far as they came, and are no JSON, so that
+ * nobody takes them for the whole. */
+void answer_parser_finish(struct answer_parser *p, bool is_cut);
 /* Bytes at the end of the text that are held back: they have not come out yet. */
 size_t answer_parser_held(const struct answer_parser *p);
 bool answer_parser_in_thought(const struct answer_parser *p);

@@ -49,6 +49,7 @@ struct answer_parser {
     bool must_call;              /* what is cut off began a call */
     bool has_param;              /* tags: not the first parameter */
     bool over;                   /* harmony: the arguments are complete */
+    bool is_cut;                 /* at the end: what is not over stays as it is */
     struct str function;         /* tags: the name of the function at hand: in `called` */
     struct buf called;
     int n_calls;

@@ -3,7 +3,7 @@
  */
 #include "text/call_reader.h"
 
-#include "base/json.h"
+#include "base/mem.h"
 
 #include <string.h>
 
@@ -44,15 +44,34 @@ static bool is_one_of(struct str key, const char *const *word, size_t n)
     return false;
 }
 
+/* Of the name, of the arguments, and what else stands before them. */
+static const char *const first_names[] = {
+    "name", "tool_name",  "function_name", "tool", "arguments", "parameters",
+    "args", "tool_input", "function",      "type", "id"};
+
 static int role_of(struct str key)
 {
-    static const char *const names[] = {"name", "tool_name", "function_name", "tool"};
-    static const char *const args[] = {"arguments", "parameters", "args", "tool_input"};
-    if (is_one_of(key, names, 4))
+    if (is_one_of(key, first_names, 4))
         return ROLE_NAME;
-    if (is_one_of(key, args, 4))
+    if (is_one_of(key, first_names + 4, 4))
         return ROLE_ARGS;
     return str_eq_z(key, "function") ? ROLE_FUNCTION : ROLE_OTHER;
+}
+
+static bool may_be_first(struct str key)
+{
+    return is_one_of(key, first_names, ARRAY_LEN(first_names));
+}
+
+json_t *call_reader_first_names(void)
+{
+    json_t *names = json_array();
+    for (size_t i = 0; names && i < ARRAY_LEN(first_names); i++)
+        if (json_array_append_new(names, json_string(first_names[i])) != 0) {
+            json_decref(names);
+            names = NULL;
+        }
+    return names;
 }
 
 /* ---- what is handed on ---- */
@@ -160,6 +179,8 @@ static void end_string(struct call_reader *r)
     r->in_string = r->is_key = false;
     if (is_key) {
         r->role = role_of(buf_str(&r->text));
+        r->failed = r->failed || (r->first_decides && !may_be_first(buf_str(&r->text)));
+        r->first_decides = false;
         if (r->role == ROLE_ARGS && r->has_args)
             r->role = ROLE_OTHER; /* a second time: the first holds */
     } else if (r->role == ROLE_ARGS_TEXT && r->depth == r->level) {

@@ -9,6 +9,7 @@
 #ifndef HEARTH_TEXT_CALL_READER_H
 #define HEARTH_TEXT_CALL_READER_H
 
+#include "base/json.h"
 #include "text/json_mend.h"
 
 struct call_sink {
@@ -32,12 +33,16 @@ struct call_reader {
     char unit[12];
     int n_unit;
     int n_calls;
-    bool failed; /* what it read is no call */
+    bool failed;        /* what it read is no call */
+    bool first_decides; /* set after a clear: an object whose first name is not one of
+                           call_reader_first_names is no call */
 };
 
 void call_reader_init(struct call_reader *r, const struct call_sink *sink);
 void call_reader_release(struct call_reader *r);
 void call_reader_clear(struct call_reader *r);
 void call_reader_push(struct call_reader *r, struct str text);
+/* A new array of strings; NULL: no memory. */
+json_t *call_reader_first_names(void);
 
 #endif

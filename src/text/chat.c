@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "text/chat_builtin.h"
+#include "text/json_mend.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -146,6 +147,25 @@ done:
 
 /* --- tool calls --- */
 
+/* Arguments that were cut off, as a client has them from an answer that a length limit ended. */
+static json_t *mended(struct str text)
+{
+    struct json_mend mend;
+    struct buf whole;
+    bool more = true;
+    json_mend_init(&mend);
+    buf_init(&whole, SIZE_MAX / 4);
+    for (size_t i = 0; i < text.len && more; i++)
+        more = json_mend_push(&mend, text.ptr[i], &whole);
+    json_mend_finish(&mend, &whole);
+    json_t *value = more && !whole.overflow && str_starts(buf_str(&whole), text)
+                        ? json_parse(buf_str(&whole), ARGUMENTS_DEPTH_MAX, NULL)
+                        : NULL;
+    json_mend_release(&mend);
+    buf_release(&whole);
+    return value;
+}
+
 static int set_arguments(const struct chat *c, json_t *function, struct err *err)
 {
     json_t *arguments = json_object_get(function, "arguments"), *fresh = NULL;
@@ -154,6 +174,8 @@ static int set_arguments(const struct chat *c, json_t *function, struct err *err
         if (str_trim(text).len == 0)
             text = STR("{}");
         fresh = json_parse(text, ARGUMENTS_DEPTH_MAX, err);
+        if (!fresh)
+            fresh = mended(str_trim(text));
         if (!fresh)
             return err_set_param(err, ERR_INVALID, "messages",
                                  "the arguments of a tool call are not valid JSON");

@@ -119,7 +119,10 @@ static const struct family families[] = {
       .quote = "<escape>",
       .begin = "",
       .before_name = "<start_function_call>call:",
-      .after_name = "{"}},
+      .after_name = "",
+      .after_args = "<end_function_call>",
+      .between = "",
+      .end = ""}},
     {{"<|tool_call>call:"},
      {"gemma4",
       DIALECT_NAMED,
@@ -128,7 +131,10 @@ static const struct family families[] = {
       .quote = "<|\"|>",
       .begin = "",
       .before_name = "<|tool_call>call:",
-      .after_name = "{"}},
+      .after_name = "",
+      .after_args = "<tool_call|>",
+      .between = "",
+      .end = ""}},
     {{"[TOOL_CALLS]", "[ARGS]"},
      {"mistral",
       DIALECT_NAMED,
@@ -156,7 +162,10 @@ static const struct family families[] = {
       .close = "</tool_call>",
       .begin = "",
       .before_name = "<tool_call>\n<function=",
-      .after_name = ">\n"}},
+      .after_name = ">\n",
+      .after_args = "</function>\n</tool_call>",
+      .between = "\n",
+      .end = ""}},
     {{"<arg_key>", "<arg_value>"},
      {"glm",
       DIALECT_PAIRS,
@@ -164,7 +173,10 @@ static const struct family families[] = {
       .close = "</tool_call>",
       .begin = "",
       .before_name = "<tool_call>",
-      .after_name = "\n"}},
+      .after_name = "\n",
+      .after_args = "</tool_call>",
+      .between = "\n",
+      .end = ""}},
     {{"<tool_call>"},
      {"hermes",
       DIALECT_JSON,
@@ -206,7 +218,10 @@ static const struct family families[] = {
       .close = "<|tool_call_end|>",
       .begin = "<|tool_call_start|>[",
       .before_name = "",
-      .after_name = "("}},
+      .after_name = "(",
+      .after_args = ")",
+      .between = ", ",
+      .end = "]<|tool_call_end|>"}},
     /* LFM2's template leaves its calls to the model. */
     {{"<|tool_list_start|>"},
      {"lfm2",
@@ -215,14 +230,20 @@ static const struct family families[] = {
       .close = "<|tool_call_end|>",
       .begin = "<|tool_call_start|>[",
       .before_name = "",
-      .after_name = "("}},
+      .after_name = "(",
+      .after_args = ")",
+      .between = ", ",
+      .end = "]<|tool_call_end|>"}},
     {{">>>all"},
      {"functionary-v3.2",
       DIALECT_LINES,
       {">>>"},
       .begin = "",
       .before_name = "",
-      .after_name = "\n"}},
+      .after_name = "\n",
+      .after_args = "",
+      .between = ">>>",
+      .end = ""}},
     {{"<function=", "</function>"},
      {"functionary-v3.1",
       DIALECT_NAMED,
@@ -274,7 +295,10 @@ static const struct family families[] = {
       .close = "```",
       .begin = "```tool_code\n",
       .before_name = "",
-      .after_name = "("}},
+      .after_name = "(",
+      .after_args = ")",
+      .between = "\n",
+      .end = "\n```"}},
 };
 
 struct thinking {
@@ -397,7 +421,7 @@ bool dialect_of_rendering(struct str rendered, struct str name, struct str argum
 
 static bool meets(const char *marker, struct str token)
 {
-    return marker != NULL && token.len > 0 &&
+    return marker != NULL && marker[0] != '\0' && token.len > 0 &&
            (str_find(str_z(marker), token) >= 0 || str_find(token, str_z(marker)) >= 0);
 }
 

@@ -32,8 +32,7 @@ struct dialect {
     const char *quote;                 /* a marker that stands for a quotation mark; or NULL */
     const char *drop[DIALECT_MARKERS]; /* markers that say nothing: of lists, of answers */
     bool bare; /* a call may come without a marker, as the whole of the answer; its name decides */
-    /* How a call is written when it is written well; before_name NULL: not known; after_args NULL:
-     * the arguments are no JSON. */
+    /* How a call is written when it is written well; before_name NULL: not known. */
     const char *begin, *before_name, *after_name, *after_args, *between, *end;
     /* Thinking; NULL: it does not, or not so. */
     const char *think_open, *think_close;

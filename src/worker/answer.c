@@ -84,8 +84,10 @@ static int add_guides(struct answer *a, struct err *err)
     struct grammar *grammar;
     const struct vocabulary *v;
     int rc = forms_get(a->model->forms, &a->request, &a->place, &grammar, &v, err);
-    if (rc == ERR_LIMIT && !a->request.constraint)
-        return 0; /* tools too many for a grammar are called without one */
+    bool must = a->request.constraint || a->request.tool_choice == GEN_TOOLS_REQUIRED ||
+                tool_form_is_strict(&a->request);
+    if (rc == ERR_LIMIT && !must)
+        return 0; /* tools too many even for a grammar of their names are called without one */
     if (rc != 0)
         return rc;
     rc = job_guide(a->job, grammar, v, err);
@@ -303,8 +305,10 @@ static void parse_streams(struct answer *a, const struct prompt_end *end)
                                            .must_call = prompt_tools(r) != NULL &&
                                                         r->tool_choice == GEN_TOOLS_REQUIRED};
     if (r->kind == GEN_CHAT && r->parse)
-        a->place = (struct form_place){options.dialect, end->in_thought && end->begun.len == 0,
-                                       end->begun.len > 0 && options.tools != NULL};
+        a->place = (struct form_place){.dialect = options.dialect,
+                                       .in_thought = end->in_thought && !end->in_call,
+                                       .in_call = end->in_call,
+                                       .in_final = end->in_final};
     for (int64_t i = 0; i < r->n && r->kind == GEN_CHAT && r->parse; i++)
         stream_parse(&a->choice[i].stream, &options, r->one_tool_call, buf_str(&end->begun));
 }
@@ -585,7 +589,7 @@ static void echo_token(struct answer *a, const struct sampler_result *r, struct 
     int rc = is_ours ? 0 : push(a, &a->echo, r, &stopped, &err);
     bool is_last = a->n_echoed == a->n_prompt;
     if (rc == 0 && is_last)
-        rc = stream_finish(&a->echo, &err);
+        rc = stream_finish(&a->echo, false, &err);
     if (rc != 0)
         fail(a, &err, out);
     else
@@ -606,7 +610,7 @@ static void echo_plain(struct answer *a, struct outbox *out)
         bool stopped;
         rc = stream_push(&a->echo, &t, &stopped, &err);
     }
-    rc = rc != 0 ? rc : stream_finish(&a->echo, &err);
+    rc = rc != 0 ? rc : stream_finish(&a->echo, false, &err);
     if (rc != 0) {
         fail(a, &err, out);
         return;
@@ -626,7 +630,7 @@ static void echo_plain(struct answer *a, struct outbox *out)
 static void finish_choice(struct answer *a, int index, enum gen_reason reason, struct outbox *out)
 {
     struct err err;
-    if (stream_finish(&a->choice[index].stream, &err) != 0) {
+    if (stream_finish(&a->choice[index].stream, reason == GEN_LENGTH, &err) != 0) {
         fail(a, &err, out);
         return;
     }

@@ -187,16 +187,37 @@ gexpr form_expr(struct grammar_builder *b, const struct gen_request *r, const st
     return answer < 0 ? answer : tool_form_thoughts(b, r, p, answer);
 }
 
+static int build(const struct gen_request *r, const struct form_place *p, struct grammar **ret,
+                 struct err *err)
+{
+    struct grammar_builder *b = grammar_builder_new();
+    *err = (struct err){0};
+    gexpr root = form_expr(b, r, p, err);
+    int rc = root < 0 && err->code != 0 ? err->code : grammar_finish(b, root, ret, err);
+    grammar_builder_free(b);
+    return rc;
+}
+
+/* Schemas that are too much, or more than can be enforced: the calls keep to their frame. */
+static bool may_loosen(const struct gen_request *r, const struct form_place *p,
+                       const struct err *err)
+{
+    return tool_form_is_wanted(r, p) && !tool_form_is_strict(r) &&
+           (err->code == ERR_LIMIT || err->code == ERR_UNSUPPORTED) &&
+           (err->param[0] == '\0' || strcmp(err->param, "tools") == 0);
+}
+
 static int compile(const struct gen_request *r, const struct form_place *p, struct grammar **ret,
                    struct err *err)
 {
-    struct grammar_builder *b = grammar_builder_new();
-    struct err own = {0};
-    gexpr root = form_expr(b, r, p, &own);
-    int rc = root < 0 && own.code != 0 ? own.code : grammar_finish(b, root, ret, &own);
-    grammar_builder_free(b);
+    struct form_place loose = *p;
+    struct err own;
+    int rc = build(r, p, ret, &own);
+    loose.any_args = true;
+    if (rc != 0 && may_loosen(r, p, &own))
+        rc = build(r, &loose, ret, &own);
     const char *param = json_string_value(json_object_get(r->constraint, "param"));
-    param = param ? param : "response_format";
+    param = param ? param : r->constraint ? "response_format" : "tools";
     if (rc != 0 && own.param[0] == '\0')
         err_set_param(err, own.code, param, "%s: %s", param, own.text);
     else if (rc != 0 && err)
@@ -211,8 +232,8 @@ static bool make_key(const struct gen_request *r, const struct form_place *p, st
 {
     bool tools = tool_form_is_wanted(r, p);
     buf_init(key, KEY_BYTES_MAX);
-    buf_printf(key, "%d %d %d %d %d %d %s\n", p->dialect != NULL, p->in_thought, p->in_call,
-               (int)r->think, (int)r->tool_choice, r->one_tool_call,
+    buf_printf(key, "%d %d %d %d %d %d %d %s\n", p->dialect != NULL, p->in_thought, p->in_call,
+               p->in_final, (int)r->think, (int)r->tool_choice, r->one_tool_call,
                tools && r->tool_name ? r->tool_name : "");
     if (tools)
         json_write(json_object_get(r->chat, "tools"), key);

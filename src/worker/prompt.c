@@ -22,13 +22,26 @@ static struct str name_of(const json_t *tool)
     return json_str(json_object_get(json_object_get(tool, "function"), "name"));
 }
 
-/* A call that is demanded is begun for the model: its marker and, where there is but one tool to
- * call, its name. */
+/* A model that may think does so before it calls; the answer's grammar has the call then. */
+static bool thinks_first(const struct dialect *d, const struct gen_request *r, bool in_thought,
+                         struct str prompt)
+{
+    if (r->think == GEN_THINK_OFF)
+        return false;
+    if (in_thought || d->body == DIALECT_HARMONY)
+        return d->after_args != NULL;
+    return d->think_open != NULL && d->after_args != NULL &&
+           !str_ends(str_trim(prompt), str_z(d->think_close));
+}
+
+/* Else a call that is demanded is begun for the model: its marker and, where there is but one tool
+ * to call, its name. */
 static bool begin_call(const struct dialect *d, const struct gen_request *r, bool in_thought,
-                       struct buf *out)
+                       struct str prompt, struct buf *out)
 {
     const json_t *tools = prompt_tools(r);
-    if (tools == NULL || r->tool_choice != GEN_TOOLS_REQUIRED || d->before_name == NULL)
+    if (tools == NULL || r->tool_choice != GEN_TOOLS_REQUIRED || d->before_name == NULL ||
+        thinks_first(d, r, in_thought, prompt))
         return true;
     if (in_thought) {
         buf_add_z(out, d->think_close);
@@ -97,12 +110,14 @@ static int encode_chat(const struct loaded *l, const struct gen_request *r, stru
     int rc = render(l, r->chat, r, &d, &text, err);
     if (rc == 0 && r->parse) {
         end->in_thought = answer_prompt_thinks(dialect, buf_str(&text));
-        if (!begin_call(dialect, r, end->in_thought, &end->begun) ||
+        if (!begin_call(dialect, r, end->in_thought, buf_str(&text), &end->begun) ||
             !buf_add_str(&text, buf_str(&end->begun)))
             rc = err_set(err, ERR_NOMEM, "no memory for the prompt");
+        end->in_call = end->begun.len > 0;
         bool goes_on = json_is_true(json_object_get(r->chat, "continue_final_message"));
         bool answers = r->think == GEN_THINK_OFF && prompt_tools(r) == NULL;
-        if (dialect->body == DIALECT_HARMONY && end->begun.len == 0 && (answers || goes_on))
+        end->in_final = dialect->body == DIALECT_HARMONY && !end->in_call && (answers || goes_on);
+        if (end->in_final)
             buf_add_z(&end->begun, "<|channel|>final<|message|>"); /* is written already */
     }
     if (rc == 0)

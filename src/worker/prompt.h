@@ -14,7 +14,9 @@ int prompt_render(const struct loaded *l, json_t *chat, const struct gen_request
 struct prompt_end {
     bool has_bos;     /* BOS was added here, so it is not part of what the client wrote */
     bool in_thought;  /* it has opened the thoughts */
-    struct buf begun; /* what the answer begins with that the prompt ends with: a demanded call */
+    struct buf begun; /* what the answer begins with that the prompt ends with ... */
+    bool in_call;     /* ... a demanded call */
+    bool in_final;    /* ... the channel that answers (harmony) */
 };
 void prompt_end_release(struct prompt_end *e);
 /*

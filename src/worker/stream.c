@@ -213,7 +213,7 @@ int stream_push(struct stream *s, struct gen_token *token, bool *ret_stopped, st
     return 0;
 }
 
-int stream_finish(struct stream *s, struct err *err)
+int stream_finish(struct stream *s, bool is_cut, struct err *err)
 {
     if (s->i_stop >= 0 || s->is_over)
         return 0;
@@ -221,7 +221,7 @@ int stream_finish(struct stream *s, struct err *err)
         return err_set(err, ERR_NOMEM, "no memory for the answer's text");
     if (s->parser) {
         answer_parser_push(s->parser, buf_str(&s->raw));
-        answer_parser_finish(s->parser);
+        answer_parser_finish(s->parser, is_cut);
         buf_clear(&s->raw);
         settle_parsed(s, true);
         return 0;

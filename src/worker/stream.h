@@ -60,8 +60,9 @@ void stream_release(struct stream *s);
  * complete, or the one call there may be. Then nothing may be pushed any more. */
 int stream_push(struct stream *s, struct gen_token *token, bool *ret_stopped, struct err *err)
     __attribute__((warn_unused_result));
-/* No more tokens come: what is pending becomes final. */
-int stream_finish(struct stream *s, struct err *err) __attribute__((warn_unused_result));
+/* No more tokens come: what is pending becomes final. is_cut: as answer_parser_finish. */
+int stream_finish(struct stream *s, bool is_cut, struct err *err)
+    __attribute__((warn_unused_result));
 /* Moves what may be sent next into the delta (all but id and index; owned by it). False: nothing
  * more yet. */
 bool stream_take(struct stream *s, bool all, struct gen_delta *ret)

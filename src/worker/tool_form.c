@@ -5,51 +5,344 @@
 
 #include "base/mem.h"
 #include "grammar/schema.h"
+#include "text/call_reader.h"
 #include "worker/prompt.h"
+#include "worker/tool_args.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- what dialects spell ---- */
+/* ---- parts ---- */
 
-/* Length of the marker that text begins with ("<tool_call>", "[ARGS]"); 0: none. */
-static size_t marker_len(struct str text)
+static gexpr literal(struct grammar_builder *b, const char *z)
 {
-    char close = text.ptr[0] == '<' ? '>' : text.ptr[0] == '[' ? ']' : '\0';
-    ptrdiff_t end = close ? str_chr(text, close) : -1;
-    for (ptrdiff_t i = 1; i < end; i++)
-        if (strchr(" \n\"{", text.ptr[i]) != NULL)
-            return 0;
-    return end > 1 ? (size_t)end + 1 : 0;
+    return grammar_literal(b, str_z(z));
 }
 
-/* A text whose markers may be control tokens. */
-static gexpr spelled(struct grammar_builder *b, const char *z)
+static gexpr opt(struct grammar_builder *b, gexpr e)
 {
-    struct str text = str_z(z);
-    gexpr part[16];
-    size_t n = 0;
-    while (text.len > 0 && n < ARRAY_LEN(part) - 1) {
-        size_t len = marker_len(text);
-        bool is_marker = len > 0;
-        while (!is_marker && len < text.len && (len == 0 || marker_len(str_from(text, len)) == 0))
-            len++;
-        part[n++] = is_marker ? grammar_special(b, str_sub(text, 0, len))
-                              : grammar_literal(b, str_sub(text, 0, len));
-        text = str_from(text, len);
-    }
-    if (text.len > 0)
-        part[n++] = grammar_literal(b, text);
-    return grammar_seq(b, part, n);
+    return grammar_repeat(b, e, 0, 1);
 }
 
-/* ---- thoughts ---- */
+static gexpr any_of(struct grammar_builder *b, gexpr x, gexpr y)
+{
+    return grammar_alt(b, (gexpr[]){x, y}, 2);
+}
 
 static gexpr spaces(struct grammar_builder *b)
 {
     static const struct grammar_range space[] = {{' ', ' '}, {'\n', '\n'}};
     return grammar_repeat(b, grammar_chars(b, space, ARRAY_LEN(space), false), 0, 4);
 }
+
+/* ---- calls ---- */
+
+bool tool_form_is_wanted(const struct gen_request *r, const struct form_place *p)
+{
+    const struct dialect *d = p->dialect;
+    return d && !p->in_final && prompt_tools(r) && d->before_name && d->after_args;
+}
+
+static const json_t *function_of(const json_t *tool)
+{
+    return json_object_get(tool, "function");
+}
+
+static bool may_call(const struct gen_request *r, const json_t *tool)
+{
+    struct str name = json_str(json_object_get(function_of(tool), "name"));
+    return r->tool_name == NULL || str_eq_z(name, r->tool_name);
+}
+
+bool tool_form_is_strict(const struct gen_request *r)
+{
+    const json_t *tools = prompt_tools(r);
+    for (size_t i = 0; i < json_array_size(tools); i++) {
+        const json_t *tool = json_array_get(tools, i);
+        if (may_call(r, tool) && json_is_true(json_object_get(function_of(tool), "strict")))
+            return true;
+    }
+    return false;
+}
+
+/* White space as those who write JSON put it between its parts. */
+static gexpr gap(struct grammar_builder *b)
+{
+    gexpr indent = grammar_repeat(b, literal(b, " "), 0, 8);
+    const gexpr line[] = {literal(b, "\n"), indent};
+    return opt(b, any_of(b, literal(b, " "), grammar_seq(b, line, 2)));
+}
+
+/* Up to the name. A call that the model begins by itself, without a marker, may have its white
+ * space elsewhere, and say what it is. */
+static gexpr before_name(struct grammar_builder *b, const struct dialect *d)
+{
+    if (d->body == DIALECT_TAGS) /* the outer tag is often forgotten */
+        return any_of(b, tool_spelled(b, d->before_name), tool_spelled(b, d->open[1]));
+    if (!d->bare)
+        return tool_spelled(b, d->before_name);
+    gexpr g = gap(b);
+    const gexpr kind[] = {literal(b, "\"type\":"), g, literal(b, "\"function\","), g};
+    const gexpr all[] = {literal(b, "{"),         g, opt(b, grammar_seq(b, kind, 4)),
+                         literal(b, "\"name\":"), g, literal(b, "\"")};
+    return grammar_seq(b, all, ARRAY_LEN(all));
+}
+
+static gexpr after_name(struct grammar_builder *b, const struct dialect *d)
+{
+    if (!d->bare)
+        return tool_spelled(b, d->after_name);
+    gexpr g = gap(b);
+    const gexpr all[] = {literal(b, "\","), g, literal(b, "\"parameters\":"), g};
+    return grammar_seq(b, all, ARRAY_LEN(all));
+}
+
+static gexpr after_args(struct grammar_builder *b, const struct dialect *d)
+{
+    const gexpr bare[] = {gap(b), literal(b, "}")};
+    return d->bare ? grammar_seq(b, bare, 2) : tool_spelled(b, d->after_args);
+}
+
+/* What stands around a call's name, and behind its arguments. */
+struct call_parts {
+    gexpr before, after, close;
+    bool has_other; /* there is another way to begin it */
+    gexpr other_before, other_after;
+};
+
+static gexpr one_call(struct grammar_builder *b, const struct call_parts *c, gexpr name, gexpr args)
+{
+    const gexpr head[] = {c->before, name, c->after};
+    const gexpr other[] = {c->other_before, name, c->other_after};
+    gexpr begin = grammar_seq(b, head, 3);
+    if (c->has_other)
+        begin = any_of(b, begin, grammar_seq(b, other, 3));
+    const gexpr part[] = {begin, args, c->close};
+    return grammar_seq(b, part, ARRAY_LEN(part));
+}
+
+/* Any of the tools, with arguments that are theirs, or any where the schemas are too large. */
+static gexpr any_call(struct grammar_builder *b, const struct gen_request *r,
+                      const struct form_place *p, const struct call_parts *c, bool has_name,
+                      struct err *err)
+{
+    const json_t *tools = prompt_tools(r);
+    size_t n = json_array_size(tools), k = 0;
+    gexpr *e = mem_try_array(n, sizeof(*e)), all = 0;
+    if (!e)
+        return err_set(err, ERR_NOMEM, "no memory for the tools' grammar");
+    for (size_t i = 0; i < n && all >= 0; i++) {
+        const json_t *f = function_of(json_array_get(tools, i));
+        if (!may_call(r, json_array_get(tools, i)))
+            continue;
+        gexpr name =
+            has_name ? grammar_empty(b) : grammar_literal(b, json_str(json_object_get(f, "name")));
+        if (p->any_args) {
+            e[k++] = name;
+            continue;
+        }
+        all = tool_args_expr(b, p->dialect, f, err);
+        e[k++] = one_call(b, c, name, all);
+    }
+    if (all >= 0)
+        all = grammar_alt(b, e, k);
+    if (all >= 0 && p->any_args)
+        all = one_call(b, c, all, tool_args_any(b, p->dialect));
+    free(e);
+    return all;
+}
+
+/* The calls after `first`, and the end. */
+static gexpr more_calls(struct grammar_builder *b, const struct gen_request *r,
+                        const struct form_place *p, gexpr first, struct err *err)
+{
+    const struct dialect *d = p->dialect;
+    const struct call_parts c = {before_name(b, d), after_name(b, d), after_args(b, d)};
+    gexpr more = grammar_empty(b);
+    if (!r->one_tool_call && d->between) {
+        gexpr call = any_call(b, r, p, &c, false, err);
+        if (call < 0)
+            return call;
+        const gexpr next[] = {tool_spelled(b, d->between), call};
+        more = grammar_repeat(b, grammar_seq(b, next, ARRAY_LEN(next)), 0, GRAMMAR_UNBOUNDED);
+    }
+    const gexpr all[] = {first, more, tool_spelled(b, d->end)};
+    return grammar_seq(b, all, ARRAY_LEN(all));
+}
+
+/* What the prompt has begun goes on. */
+static gexpr begun_calls(struct grammar_builder *b, const struct gen_request *r,
+                         const struct form_place *p, struct err *err)
+{
+    const struct dialect *d = p->dialect;
+    bool has_name = r->tool_name != NULL || json_array_size(prompt_tools(r)) == 1;
+    gexpr empty = grammar_empty(b);
+    const struct call_parts c = {empty, has_name ? empty : after_name(b, d), after_args(b, d)};
+    gexpr first = any_call(b, r, p, &c, has_name, err);
+    return first < 0 ? first : more_calls(b, r, p, first, err);
+}
+
+/* All calls from their beginning. */
+static gexpr whole_calls(struct grammar_builder *b, const struct gen_request *r,
+                         const struct form_place *p, struct err *err)
+{
+    const struct dialect *d = p->dialect;
+    const gexpr begin[] = {tool_spelled(b, d->begin), before_name(b, d)};
+    const struct call_parts c = {grammar_seq(b, begin, 2), after_name(b, d), after_args(b, d)};
+    gexpr first = any_call(b, r, p, &c, false, err);
+    return first < 0 ? first : more_calls(b, r, p, first, err);
+}
+
+/* ---- text beside calls ---- */
+
+/* Text up to what begins a call. */
+static gexpr without_calls(struct grammar_builder *b, const struct dialect *d)
+{
+    struct str needle[DIALECT_MARKERS];
+    size_t n = 0;
+    for (int i = 0; i < DIALECT_MARKERS; i++)
+        if (d->open[i] != NULL)
+            needle[n++] = str_z(d->open[i]);
+    return grammar_without(b, needle, n);
+}
+
+static gexpr free_text(struct grammar_builder *b, const struct dialect *d)
+{
+    gexpr drop[DIALECT_MARKERS], text = without_calls(b, d);
+    size_t n_drop = 0;
+    for (int i = 0; i < DIALECT_MARKERS; i++)
+        if (d->drop[i] != NULL)
+            drop[n_drop++] = grammar_special(b, str_z(d->drop[i]));
+    if (n_drop == 0)
+        return text;
+    gexpr mark = opt(b, grammar_alt(b, drop, n_drop));
+    const gexpr part[] = {mark, text, mark};
+    return grammar_seq(b, part, ARRAY_LEN(part));
+}
+
+/* A JSON object's first name that begins no call (call_reader's first_decides). */
+static gexpr first_name(struct grammar_builder *b, struct err *err)
+{
+    json_t *schema =
+        json_pack("{s:s, s:{s:o}}", "type", "string", "not", "enum", call_reader_first_names());
+    const struct schema_options o = {0};
+    gexpr e = schema ? schema_expr(b, schema, &o, "tools", err)
+                     : err_set(err, ERR_NOMEM, "no memory for the tools' grammar");
+    json_decref(schema);
+    return e;
+}
+
+/* Text that does not begin as a call without a marker does. */
+static gexpr plain_text(struct grammar_builder *b, const struct dialect *d, struct err *err)
+{
+    static const struct grammar_range space[] = {{'\t', '\n'}, {'\r', '\r'}, {' ', ' '}};
+    static const struct grammar_range not_first[] = {
+        {'\t', '\n'}, {'\r', '\r'}, {' ', ' '}, {'<', '<'}, {'{', '{'}};
+    static const struct grammar_range not_less[] = {{'<', '<'}, {'|', '|'}};
+    static const struct grammar_range not_name[] = {
+        {'\t', '\n'}, {'\r', '\r'}, {' ', ' '}, {'"', '"'}, {'<', '<'}};
+    gexpr any = without_calls(b, d), name = first_name(b, err);
+    if (name < 0)
+        return name;
+    gexpr blank = grammar_repeat(b, grammar_chars(b, space, 3, false), 0, GRAMMAR_UNBOUNDED);
+    const gexpr other[] = {grammar_chars(b, not_first, 5, true), any};
+    const gexpr less[] = {literal(b, "<"), grammar_chars(b, not_less, 2, true), any};
+    const gexpr key = any_of(b, name, grammar_chars(b, not_name, 5, true));
+    const gexpr inside[] = {key, any};
+    const gexpr brace[] = {literal(b, "{"), blank, opt(b, grammar_seq(b, inside, 2))};
+    const gexpr begin[] = {grammar_seq(b, other, 2), grammar_seq(b, less, 3),
+                           grammar_seq(b, brace, 3)};
+    const gexpr all[] = {blank, opt(b, grammar_alt(b, begin, 3))};
+    return grammar_seq(b, all, 2);
+}
+
+/* Without a marker at the beginning, or behind one anywhere. */
+static gexpr bare_answer(struct grammar_builder *b, const struct dialect *d, gexpr calls,
+                         struct err *err)
+{
+    gexpr text = plain_text(b, d, err);
+    if (text < 0)
+        return text;
+    const gexpr marked[] = {
+        text, opt(b, grammar_seq(b, (gexpr[]){tool_spelled(b, d->open[0]), spaces(b), calls}, 3))};
+    const gexpr bare[] = {spaces(b), calls};
+    return any_of(b, grammar_seq(b, marked, 2), grammar_seq(b, bare, 2));
+}
+
+/* ---- harmony ---- */
+
+static gexpr harmony_text(struct grammar_builder *b)
+{
+    static const char *const ends[] = {"<|end|>", "<|return|>", "<|call|>", "<|start|>",
+                                       "<|channel|>"};
+    struct str needle[ARRAY_LEN(ends)];
+    for (size_t i = 0; i < ARRAY_LEN(ends); i++)
+        needle[i] = str_z(ends[i]);
+    return grammar_without(b, needle, ARRAY_LEN(ends));
+}
+
+/* Messages before the last one, each with the beginning of the next: thoughts, and what is said of
+ * the calls to come. */
+static gexpr harmony_before(struct grammar_builder *b, const struct gen_request *r)
+{
+    gexpr text = harmony_text(b);
+    gexpr next = tool_spelled(b, "<|end|><|start|>assistant");
+    const gexpr said[] = {tool_spelled(b, "<|channel|>commentary<|message|>"), text, next};
+    const gexpr thought[] = {tool_spelled(b, "<|channel|>analysis<|message|>"), text, next};
+    gexpr one = grammar_seq(b, said, 3);
+    if (r->think != GEN_THINK_OFF)
+        one = any_of(b, one, grammar_seq(b, thought, 3));
+    return grammar_repeat(b, one, 0, GRAMMAR_UNBOUNDED);
+}
+
+static gexpr harmony_final(struct grammar_builder *b, gexpr answer)
+{
+    gexpr json = opt(b, tool_spelled(b, " <|constrain|>json"));
+    const gexpr all[] = {tool_spelled(b, "<|channel|>final"), json, tool_spelled(b, "<|message|>"),
+                         answer};
+    return grammar_seq(b, all, ARRAY_LEN(all));
+}
+
+static gexpr harmony_thoughts(struct grammar_builder *b, const struct gen_request *r,
+                              const struct form_place *p, gexpr answer)
+{
+    if (p->in_call || p->in_final)
+        return answer;
+    if (!tool_form_is_wanted(r, p))
+        answer = harmony_final(b, answer);
+    const gexpr all[] = {harmony_before(b, r), answer};
+    return grammar_seq(b, all, 2);
+}
+
+/* A call, whose name comes before the channel or behind it. */
+static gexpr harmony_call(struct grammar_builder *b, const struct gen_request *r,
+                          const struct form_place *p, struct err *err)
+{
+    gexpr channel = tool_spelled(b, "<|channel|>commentary");
+    gexpr kind = any_of(b, literal(b, " json"), tool_spelled(b, "<|constrain|>json"));
+    kind = opt(b, any_of(b, kind, tool_spelled(b, " <|constrain|>json")));
+    gexpr message = tool_spelled(b, "<|message|>"), to = literal(b, " to=functions.");
+    const gexpr before[] = {channel, to}, after[] = {channel, kind, message};
+    const gexpr plain_after[] = {kind, message};
+    const struct call_parts c = {.before = grammar_seq(b, before, 2),
+                                 .after = grammar_seq(b, plain_after, 2),
+                                 .close = grammar_empty(b),
+                                 .has_other = true,
+                                 .other_before = to,
+                                 .other_after = grammar_seq(b, after, 3)};
+    return any_call(b, r, p, &c, false, err);
+}
+
+static gexpr harmony_answer(struct grammar_builder *b, const struct gen_request *r,
+                            const struct form_place *p, gexpr plain, struct err *err)
+{
+    gexpr calls = harmony_call(b, r, p, err);
+    if (calls < 0 || r->tool_choice == GEN_TOOLS_REQUIRED)
+        return calls;
+    return any_of(b, harmony_final(b, plain >= 0 ? plain : harmony_text(b)), calls);
+}
+
+/* ---- thoughts ---- */
 
 static gexpr until_marker(struct grammar_builder *b, const char *marker)
 {
@@ -62,6 +355,8 @@ gexpr tool_form_thoughts(struct grammar_builder *b, const struct gen_request *r,
                          const struct form_place *p, gexpr answer)
 {
     const struct dialect *d = p->dialect;
+    if (d && d->body == DIALECT_HARMONY)
+        return harmony_thoughts(b, r, p, answer);
     if (!d || !d->think_open || p->in_call)
         return answer;
     const gexpr rest[] = {until_marker(b, d->think_close), spaces(b), answer};
@@ -69,107 +364,20 @@ gexpr tool_form_thoughts(struct grammar_builder *b, const struct gen_request *r,
     if (p->in_thought || r->think == GEN_THINK_OFF)
         return p->in_thought ? thinking : answer;
     const gexpr opened[] = {spaces(b), grammar_special(b, str_z(d->think_open)), thinking};
-    const gexpr either[] = {answer, grammar_seq(b, opened, ARRAY_LEN(opened))};
-    return grammar_alt(b, either, 2);
+    return any_of(b, answer, grammar_seq(b, opened, ARRAY_LEN(opened)));
 }
 
-/* ---- calls ---- */
+/* ---- the whole ---- */
 
-bool tool_form_is_wanted(const struct gen_request *r, const struct form_place *p)
+/* Text has a recipient, too. */
+static gexpr lines_answer(struct grammar_builder *b, const struct dialect *d, gexpr plain,
+                          gexpr calls)
 {
-    const struct dialect *d = p->dialect;
-    return d && prompt_tools(r) && d->before_name && d->after_args && d->body != DIALECT_HARMONY &&
-           (!d->bare || p->in_call);
-}
-
-/* NAME, what follows it, the arguments and what closes them. */
-static gexpr named_call(struct grammar_builder *b, const struct dialect *d, const json_t *tool,
-                        bool with_name, struct err *err)
-{
-    const json_t *f = json_object_get(tool, "function");
-    const struct schema_options o = {.strict = json_is_true(json_object_get(f, "strict"))};
-    gexpr args = schema_expr(b, json_object_get(f, "parameters"), &o, "tools", err);
-    if (args < 0)
-        return args;
-    const gexpr part[] = {
-        with_name ? grammar_literal(b, json_str(json_object_get(f, "name"))) : grammar_empty(b),
-        with_name ? spelled(b, d->after_name) : grammar_empty(b), args, spelled(b, d->after_args)};
-    return grammar_seq(b, part, ARRAY_LEN(part));
-}
-
-static bool may_call(const struct gen_request *r, const json_t *tool)
-{
-    struct str name = json_str(json_object_get(json_object_get(tool, "function"), "name"));
-    return r->tool_name == NULL || str_eq_z(name, r->tool_name);
-}
-
-/* Any of the tools; with_name: its name is still to come. */
-static gexpr any_call(struct grammar_builder *b, const struct gen_request *r,
-                      const struct dialect *d, bool with_name, struct err *err)
-{
-    const json_t *tools = prompt_tools(r);
-    size_t n = json_array_size(tools), k = 0;
-    gexpr *e = mem_try_array(n, sizeof(*e));
-    if (!e)
-        return err_set(err, ERR_NOMEM, "no memory for the tools' grammar");
-    for (size_t i = 0; i < n; i++) {
-        const json_t *tool = json_array_get(tools, i);
-        if (!may_call(r, tool))
-            continue;
-        e[k] = named_call(b, d, tool, with_name, err);
-        if (e[k++] < 0) {
-            free(e);
-            return -1;
-        }
-    }
-    gexpr all = grammar_alt(b, e, k);
-    free(e);
-    return all;
-}
-
-/* The calls after `first`, and the end. */
-static gexpr more_calls(struct grammar_builder *b, const struct gen_request *r,
-                        const struct dialect *d, gexpr first, struct err *err)
-{
-    gexpr more = grammar_empty(b);
-    if (!r->one_tool_call && d->between) {
-        gexpr call = any_call(b, r, d, true, err);
-        if (call < 0)
-            return call;
-        const gexpr next[] = {spelled(b, d->between), spelled(b, d->before_name), call};
-        more = grammar_repeat(b, grammar_seq(b, next, ARRAY_LEN(next)), 0, GRAMMAR_UNBOUNDED);
-    }
-    const gexpr all[] = {first, more, spelled(b, d->end)};
-    return grammar_seq(b, all, ARRAY_LEN(all));
-}
-
-/* What the prompt has begun goes on. */
-static gexpr begun_calls(struct grammar_builder *b, const struct gen_request *r,
-                         const struct dialect *d, struct err *err)
-{
-    bool has_name = r->tool_name != NULL || json_array_size(prompt_tools(r)) == 1;
-    gexpr first = any_call(b, r, d, !has_name, err);
-    return first < 0 ? first : more_calls(b, r, d, first, err);
-}
-
-/* Text up to what begins a call. */
-static gexpr free_text(struct grammar_builder *b, const struct dialect *d)
-{
-    struct str needle[DIALECT_MARKERS];
-    gexpr drop[DIALECT_MARKERS];
-    size_t n = 0, n_drop = 0;
-    for (int i = 0; i < DIALECT_MARKERS; i++) {
-        if (d->open[i] != NULL)
-            needle[n++] = str_z(d->open[i]);
-        if (d->drop[i] != NULL)
-            drop[n_drop++] = grammar_special(b, str_z(d->drop[i]));
-    }
-    gexpr text = grammar_without(b, needle, n);
-    if (n_drop == 0)
-        return text;
-    gexpr mark = grammar_repeat(b, grammar_alt(b, drop, n_drop), 0, 1);
-    const gexpr part[] = {mark, text, mark};
-    return grammar_seq(b, part, ARRAY_LEN(part));
+    gexpr all = literal(b, "all\n");
+    const gexpr held[] = {all, plain};
+    const gexpr text[] = {all, without_calls(b, d),
+                          opt(b, grammar_seq(b, (gexpr[]){literal(b, d->open[0]), calls}, 2))};
+    return any_of(b, plain >= 0 ? grammar_seq(b, held, 2) : grammar_seq(b, text, 3), calls);
 }
 
 gexpr tool_form_expr(struct grammar_builder *b, const struct gen_request *r,
@@ -177,18 +385,18 @@ gexpr tool_form_expr(struct grammar_builder *b, const struct gen_request *r,
 {
     const struct dialect *d = p->dialect;
     if (p->in_call)
-        return begun_calls(b, r, d, err);
-    gexpr call = any_call(b, r, d, true, err);
-    if (call < 0)
-        return call;
-    const gexpr first[] = {spelled(b, d->begin), spelled(b, d->before_name), call};
-    gexpr calls = more_calls(b, r, d, grammar_seq(b, first, ARRAY_LEN(first)), err);
+        return begun_calls(b, r, p, err);
+    if (d->body == DIALECT_HARMONY)
+        return harmony_answer(b, r, p, plain, err);
+    gexpr calls = whole_calls(b, r, p, err);
     if (calls < 0 || r->tool_choice == GEN_TOOLS_REQUIRED)
         return calls;
-    if (plain >= 0) {
-        const gexpr either[] = {plain, calls};
-        return grammar_alt(b, either, 2);
-    }
-    const gexpr text[] = {free_text(b, d), grammar_repeat(b, calls, 0, 1)};
+    if (d->body == DIALECT_LINES)
+        return lines_answer(b, d, plain, calls);
+    if (plain >= 0)
+        return any_of(b, plain, calls);
+    if (d->bare)
+        return bare_answer(b, d, calls, err);
+    const gexpr text[] = {free_text(b, d), opt(b, calls)};
     return grammar_seq(b, text, ARRAY_LEN(text));
 }

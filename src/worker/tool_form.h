@@ -14,10 +14,14 @@ struct form_place {
     const struct dialect *dialect; /* NULL: the answer is not split into channels */
     bool in_thought;               /* the prompt has opened the thoughts */
     bool in_call;                  /* the prompt has begun the call that is demanded */
+    bool in_final;                 /* the prompt has chosen the channel that answers (harmony) */
+    bool any_args; /* the schemas are too much for a grammar: calls keep to their names and frame */
 };
 
-/* Whether calls can be held to their schemas in the dialect, and the request has tools to call. */
+/* Whether calls can be held to their form in the dialect, and the request has tools to call. */
 bool tool_form_is_wanted(const struct gen_request *r, const struct form_place *p);
+/* Whether a tool that may be called is `strict`: held to its schema, or refused. */
+bool tool_form_is_strict(const struct gen_request *r);
 /*
  * The answer, with calls or without, as tool_choice has it. plain: what an answer without a call is
  * held to; negative: nothing. Negative with *err: a strict schema that cannot be enforced.

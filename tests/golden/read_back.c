@@ -83,7 +83,7 @@ static int read_back(const struct chat *c, struct err *err)
         .in_thought = answer_prompt_thinks(chat_dialect(c), str_sub(buf_str(&after), 0, n))};
     struct answer_parser *p = answer_parser_new(&o, &(struct answer_sink){&r, on_text, on_call});
     answer_parser_push(p, str_from(buf_str(&after), n));
-    answer_parser_finish(p);
+    answer_parser_finish(p, false);
     answer_parser_free(p);
     end_call(&r);
     json_t *all = json_pack("{s:s, s:O, s:s}", "dialect", chat_dialect(c)->name, "calls", r.calls,

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "text/answer_parser.h"
 #include "text/json_mend.h"
+#include "text/tool_param.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -47,7 +48,7 @@ static void on_call(void *ctx, struct str name)
     buf_printf(&s->out, "|t:%.*s ", STR_ARG(name));
 }
 
-static bool must_call; /* of the next parser */
+static bool must_call, is_cut; /* of the next parser */
 
 static char *parse(const struct dialect *d, const json_t *tools, bool in_thought, struct str text,
                    size_t cut, bool bytes)
@@ -65,7 +66,7 @@ static char *parse(const struct dialect *d, const json_t *tools, bool in_thought
         answer_parser_push(p, str_from(text, cut));
     }
     assert_true(answer_parser_held(p) <= text.len);
-    answer_parser_finish(p);
+    answer_parser_finish(p, is_cut);
     assert_int_equal(answer_parser_held(p), 0);
     answer_parser_free(p);
     return buf_steal(&said.out);
@@ -330,6 +331,87 @@ static void test_a_demanded_call_that_is_cut(void **state)
     must_call = false;
 }
 
+/* Arguments that a length limit cut off stay as they are: no JSON that somebody takes for all. */
+static void test_arguments_that_are_cut(void **state)
+{
+    (void)state;
+    is_cut = must_call = true;
+    check(HERMES, false, "<tool_call>\n{\"name\": \"get\", \"arguments\": {\"city\": \"Bo",
+          "|t:get {\"city\":\"Bo");
+    check(HERMES, false, "<tool_call>\n{\"name\": \"get\", \"arguments\": {\"n\": 12",
+          "|t:get {\"n\":");
+    check(HERMES, false, "<tool_call>\n{\"name\": \"get\", \"arg", "|t:get ");
+    check(HERMES, false, "<tool_call>\n{\"name\": \"get\", \"arguments\": {\"n\": 2}",
+          "|t:get {\"n\":2}");
+    check(MISTRAL, false, "[TOOL_CALLS]get[ARGS]{\"n\": 2}[TOOL_CALLS]get[ARGS]{\"n\"",
+          "|t:get {\"n\":2}|t:get {\"n\"");
+    check(CODER, false, "<tool_call>\n<function=get>\n<parameter=city>\nBo", "|t:get ");
+    check(CODER, false, "<tool_call>\n<function=get>\n<parameter=city>\nBonn\n</parameter>\n<param",
+          "|t:get {\"city\":\"Bonn\"");
+    check(GLM, false, "<tool_call>get\n<arg_key>n</arg_key>\n<arg_value>1", "|t:get ");
+    check("<|tool_list_start|>", false, "<|tool_call_start|>[get(city='Bo",
+          "|t:get {\"city\":\"Bo");
+    check("<start_function_call>", false, "<start_function_call>call:get", "");
+    check("<start_function_call>", false, "<start_function_call>call:get{city:<escape>Bo",
+          "|t:get {\"city\":\"Bo");
+    check(">>>all", false, "get\n{\"n\": ", "|t:get {\"n\":");
+    check(HARMONY, false, "<|channel|>commentary to=functions.get<|message|>{\"city\": \"B",
+          "|t:get {\"city\":\"B");
+    is_cut = must_call = false;
+}
+
+/* Values in tags: texts as they are, the rest as JSON, as the schema says. */
+static void test_kinds_of_parameters(void **state)
+{
+    static const struct {
+        const char *parameters;
+        enum tool_param kind;
+    } cases[] = {
+        {"{\"properties\":{\"a\":{\"type\":\"string\"}}}", TOOL_PARAM_TEXT},
+        {"{\"properties\":{\"a\":{\"type\":[\"string\",\"null\"]}}}", TOOL_PARAM_TEXT_OR_NULL},
+        {"{\"properties\":{\"a\":{\"enum\":[\"x\",\"y\"]}}}", TOOL_PARAM_TEXT},
+        {"{\"properties\":{\"a\":{\"enum\":[\"x\",1]}}}", TOOL_PARAM_JSON},
+        {"{\"properties\":{\"a\":{\"const\":null}}}", TOOL_PARAM_JSON},
+        {"{\"properties\":{\"a\":{\"anyOf\":[{\"type\":\"string\"},{\"type\":\"null\"}]}}}",
+         TOOL_PARAM_TEXT_OR_NULL},
+        {"{\"properties\":{\"a\":{\"anyOf\":[{\"type\":\"string\"},{\"type\":\"integer\"}]}}}",
+         TOOL_PARAM_JSON},
+        {"{\"properties\":{\"a\":{\"$ref\":\"#/$defs/"
+         "t\"}},\"$defs\":{\"t\":{\"type\":\"string\"}}}",
+         TOOL_PARAM_TEXT},
+        {"{\"properties\":{\"a\":{\"$ref\":\"#/$defs/t\"}},\"$defs\":{\"t\":{\"$ref\":"
+         "\"#/$defs/t\"}}}",
+         TOOL_PARAM_JSON},
+        {"{\"additionalProperties\":{\"type\":\"string\"}}", TOOL_PARAM_TEXT},
+        {"{\"additionalProperties\":true}", TOOL_PARAM_JSON},
+        {"{}", TOOL_PARAM_JSON},
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        json_t *parameters = json_parse(str_z(cases[i].parameters), 16, NULL);
+        assert_non_null(parameters);
+        if (tool_param_kind(parameters, STR("a")) != cases[i].kind)
+            fail_msg("%s", cases[i].parameters);
+        json_decref(parameters);
+    }
+    /* a number of any size is one; a text that looks like one stays a text */
+    check(CODER, false,
+          "<tool_call>\n<function=get>\n<parameter=n>\n123456789012345678901234567890\n"
+          "</parameter>\n<parameter=city>\n12\n</parameter>\n<parameter=x>\n{\"a\" : [1e999]}\n"
+          "</parameter>\n</function>\n</tool_call>",
+          "|t:get {\"n\":123456789012345678901234567890,\"city\":\"12\",\"x\":{\"a\":[1e999]}}");
+}
+
+/* An answer in JSON is no call because somewhere in it is a tool's name. */
+static void test_json_that_is_no_call(void **state)
+{
+    (void)state;
+    check(LLAMA, false, "{\"city\": \"Bonn\", \"name\": \"get\"}",
+          "|c:{\"city\": \"Bonn\", \"name\": \"get\"}");
+    check(LLAMA, false, "{\"type\": \"function\", \"name\": \"get\", \"parameters\": {\"n\": 1}}",
+          "|t:get {\"n\":1}");
+}
+
 /* Without tools the markers of calls are text; thoughts are still thoughts. */
 static void test_without_tools(void **state)
 {
@@ -521,6 +603,9 @@ int main(void)
         cmocka_unit_test(test_tags),
         cmocka_unit_test(test_others),
         cmocka_unit_test(test_a_demanded_call_that_is_cut),
+        cmocka_unit_test(test_arguments_that_are_cut),
+        cmocka_unit_test(test_kinds_of_parameters),
+        cmocka_unit_test(test_json_that_is_no_call),
         cmocka_unit_test(test_without_tools),
         cmocka_unit_test(test_a_dialect_from_a_rendering),
         cmocka_unit_test(test_any_text_at_any_cut),

@@ -144,6 +144,9 @@ static void test_arguments_as_object(void **state)
     renders(c, CALL("\"{\\\"a\\\": 1}\""), "u{\"a\": 1}"); /* content null became "" too */
     renders(c, CALL("{\"a\": 1}"), "u{\"a\": 1}");
     refuses(c, CALL("\"{broken\""), ERR_INVALID, "messages");
+    /* cut off by a length limit, and sent back */
+    renders(c, CALL("\"{\\\"a\\\":\\\"b c\""), "u{\"a\": \"b c\"}");
+    renders(c, CALL("\"{\\\"a\\\":[{\\\"b\\\":1\""), "u{\"a\": [{\"b\": 1}]}");
     chat_free(c);
 }
 

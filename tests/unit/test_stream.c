@@ -72,7 +72,7 @@ static struct run stream_bytes(const char *text, char **stop, int n_stop)
         collect(&s, false, &run);
     }
     if (!stopped) {
-        assert_int_equal(stream_finish(&s, NULL), 0);
+        assert_int_equal(stream_finish(&s, false, NULL), 0);
         collect(&s, true, &run);
     }
     assert_int_equal(s.n_held, 0);
