@@ -2,7 +2,6 @@
  * fuzz_openai: a client's body through the whole of src/api: parameters, messages, the frame that
  * goes to the worker, which reads it back. What parses must come back from its own frame.
  */
-#include "api/ollama.h"
 #include "api/openai.h"
 #include "api/openai_answer.h"
 #include "base/check.h"
@@ -78,13 +77,11 @@ static void one(const struct api_endpoint *endpoint, const json_t *body, const u
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct ollama_load load;
     json_t *body = json_parse((struct str){(const char *)data, size}, JSON_DEPTH_MAX, NULL);
     if (body == NULL)
         return 0;
     one(&openai_chat, body, data, size);
     one(&openai_completion, body, data, size);
-    (void)!ollama_load_parse(body, &load, NULL);
     json_decref(body);
     return 0;
 }
