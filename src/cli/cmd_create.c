@@ -129,7 +129,9 @@ static int work_on_files(struct making *m, const char *const *path, int n, const
     struct progress progress;
     const char *text = m->file.template_text;
     int rc = 0;
-    if (text != NULL && text[0] != '\0' && !store_template_is_go(str_z(text)))
+    if (text != NULL && store_template_is_go(str_z(text)))
+        return 0; /* store_create says why not */
+    if (text != NULL && text[0] != '\0')
         rc = create_check_template(path, n, text, err);
     if (rc != 0 || m->quantize == NULL || strcmp(m->quantize, file_type) == 0)
         return rc;
@@ -281,8 +283,10 @@ int cmd_create(int argc, char **argv)
     int rc = quantize != NULL ? read_type(&m, quantize, &err) : 0;
     if (rc == 0)
         rc = store_open(models, &m.store, &err);
-    sigaction(SIGINT, &act, NULL); /* the second one kills */
-    sigaction(SIGTERM, &act, NULL);
+    if (quantize != NULL) { /* the second one kills */
+        sigaction(SIGINT, &act, NULL);
+        sigaction(SIGTERM, &act, NULL);
+    }
     if (rc == 0)
         rc = make(&m, args.word[0], file, &err);
     if (rc == 0)

@@ -449,8 +449,9 @@ static int work_on_files(struct creation *c, char *const *path, int n, const cha
                          struct err *err)
 {
     int code = 0;
-    if (c->template_text != NULL && c->template_text[0] != '\0' &&
-        !store_template_is_go(str_z(c->template_text)))
+    if (c->template_text != NULL && store_template_is_go(str_z(c->template_text)))
+        return 0; /* store_create says why not */
+    if (c->template_text != NULL && c->template_text[0] != '\0')
         code = making_check_template(c->server, c->errand, path, n, c->template_text, err);
     if (code != 0 || c->quantize == NULL || strcmp(c->quantize, file_type) == 0)
         return code;
@@ -615,6 +616,9 @@ static int take_request(struct creation *c, const struct ollama_library_request 
     if ((r->parameters != NULL && c->params == NULL) ||
         (r->messages != NULL && c->messages == NULL))
         return err_set(err, ERR_TOO_LARGE, "'parameters' or 'messages' are too large");
+    struct model_name name; /* now, and not when the work is done */
+    if (model_source_of(c->name) != SOURCE_NAME || model_name_parse(c->name, &name, err) != 0)
+        return err_set_param(err, ERR_INVALID, "model", "'%.200s' is not a model name", c->name);
     if (r->files != NULL && c->from != NULL)
         return err_set_param(err, ERR_INVALID, "files", "'from' and 'files' exclude each other");
     if (c->from != NULL && model_source_of(c->from) != SOURCE_NAME)

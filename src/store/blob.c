@@ -223,14 +223,15 @@ int blob_made_end(const char *dir, int fd, const char *key, bool keep,
 {
     struct blob_writer w;
     close(fd);
-    if (keep) {
-        int rc = blob_writer_open(&w, dir, key, err); /* reads it, for the digest */
-        return rc != 0 ? rc : blob_writer_commit(&w, NULL, ret, err);
-    }
+    int rc = keep ? blob_writer_open(&w, dir, key, err) : 0; /* reads it, for the digest */
+    if (keep && rc == 0)
+        rc = blob_writer_commit(&w, NULL, ret, err);
+    if (keep && rc == 0)
+        return 0;
     char *path = blob_partial_path(dir, key);
     unlink(path);
     free(path);
-    return 0;
+    return rc;
 }
 
 int blob_write(const char *dir, struct str data, char ret[DIGEST_TEXT_LEN + 1], struct err *err)

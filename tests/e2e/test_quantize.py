@@ -146,6 +146,8 @@ def test_what_http_refuses(client, site, folder, smollm2_path):
     for more, says in [
             (dict(quantize="q8_0"), "quantized already"),
             (dict(quantize="q9"), "no type that can be made here"),
+            (dict(quantize="q8_0", model="a b!"), "is not a model name"),
+            (dict(quantize="q8_0", template="{{ .System }} {{ .Prompt }}"), "Go's template language"),
             (dict(template="{% for m in messages %}\n{{ m.content }"), "'template' does not work: line"),
             (dict(template="{{ messages | nonsense }}"), "'template' does not work")]:
         status, _, answer = site.post("/api/create", {"model": "bad", "from": "small2", "stream": True, **more})
