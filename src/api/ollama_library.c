@@ -106,6 +106,39 @@ static int take_license(const char *name, const json_t *v, void *into, struct er
     return 0;
 }
 
+const char *ollama_quantization_find(struct str name)
+{
+    static const struct {
+        const char *name, *type;
+    } known[] = {{"F32", "F32"},       {"F16", "F16"},       {"BF16", "BF16"},
+                 {"Q8_0", "Q8_0"},     {"Q6_K", "Q6_K"},     {"Q5_K_M", "Q5_K_M"},
+                 {"Q5_K", "Q5_K_M"},   {"Q5_K_S", "Q5_K_S"}, {"Q5_1", "Q5_1"},
+                 {"Q5_0", "Q5_0"},     {"Q4_K_M", "Q4_K_M"}, {"Q4_K", "Q4_K_M"},
+                 {"Q4_K_S", "Q4_K_S"}, {"Q4_1", "Q4_1"},     {"Q4_0", "Q4_0"}};
+    for (size_t i = 0; i < ARRAY_LEN(known); i++)
+        if (str_eq_nocase(name, str_z(known[i].name)))
+            return known[i].type;
+    return NULL;
+}
+
+static int take_quantize(const char *name, const json_t *v, void *into, struct err *err)
+{
+    struct ollama_library_request *r = into;
+    struct str text = json_str(v);
+    if (!json_is_string(v))
+        return api_wrong_type(name, "a string", v, err);
+    if (text.len == 0)
+        return 0;
+    r->quantize = ollama_quantization_find(text);
+    if (r->quantize != NULL)
+        return 0;
+    return err_set_param(
+        err, ERR_INVALID, name,
+        "'%s': '%.*s' is no type that can be made here; these are: f32, f16, bf16, "
+        "q8_0, q6_K, q5_K_M, q5_K_S, q5_1, q5_0, q4_K_M, q4_K_S, q4_1, q4_0",
+        name, STR_ARG(str_sub(text, 0, 40)));
+}
+
 #define REFUSED(name, why)                                                                         \
     {                                                                                              \
         name, API_ANY, API_REFUSED, .take = only_empty, .note = why                                \
@@ -136,9 +169,9 @@ static const struct api_field create_fields[] = {
     {"parameters", API_ANY, API_HONOURED, .take = take_parameters},
     {"messages", API_ANY, API_HONOURED, .take = take_messages},
     {"requires", API_STR, API_NO_EFFECT, .note = "it names a version of Ollama"},
-    REFUSED("quantize", "this program does not quantize; make the file with a tool that does"),
-    REFUSED("quantization", "this program does not quantize; make the file with a tool that does"),
-    REFUSED("draft_quantize", "this program does not quantize"),
+    {"quantize", API_ANY, API_HONOURED, .take = take_quantize},
+    {"quantization", API_ANY, API_HONOURED, .take = take_quantize},
+    REFUSED("draft_quantize", "a draft model is named when the server starts (--draft-model)"),
     REFUSED("adapters", "adapters are not served; merge them into the model first"),
     REFUSED("draft_files", "a draft model is named when the server starts (--draft-model)"),
     REFUSED("remote_host", "models are served here, not elsewhere"),

@@ -33,6 +33,7 @@ struct ollama_library_request {
     const json_t *parameters; /* checked: names and values that requests may have as options */
     json_t *messages;         /* as templates take them; owned */
     const json_t *license;    /* a string or an array of them, or NULL */
+    const char *quantize;     /* as ollama_quantization_find has it, or NULL */
 };
 
 extern const struct api_form ollama_forms[]; /* by enum ollama_call: the fields of each */
@@ -42,6 +43,10 @@ int ollama_library_read(enum ollama_call call, const json_t *body,
                         struct ollama_library_request *ret, struct err *err)
     __attribute__((warn_unused_result));
 void ollama_library_release(struct ollama_library_request *r);
+
+/* "q4_k_m" -> "Q4_K_M": the types that models can be made of here (model/quantize_model.h); NULL:
+ * it is none. */
+const char *ollama_quantization_find(struct str name);
 
 /* What /api/show puts together. Texts may be NULL. */
 struct ollama_shown {

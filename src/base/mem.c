@@ -40,8 +40,8 @@ void *mem_try_aligned(size_t bytes)
         return NULL;
     size &= ~(size_t)(MEM_ALIGN - 1);
     const bool huge = size >= 2 * MEM_PAGE;
-    uint8_t *p = aligned_alloc(huge ? MEM_PAGE : MEM_ALIGN, size);
-    if (p == NULL)
+    void *p; /* not aligned_alloc: that wants whole huge pages */
+    if (posix_memalign(&p, huge ? MEM_PAGE : MEM_ALIGN, size) != 0)
         return NULL;
     if (huge) /* a hint; only whole pages, so that no more memory is used */
         madvise(p, size & ~(MEM_PAGE - 1), MADV_HUGEPAGE);

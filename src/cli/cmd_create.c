@@ -7,11 +7,13 @@
 #include "api/ollama_library.h"
 #include "base/fs.h"
 #include "base/mem.h"
+#include "cli/create_files.h"
 #include "model/model.h"
 #include "store/blob.h"
 #include "store/modelfile.h"
 #include "store/store.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,12 +22,23 @@ struct making {
     struct store *store;
     struct modelfile file;
     struct store_create in;
-    char *digest[MODELFILE_LIST_MAX + 1];
+    char *digest[MODELFILE_LIST_MAX + 1]; /* ends with NULL */
     char *params, *messages;
     struct model_info info;
     char size_word[16];
+    const char *quantize; /* the type to make, or NULL */
+    const char *made[1];  /* in place of the files: what was quantized of them */
+    char made_digest[DIGEST_TEXT_LEN + 1];
     bool quiet;
 };
+
+static volatile sig_atomic_t stop;
+
+static void on_signal(int number)
+{
+    (void)number;
+    stop = 1;
+}
 
 static void on_step(void *ctx, const char *status)
 {
@@ -109,6 +122,41 @@ static int import_parts(struct making *m, const char *const *path, int n, struct
     return rc;
 }
 
+/* Another type of the files, where one is asked for; and does the template work with them? */
+static int work_on_files(struct making *m, const char *const *path, int n, const char *file_type,
+                         struct err *err)
+{
+    struct progress progress;
+    const char *text = m->file.template_text;
+    int rc = 0;
+    if (text != NULL && store_template_is_go(str_z(text)))
+        return 0; /* store_create says why not */
+    if (text != NULL && text[0] != '\0')
+        rc = create_check_template(path, n, text, err);
+    if (rc != 0 || m->quantize == NULL || strcmp(m->quantize, file_type) == 0)
+        return rc;
+    progress_init(&progress, m->quiet);
+    rc = create_quantize(store_blobs_dir(m->store), path, n, m->quantize, &stop, &progress,
+                         m->made_digest, err);
+    m->made[0] = m->made_digest;
+    m->in.digest = m->made;
+    m->in.n_digest = 1;
+    m->in.file_type = m->quantize;
+    return rc;
+}
+
+static int work_on_model(struct making *m, struct err *err)
+{
+    struct store_model base = {0};
+    if (m->file.template_text == NULL && m->quantize == NULL)
+        return 0;
+    int rc = store_find(m->store, m->in.from, &base, err);
+    if (rc == 0)
+        rc = work_on_files(m, (const char *const *)base.path, base.n_path, base.file_type, err);
+    store_model_release(&base);
+    return rc;
+}
+
 /* FROM once: a name, a file, or the first part of a split one. Several times: all parts. */
 static int take_from(struct making *m, const char *modelfile, struct err *err)
 {
@@ -117,7 +165,7 @@ static int take_from(struct making *m, const char *modelfile, struct err *err)
     int n = 0, rc = 0;
     if (f->n_from == 1 && !is_file(modelfile, f->from[0])) {
         m->in.from = f->from[0];
-        return 0;
+        return work_on_model(m, err);
     }
     if (f->n_from == 1) {
         char *path = beside(modelfile, f->from[0]);
@@ -130,8 +178,10 @@ static int take_from(struct making *m, const char *modelfile, struct err *err)
     }
     if (rc == 0)
         rc = import_parts(m, (const char *const *)part, n, err);
-    store_paths_free(part, n);
     m->in.digest = (const char *const *)m->digest;
+    if (rc == 0)
+        rc = work_on_files(m, (const char *const *)part, n, m->info.file_type, err);
+    store_paths_free(part, n);
     return rc;
 }
 
@@ -189,12 +239,25 @@ static int make(struct making *m, const char *name, const char *modelfile, struc
     return rc;
 }
 
+static int read_type(struct making *m, const char *word, struct err *err)
+{
+    m->quantize = ollama_quantization_find(str_z(word));
+    if (m->quantize != NULL)
+        return 0;
+    return err_set(err, ERR_INVALID,
+                   "--quantize: '%.40s' is no type that can be made here; these are: f32, f16, "
+                   "bf16, q8_0, q6_K, q5_K_M, q5_K_S, q5_1, q5_0, q4_K_M, q4_K_S, q4_1, q4_0",
+                   word);
+}
+
 int cmd_create(int argc, char **argv)
 {
-    const char *models = NULL, *file = "Modelfile";
+    const char *models = NULL, *file = "Modelfile", *quantize = NULL;
     struct making m = {0};
     const struct arg_option option[] = {
         {"file", 'f', ARG_STR, "FILE", "the Modelfile", &file, .flag_only = true},
+        {"quantize", 0, ARG_STR, "TYPE", "make q8_0, q4_K_M, ... of F16, BF16 or F32", &quantize,
+         .flag_only = true},
         {"quiet", 'q', ARG_BOOL, NULL, "show no progress", &m.quiet, .flag_only = true},
         {"models", 0, ARG_STR, "DIR", "the library's folder", &models},
     };
@@ -216,14 +279,21 @@ int cmd_create(int argc, char **argv)
     if (!args_take(&spec, argc, argv, &args, &code))
         return code;
     struct err err = {0};
-    int rc = store_open(models, &m.store, &err);
+    struct sigaction act = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
+    int rc = quantize != NULL ? read_type(&m, quantize, &err) : 0;
+    if (rc == 0)
+        rc = store_open(models, &m.store, &err);
+    if (quantize != NULL) { /* the second one kills */
+        sigaction(SIGINT, &act, NULL);
+        sigaction(SIGTERM, &act, NULL);
+    }
     if (rc == 0)
         rc = make(&m, args.word[0], file, &err);
     if (rc == 0)
         printf("%s is in the library\n", args.word[0]);
     store_close(m.store);
     modelfile_release(&m.file);
-    for (int i = 0; i < m.in.n_digest; i++)
+    for (int i = 0; m.digest[i] != NULL; i++)
         free(m.digest[i]);
     free(m.params);
     free(m.messages);

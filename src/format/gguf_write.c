@@ -367,6 +367,7 @@ struct gguf_out {
     const struct gguf_writer *w;
     char *path, *temp;
     int fd;
+    bool is_nameless; /* fd is somebody else's, who names the file, or does away with it */
 };
 
 static int write_at(struct gguf_out *out, uint64_t at, const void *data, size_t len,
@@ -404,11 +405,27 @@ static int reserve(struct gguf_out *out, struct err *err)
     while (rc != 0 && errno == EINTR);
     if (rc == 0)
         return 0;
-    if (errno == ENOSPC || errno == EDQUOT)
+    if ((errno == ENOSPC || errno == EDQUOT) && !out->is_nameless)
         return no_room(out->path, need, fs_free_bytes(out->path), err);
+    if (errno == ENOSPC || errno == EDQUOT)
+        return err_set(err, ERR_LIMIT, "the disk has not the %.1f GB that the file needs",
+                       (double)need * 1e-9);
     if (ftruncate(out->fd, (off_t)need) != 0) /* a file system that cannot reserve */
         return err_set_errno(err, errno, "cannot write %s", out->temp);
     return 0;
+}
+
+/* Takes out, whatever happens. */
+static int begin_file(struct gguf_out *out, struct gguf_out **ret, struct err *err)
+{
+    int rc = reserve(out, err);
+    if (rc == 0)
+        rc = write_at(out, 0, out->w->head.ptr, out->w->head.len, err);
+    if (rc == 0)
+        *ret = out;
+    else
+        gguf_out_abort(out);
+    return rc;
 }
 
 int gguf_out_open(const struct gguf_writer *w, const char *path, struct gguf_out **ret,
@@ -434,15 +451,22 @@ int gguf_out_open(const struct gguf_writer *w, const char *path, struct gguf_out
         gguf_out_abort(out);
         return rc;
     }
-    int rc = reserve(out, err);
-    if (rc == 0)
-        rc = write_at(out, 0, w->head.ptr, w->head.len, err);
-    if (rc != 0) {
-        gguf_out_abort(out);
-        return rc;
-    }
-    *ret = out;
-    return 0;
+    return begin_file(out, ret, err);
+}
+
+int gguf_out_open_fd(const struct gguf_writer *w, int fd, uint64_t bytes_max, struct gguf_out **ret,
+                     struct err *err)
+{
+    CHECK(w->laid_out);
+    if (w->n_bytes > bytes_max)
+        return err_set(err, ERR_LIMIT,
+                       "the file would have %.1f GB, and there is room for %.1f GB: free some",
+                       (double)w->n_bytes * 1e-9, (double)bytes_max * 1e-9);
+    struct gguf_out *out = mem_zero(1, sizeof(*out));
+    *out = (struct gguf_out){.w = w, .fd = fd, .is_nameless = true};
+    out->path = str_dup(STR("the new file"));
+    out->temp = str_dup(STR("the new file"));
+    return begin_file(out, ret, err);
 }
 
 int gguf_out_write(struct gguf_out *out, size_t i_tensor, uint64_t at, const void *data, size_t len,
@@ -456,7 +480,7 @@ int gguf_out_write(struct gguf_out *out, size_t i_tensor, uint64_t at, const voi
 
 static void out_free(struct gguf_out *out)
 {
-    if (out->fd >= 0)
+    if (out->fd >= 0 && !out->is_nameless)
         close(out->fd);
     free(out->path);
     free(out->temp);
@@ -487,7 +511,7 @@ void gguf_out_abort(struct gguf_out *out)
 {
     if (out == NULL)
         return;
-    if (out->fd >= 0)
+    if (out->fd >= 0 && !out->is_nameless)
         unlink(out->temp);
     out_free(out);
 }

@@ -62,6 +62,12 @@ struct gguf_out;
  */
 int gguf_out_open(const struct gguf_writer *w, const char *path, struct gguf_out **ret,
                   struct err *err) __attribute__((warn_unused_result));
+/*
+ * The same into a file that is somebody else's: empty, open for writing, of at most bytes_max bytes
+ * (ERR_LIMIT). It is borrowed, and not committed: after all writes, gguf_out_abort lets go of it.
+ */
+int gguf_out_open_fd(const struct gguf_writer *w, int fd, uint64_t bytes_max, struct gguf_out **ret,
+                     struct err *err) __attribute__((warn_unused_result));
 /* len bytes at offset `at` of a tensor's data; both within it. Any thread. */
 int gguf_out_write(struct gguf_out *out, size_t i_tensor, uint64_t at, const void *data, size_t len,
                    struct err *err) __attribute__((warn_unused_result));

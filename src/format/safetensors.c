@@ -123,10 +123,32 @@ static int read_head(struct safetensors *s, const uint8_t *bytes, size_t len, st
     return 0;
 }
 
+static int by_place(const void *a, const void *b)
+{
+    const struct safetensor *x = a, *y = b;
+    if (x->data != y->data)
+        return x->data < y->data ? -1 : 1;
+    return x->n_bytes < y->n_bytes ? -1 : x->n_bytes > y->n_bytes; /* empty ones first */
+}
+
+/* Each byte is one tensor's: a small file cannot stand for a large model. */
+static int check_overlap(struct safetensors *s, struct err *err)
+{
+    if (s->n > 0)
+        qsort(s->tensor, s->n, sizeof(*s->tensor), by_place);
+    for (size_t i = 1; i < s->n; i++) {
+        const struct safetensor *before = &s->tensor[i - 1];
+        if (before->data + before->n_bytes > s->tensor[i].data)
+            return corrupt(s->tensor[i].name, "it shares bytes with another one", err);
+    }
+    return 0;
+}
+
 int safetensors_open_memory(const void *data, size_t len, struct safetensors **ret, struct err *err)
 {
     struct safetensors *s = mem_zero(1, sizeof(*s));
     int rc = read_head(s, data, len, err);
+    rc = rc != 0 ? rc : check_overlap(s, err);
     if (rc != 0)
         safetensors_free(s);
     else

@@ -5,6 +5,7 @@
  */
 #include "gateway/errand.h"
 #include "gateway/inspection.h"
+#include "gateway/making.h"
 
 #include "api/ollama_library.h"
 #include "base/fs.h"
@@ -59,8 +60,9 @@ struct showing {
     bool verbose;
 };
 
-static void showing_free(struct showing *w)
+static void showing_free(void *ctx)
 {
+    struct showing *w = ctx;
     store_model_release(&w->found);
     free(w->system_text);
     free(w->template_text);
@@ -72,13 +74,12 @@ static void on_show_gone(struct exchange *x, void *ctx)
     struct showing *w = ctx;
     (void)x;
     inspection_cancel(w->inspection);
-    showing_free(w);
 }
 
-static void on_shown(void *ctx, const json_t *frame, const struct err *err)
+/* Not on the loop: a large vocabulary is tens of megabytes. */
+static void write_shown(void *ctx, const json_t *frame, struct buf *out)
 {
-    struct showing *w = ctx;
-    struct buf out;
+    const struct showing *w = ctx;
     const struct ollama_shown shown = {
         .name = w->found.name,
         .modified_ms = w->found.modified_ms,
@@ -90,15 +91,17 @@ static void on_shown(void *ctx, const json_t *frame, const struct err *err)
         .inspected = frame,
         .verbose = w->verbose,
     };
+    ollama_write_show(&shown, out);
+}
+
+static void on_shown(void *ctx, struct buf *answer, const struct err *err)
+{
+    struct showing *w = ctx;
     ask_over(w->x);
-    if (frame == NULL) {
+    if (err->code != 0)
         reply_error(w->x, err, NULL);
-    } else {
-        buf_init(&out, ANSWER_MAX);
-        ollama_write_show(&shown, &out);
-        reply_json(w->x, 200, &out);
-    }
-    showing_free(w);
+    else
+        reply_json(w->x, 200, answer);
 }
 
 /* A model of the library, or the file that is served under its path. */
@@ -134,7 +137,13 @@ void library_show(struct server *s, struct exchange *x)
     } else {
         exchange_drop_body(x);
         exchange_on_gone(x, on_show_gone, w);
-        w->inspection = inspection_start(s, w->found.path, w->found.n_path, r.verbose, on_shown, w);
+        w->inspection = inspection_start(s, w->found.path, w->found.n_path,
+                                         &(struct inspection_job){.all = r.verbose,
+                                                                  .write = write_shown,
+                                                                  .answer_max = ANSWER_MAX,
+                                                                  .answered = on_shown,
+                                                                  .free_ctx = showing_free,
+                                                                  .ctx = w});
     }
     ollama_library_release(&r);
     json_decref(body);
@@ -144,7 +153,7 @@ void library_show(struct server *s, struct exchange *x)
 
 struct change {
     struct models *models;
-    char *from, *to; /* owned; to: of a copy */
+    char *from, *to; /* owned; to: of a copy; of a deletion: how the name is really written */
 };
 
 static struct change *change_new(struct server *s, struct str from, struct str to)
@@ -195,6 +204,8 @@ static int run_delete(struct errand *e, void *ctx, struct err *err)
     if (store_find(m->store, c->from, &found, NULL) != 0 ||
         pack_cache_key(found.path, found.n_path, key, NULL) != 0)
         key[0] = '\0';
+    free(c->to);
+    c->to = str_dup(str_z(found.name != NULL ? found.name : c->from));
     int code = store_remove(m->store, c->from, err);
     if (code == 0 && key[0] != '\0' && !fs_exists(found.path[0])) {
         if (m->pack_cache != NULL)
@@ -206,6 +217,15 @@ static int run_delete(struct errand *e, void *ctx, struct err *err)
     return code;
 }
 
+/* It is not in the library any more: idle, it leaves the memory now; else when its requests are
+ * done. What was refused is as it was. */
+static void on_deleted(struct server *s, void *ctx, int code)
+{
+    struct change *c = ctx;
+    if (code == 0 && models_unload(&s->models, c->from, NULL) != 0)
+        (void)!models_unload(&s->models, c->to, NULL);
+}
+
 static void delete_model(struct server *s, struct exchange *x, const char *name, const char *answer)
 {
     struct err err = {0};
@@ -214,10 +234,9 @@ static void delete_model(struct server *s, struct exchange *x, const char *name,
         reply_error(x, &err, NULL);
         return;
     }
-    /* It holds its files open: idle, it goes now; else when its requests are done. */
-    (void)!models_unload(&s->models, name, &err);
     errand_start(s, x,
                  &(struct errand_job){.run = run_delete,
+                                      .then = on_deleted,
                                       .free_ctx = change_free,
                                       .ctx = change_new(s, str_z(name), STR("")),
                                       .answer = answer});
@@ -371,8 +390,12 @@ struct creation {
     struct errand *errand;
     struct store_create in;
     bool stream;
+    const char *quantize; /* the type to make, or NULL */
     char *name, *from, *template_text, *system_text, *params, *messages;
-    char **digest, **path, **license; /* [in.n_digest], [in.n_digest], [in.n_license] */
+    char **digest, **path, **license; /* [n_file], [n_file], [in.n_license] */
+    int n_file;
+    const char *made[1]; /* in place of the files: what was quantized of them */
+    char made_digest[DIGEST_TEXT_LEN + 1];
     char family[32], size_word[16], file_type[32];
 };
 
@@ -386,8 +409,8 @@ static void free_list(char **list, int n)
 static void creation_free(void *ctx)
 {
     struct creation *c = ctx;
-    free_list(c->digest, c->in.n_digest);
-    free_list(c->path, c->in.n_digest);
+    free_list(c->digest, c->n_file);
+    free_list(c->path, c->n_file);
     free_list(c->license, c->in.n_license);
     free(c->name);
     free(c->from);
@@ -425,16 +448,54 @@ static int fetch_base(struct creation *c, struct err *err)
     return pull_run(c->server->models.store, &o, name, err);
 }
 
+/* path: the model's files, those sent or those of the other model. */
+static int work_on_files(struct creation *c, char *const *path, int n, const char *file_type,
+                         struct err *err)
+{
+    int code = 0;
+    if (c->template_text != NULL && store_template_is_go(str_z(c->template_text)))
+        return 0; /* store_create says why not */
+    if (c->template_text != NULL && c->template_text[0] != '\0')
+        code = making_check_template(c->server, c->errand, path, n, c->template_text, err);
+    if (code != 0 || c->quantize == NULL || strcmp(c->quantize, file_type) == 0)
+        return code;
+    code = making_quantize(c->server, c->errand, path, n, c->quantize, c->made_digest, err);
+    c->made[0] = c->made_digest;
+    c->in.digest = c->made;
+    c->in.n_digest = 1;
+    c->in.file_type = c->quantize;
+    return code;
+}
+
+/* The library is held: what is made stays until it has its name. */
+static int create_held(struct creation *c, struct err *err)
+{
+    struct store_model base = {0};
+    int code = 0;
+    if (c->n_file > 0)
+        code = work_on_files(c, c->path, c->n_file, c->file_type, err);
+    else if (c->from != NULL && (c->template_text != NULL || c->quantize != NULL))
+        code = store_find(c->server->models.store, c->from, &base, err);
+    if (code == 0 && base.n_path > 0)
+        code = work_on_files(c, base.path, base.n_path, base.file_type, err);
+    store_model_release(&base);
+    return code != 0 ? code : store_create(c->server->models.store, &c->in, err);
+}
+
 static int run_create(struct errand *e, void *ctx, struct err *err)
 {
     struct creation *c = ctx;
+    int hold;
     c->errand = e;
     c->in.step = on_step;
     c->in.step_ctx = c;
     int code = c->from == NULL ? 0 : fetch_base(c, err);
+    code = code != 0 ? code : store_hold(c->server->models.store, &hold, err);
     if (code != 0)
         return code;
-    return store_create(c->server->models.store, &c->in, err);
+    code = create_held(c, err);
+    store_unhold(hold);
+    return code;
 }
 
 static void start_create(struct creation *c)
@@ -521,9 +582,9 @@ static int take_files(struct creation *c, const json_t *files, struct err *err)
             continue;
         }
         const char *dir = store_blobs_dir(c->server->models.store);
-        c->digest[c->in.n_digest] = str_dup(text);
-        c->path[c->in.n_digest] = blob_path(dir, c->digest[c->in.n_digest]);
-        if (!blob_exists(dir, c->digest[c->in.n_digest++], -1))
+        c->digest[c->n_file] = str_dup(text);
+        c->path[c->n_file] = blob_path(dir, c->digest[c->n_file]);
+        if (!blob_exists(dir, c->digest[c->n_file++], -1))
             code = err_set_param(err, ERR_INVALID, "files",
                                  "the blob of '%.80s' is not here: send it first (POST "
                                  "/api/blobs/%s)",
@@ -531,6 +592,7 @@ static int take_files(struct creation *c, const json_t *files, struct err *err)
     }
     free(names);
     c->in.digest = (const char *const *)c->digest;
+    c->in.n_digest = c->n_file;
     return code;
 }
 
@@ -547,6 +609,7 @@ static void take_license(struct creation *c, const json_t *license)
 static int take_request(struct creation *c, const struct ollama_library_request *r, struct err *err)
 {
     c->stream = r->stream;
+    c->quantize = r->quantize;
     c->in.name = c->name = str_dup(r->model);
     c->in.from = c->from = r->from.len > 0 ? str_dup(r->from) : NULL;
     c->in.template_text = c->template_text = r->template_given ? str_dup(r->template) : NULL;
@@ -557,6 +620,9 @@ static int take_request(struct creation *c, const struct ollama_library_request 
     if ((r->parameters != NULL && c->params == NULL) ||
         (r->messages != NULL && c->messages == NULL))
         return err_set(err, ERR_TOO_LARGE, "'parameters' or 'messages' are too large");
+    struct model_name name; /* now, and not when the work is done */
+    if (model_source_of(c->name) != SOURCE_NAME || model_name_parse(c->name, &name, err) != 0)
+        return err_set_param(err, ERR_INVALID, "model", "'%.200s' is not a model name", c->name);
     if (r->files != NULL && c->from != NULL)
         return err_set_param(err, ERR_INVALID, "files", "'from' and 'files' exclude each other");
     if (c->from != NULL && model_source_of(c->from) != SOURCE_NAME)
@@ -579,12 +645,13 @@ void library_create(struct server *s, struct exchange *x)
     if (take_request(c, &r, &err) != 0) {
         reply_error(x, &err, NULL);
         creation_free(c);
-    } else if (c->in.n_digest == 0) {
+    } else if (c->n_file == 0) {
         start_create(c);
     } else {
         exchange_drop_body(x);
         exchange_on_gone(x, on_create_gone, c);
-        c->inspection = inspection_start(s, c->path, c->in.n_digest, false, on_inspected, c);
+        c->inspection = inspection_start(s, c->path, c->n_file,
+                                         &(struct inspection_job){.fn = on_inspected, .ctx = c});
     }
     ollama_library_release(&r);
     json_decref(body);

@@ -207,16 +207,23 @@ static void on_alloc(uv_handle_t *handle, size_t hint, uv_buf_t *ret)
 static void deliver(struct process *p)
 {
     struct err err = {0};
-    json_t *frame;
+    json_t *frame = NULL;
+    struct str text = STR("");
     int got;
-    while (!p->deaf && (got = frame_reader_next(&p->reader, &frame, &err)) != 0) {
+    bool raw = p->o.on_text != NULL;
+    while (!p->deaf && (got = raw ? frame_reader_next_text(&p->reader, &text, &err)
+                                  : frame_reader_next(&p->reader, &frame, &err)) != 0) {
         if (got < 0) {
             log_error("a worker's stream is broken: %s", err.text);
             process_kill(p, "sent a broken frame and was stopped");
             return;
         }
-        p->o.on_frame(p->o.ctx_ptr, frame);
+        if (raw)
+            p->o.on_text(p->o.ctx_ptr, text);
+        else
+            p->o.on_frame(p->o.ctx_ptr, frame);
         json_decref(frame);
+        frame = NULL;
     }
 }
 
@@ -366,8 +373,13 @@ static int spawn(uv_loop_t *loop, struct process *p, uv_stdio_container_t *stdio
     const char *prefix[] = {"--prefix-max", number[10], "--prefix-key", o->prefix_key};
     const char *inspecting[] = {
         o->exe, "worker", "--fds", number[0], "--inspect", o->inspect > 1 ? "2" : "1", NULL};
+    const char *quantizing[] = {o->exe,       "worker",    "--fds",      number[0],
+                                "--quantize", o->quantize, "--pack-out", "1",
+                                "--pack-max", number[5],   NULL};
     if (o->inspect > 0)
         memcpy(args, inspecting, sizeof inspecting);
+    if (o->quantize != NULL)
+        memcpy(args, quantizing, sizeof quantizing);
     size_t n_args = 0;
     while (args[n_args] != NULL)
         n_args++;

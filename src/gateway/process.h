@@ -29,12 +29,15 @@ struct process_opts {
     int pack_in, pack_out;
     const char *pack_key;   /* with any of the two */
     int64_t pack_bytes_max; /* of pack_out */
+    /* NULL, or the type to make of the model: into pack_out, of pack_bytes_max bytes at most. */
+    const char *quantize;
     int inspect;   /* 0, or how much is asked: the process says `inspected` and ends (inspect.h) */
     int prefix_fd; /* the file of computed prefixes, or -1; passed last, borrowed */
     const char *prefix_key; /* with it: what they are prefixes of */
     int64_t prefix_bytes_max;
     void *ctx_ptr;
     void (*on_frame)(void *ctx, const json_t *frame); /* borrowed; may call process_stop */
+    void (*on_text)(void *ctx, struct str frame);     /* in its place, as it came; or NULL */
     void (*on_over)(void *ctx, const char *how); /* "was killed by signal 9"; the handle is gone */
 };
 

@@ -71,7 +71,7 @@ static void give_back_memory(struct frame_reader *r)
     }
 }
 
-int frame_reader_next(struct frame_reader *r, json_t **ret, struct err *err)
+int frame_reader_next_text(struct frame_reader *r, struct str *ret, struct err *err)
 {
     size_t have = r->in.len - r->consumed;
     if (have < FRAME_HEAD_BYTES)
@@ -84,11 +84,20 @@ int frame_reader_next(struct frame_reader *r, json_t **ret, struct err *err)
                        FRAME_BYTES_MAX);
     if (have - FRAME_HEAD_BYTES < n)
         return 0;
-    struct str text = {(const char *)head + FRAME_HEAD_BYTES, n};
-    json_t *value = json_parse(text, FRAME_DEPTH_MAX, err);
+    *ret = (struct str){(const char *)head + FRAME_HEAD_BYTES, n};
     r->consumed += FRAME_HEAD_BYTES + n;
-    give_back_memory(r);
     r->n_bytes = n;
+    return 1;
+}
+
+int frame_reader_next(struct frame_reader *r, json_t **ret, struct err *err)
+{
+    struct str text;
+    int got = frame_reader_next_text(r, &text, err);
+    if (got != 1)
+        return got;
+    json_t *value = json_parse(text, FRAME_DEPTH_MAX, err);
+    give_back_memory(r);
     if (!value)
         return err_wrap(err, "frame");
     if (!json_is_string(json_object_get(value, "t"))) {

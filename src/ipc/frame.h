@@ -37,6 +37,10 @@ void frame_reader_release(struct frame_reader *r);
 /* n <= FRAME_FEED_MAX. False: out of memory, or frames were left unread. */
 bool frame_reader_feed(struct frame_reader *r, const void *bytes, size_t n)
     __attribute__((warn_unused_result));
+/* 1 and the text of a frame, as it came, until the next call with this reader; 0, negative: as
+ * below. */
+int frame_reader_next_text(struct frame_reader *r, struct str *ret, struct err *err)
+    __attribute__((warn_unused_result));
 /* 1 and a new reference in *ret; 0: no whole frame yet; negative ERR_*: the stream is broken. */
 int frame_reader_next(struct frame_reader *r, json_t **ret, struct err *err)
     __attribute__((warn_unused_result));

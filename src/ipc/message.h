@@ -31,6 +31,9 @@
  *               tensors}: all that a worker with --inspect says, which loads nothing and ends; or
  *               `failed`. metadata: the file's keys, with the arrays as null unless all was asked
  *               for, as the tensors [{name, type, shape}]
+ *   quantizing  {from, to, done, total}: of a worker with --quantize, which loads nothing and ends:
+ *               types and bytes of the source
+ *   quantized   {type}: the file that was handed in is whole; or `failed`
  *   accepted    struct gen_accepted: admitted to the queue, prompt tokenized and known to fit
  *   started     {id, n_cached, queue_ms}: first token of the prompt is being computed
  *   delta       struct gen_delta: text and tokens of one choice

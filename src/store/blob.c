@@ -8,9 +8,11 @@
 #include "base/check.h"
 #include "base/fs.h"
 #include "base/mem.h"
+#include "base/rng.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -200,6 +202,36 @@ void blob_writer_discard(struct blob_writer *w)
     if (w->partial != NULL)
         unlink(w->partial);
     blob_writer_release(w);
+}
+
+int blob_made_begin(const char *dir, int *ret_fd, char ret_key[BLOB_KEY_MAX + 1], struct err *err)
+{
+    uint64_t nonce;
+    rng_system(&nonce, sizeof nonce);
+    snprintf(ret_key, BLOB_KEY_MAX + 1, "made-%016" PRIx64, nonce);
+    char *path = blob_partial_path(dir, ret_key);
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    int rc = fd < 0 ? err_set_errno(err, errno, "cannot write %s", path) : 0;
+    free(path);
+    if (rc == 0)
+        *ret_fd = fd;
+    return rc;
+}
+
+int blob_made_end(const char *dir, int fd, const char *key, bool keep,
+                  char ret[DIGEST_TEXT_LEN + 1], struct err *err)
+{
+    struct blob_writer w;
+    close(fd);
+    int rc = keep ? blob_writer_open(&w, dir, key, err) : 0; /* reads it, for the digest */
+    if (keep && rc == 0)
+        rc = blob_writer_commit(&w, NULL, ret, err);
+    if (keep && rc == 0)
+        return 0;
+    char *path = blob_partial_path(dir, key);
+    unlink(path);
+    free(path);
+    return rc;
 }
 
 int blob_write(const char *dir, struct str data, char ret[DIGEST_TEXT_LEN + 1], struct err *err)

@@ -49,6 +49,15 @@ int blob_writer_commit(struct blob_writer *w, const char *expected, char ret[DIG
 void blob_writer_release(struct blob_writer *w); /* the partial file stays */
 void blob_writer_discard(struct blob_writer *w); /* the partial file goes */
 
+/*
+ * A blob that somebody else writes, whatever its digest: an empty file, open for reading and
+ * writing. End it with blob_made_end, keep or not; the descriptor is closed by it.
+ */
+int blob_made_begin(const char *dir, int *ret_fd, char ret_key[BLOB_KEY_MAX + 1], struct err *err)
+    __attribute__((warn_unused_result));
+int blob_made_end(const char *dir, int fd, const char *key, bool keep,
+                  char ret[DIGEST_TEXT_LEN + 1], struct err *err);
+
 /* Small blobs at once. */
 int blob_write(const char *dir, struct str data, char ret[DIGEST_TEXT_LEN + 1], struct err *err)
     __attribute__((warn_unused_result));

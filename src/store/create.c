@@ -160,7 +160,11 @@ static int add_base(struct store *s, const struct store_create *in, struct manif
         rc = store_manifest(s, &name, m, &there, err);
     if (rc == 0 && !there)
         rc = err_set_param(err, ERR_NOT_FOUND, "from", "model '%s' not found", in->from);
-    for (size_t i = 0; rc == 0 && i < m->n_layer; i++) {
+    if (rc == 0 && in->n_digest > 0) {
+        drop_layers(m, MEDIA_MODEL);
+        rc = add_files(s, in, m, err);
+    }
+    for (size_t i = 0; rc == 0 && in->n_digest == 0 && i < m->n_layer; i++) {
         char status[DIGEST_TEXT_LEN + 32];
         snprintf(status, sizeof status, "using existing layer %s", m->layer[i].digest);
         step(in, status);

@@ -122,6 +122,15 @@ static int take_value(struct parser *p, struct str *ret)
     return 0;
 }
 
+/* What becomes JSON somewhere. */
+static int check_utf8(struct parser *p, const char *what, struct str text)
+{
+    json_t *value = json_stringn(text.ptr ? text.ptr : "", text.len);
+    bool ok = value != NULL;
+    json_decref(value);
+    return ok ? 0 : fail(p, ERR_SYNTAX, what, STR(" is not UTF-8"));
+}
+
 static int add_to_list(struct parser *p, char ***list, int *n, struct str text)
 {
     if (*n >= MODELFILE_LIST_MAX)
@@ -152,7 +161,10 @@ static int take_parameter(struct parser *p)
     struct str name = take_word(p), text;
     if (name.len == 0 || name.len > 64)
         return fail(p, ERR_SYNTAX, "PARAMETER takes a name and a value", STR(""));
-    int rc = take_value(p, &text);
+    if (memchr(name.ptr, '\0', name.len) != NULL)
+        return fail(p, ERR_SYNTAX, "there is a NUL character", STR(""));
+    int rc = check_utf8(p, "the name of the parameter", name);
+    rc = rc != 0 ? rc : take_value(p, &text);
     if (rc != 0)
         return rc;
     char *key = str_dup(name);
@@ -197,6 +209,7 @@ static int take_text(struct parser *p, char **ret)
 {
     struct str text;
     int rc = take_value(p, &text);
+    rc = rc != 0 ? rc : check_utf8(p, "the text", text);
     if (rc != 0)
         return rc;
     free(*ret);
@@ -225,6 +238,8 @@ static int take_command(struct parser *p, struct str word)
     int rc = take_value(p, &text);
     if (rc == 0 && from)
         rc = add_to_list(p, &p->m.from, &p->m.n_from, text);
+    if (rc == 0 && license)
+        rc = check_utf8(p, "the text", text);
     if (rc == 0 && license)
         rc = add_to_list(p, &p->m.license, &p->m.n_license, text);
     return rc;

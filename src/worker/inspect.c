@@ -186,6 +186,20 @@ static void write_all(const struct gguf *g, enum inspect_depth depth, struct buf
     buf_add_char(out, '}');
 }
 
+int inspect_template(const struct gguf *g, struct str template, struct err *err)
+{
+    struct tokenizer *t = NULL;
+    struct chat *chat = NULL;
+    bool reads = tokenizer_new(g, &t, NULL) == 0;
+    int rc = chat_new(template, reads ? tokenizer_token_text(t, tokenizer_bos(t)) : STR(""),
+                      reads ? tokenizer_token_text(t, tokenizer_eos(t)) : STR(""), &chat, err);
+    if (rc != 0 && rc != ERR_SYNTAX && rc != ERR_LIMIT && err != NULL)
+        rc = err->code = ERR_INVALID;
+    chat_free(chat);
+    tokenizer_free(t);
+    return rc;
+}
+
 int inspect_files(const int *fd, int n_fds, enum inspect_depth depth, json_t **ret, struct err *err)
 {
     struct gguf *g;

