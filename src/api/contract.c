@@ -5,6 +5,7 @@
 #include "api/contract.h"
 
 #include "api/anthropic.h"
+#include "api/conversation.h"
 #include "api/embeddings.h"
 #include "api/llama.h"
 #include "api/ollama_library.h"
@@ -34,6 +35,17 @@ static const struct api_operation operations[] = {
     {"post", "/v1/responses/input_tokens", OPENAI,
      "How many tokens the prompt of such a request has", &openai_responses},
     {"get", "/v1/responses/{id}/input_items", OPENAI, "What it was computed from"},
+    {"post", "/v1/conversations", OPENAI, "A conversation that responses can run in",
+     .form = &conversation_forms[CONVERSATION_CREATE]},
+    {"get", "/v1/conversations/{id}", OPENAI, "One of this key"},
+    {"post", "/v1/conversations/{id}", OPENAI, "Other metadata for it",
+     .form = &conversation_forms[CONVERSATION_UPDATE]},
+    {"delete", "/v1/conversations/{id}", OPENAI, "Forgets it with its items"},
+    {"get", "/v1/conversations/{id}/items", OPENAI, "Its items, a page at a time"},
+    {"post", "/v1/conversations/{id}/items", OPENAI, "More items at its end",
+     .form = &conversation_forms[CONVERSATION_ADD]},
+    {"get", "/v1/conversations/{id}/items/{item_id}", OPENAI, "One of them"},
+    {"delete", "/v1/conversations/{id}/items/{item_id}", OPENAI, "Takes it out"},
     {"post", "/v1/embeddings", OPENAI, "Vectors of texts", &openai_embeddings},
     {"post", "/embeddings", OPENAI, "The same", &openai_embeddings},
     {"get", "/v1/models", OPENAI, "The models that can be asked for"},

@@ -116,6 +116,7 @@ static void on_news(void *ctx, int tag, const struct job_news *news)
         if (!c->accepted)
             api_answer_fingerprint(c->answer, c->slot->ready.fingerprint);
         c->accepted = true;
+        c->answer->n_dropped += news->n_dropped;
         break;
     case JOB_STARTED:
         if (out != NULL)

@@ -3,6 +3,7 @@
  *
  * The table is the list of everything served. A route's name is its label in the metrics.
  */
+#include "gateway/conversations.h"
 #include "gateway/files.h"
 #include "gateway/page.h"
 #include "gateway/responses.h"
@@ -57,6 +58,8 @@ static const struct route table[] = {
     {"/v1/responses", POST, false, true, API_OPENAI, responses_create},
     {"/v1/responses/input_tokens", POST, false, false, API_OPENAI, responses_count},
     {"/v1/responses/", GET | POST | DELETE, false, false, API_OPENAI, responses_one},
+    {"/v1/conversations", POST, false, false, API_OPENAI, conversations_create},
+    {"/v1/conversations/", GET | POST | DELETE, false, false, API_OPENAI, conversations_one},
     {"/v1/moderations", POST, false, false, API_OPENAI, serve_moderations},
     {"/v1/embeddings", POST, false, true, API_OPENAI, embeddings_openai},
     {"/embeddings", POST, false, true, API_OPENAI, embeddings_openai},

@@ -20,6 +20,7 @@ struct state;
 struct ledger;
 struct batches;
 struct response_runs;
+struct conversation_lock;
 
 struct server {
     struct gateway_opts opts;
@@ -29,8 +30,9 @@ struct server {
     struct state *state;  /* what outlives the server; NULL: off, */
     struct err state_err; /* for this reason */
     struct ledger *ledger;
-    struct batches *batches;    /* NULL without state */
-    struct response_runs *runs; /* likewise */
+    struct batches *batches;         /* NULL without state */
+    struct response_runs *runs;      /* likewise */
+    struct conversation_lock *locks; /* conversations.h */
     int n_uploads, n_blob_uploads;
     struct errand *errands;         /* errand.h */
     struct inspection *inspections; /* inspection.h */
