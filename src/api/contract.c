@@ -5,6 +5,7 @@
 #include "api/contract.h"
 
 #include "api/anthropic.h"
+#include "api/anthropic_batch.h"
 #include "api/conversation.h"
 #include "api/embeddings.h"
 #include "api/llama.h"
@@ -95,6 +96,15 @@ static const struct api_operation operations[] = {
      &anthropic_messages},
     {"post", "/v1/messages/count_tokens", ANTHROPIC, "How many tokens the prompt of one has",
      &anthropic_count},
+    {"post", "/v1/messages/batches", ANTHROPIC, "Such requests, done when there is time",
+     .form = &anthropic_batch_form},
+    {"get", "/v1/messages/batches", ANTHROPIC, "The batches of this key, a page at a time"},
+    {"get", "/v1/messages/batches/{id}", ANTHROPIC, "One of them"},
+    {"delete", "/v1/messages/batches/{id}", ANTHROPIC,
+     "Forgets one that has ended, and its results"},
+    {"post", "/v1/messages/batches/{id}/cancel", ANTHROPIC, "Stops it"},
+    {"get", "/v1/messages/batches/{id}/results", ANTHROPIC,
+     "The result of each request, once it has ended", .answer = "application/x-jsonl"},
     {"post", "/completion", LLAMA, "A text goes on", &llama_completion},
     {"post", "/completions", LLAMA, "The same", &llama_completion},
     {"post", "/infill", LLAMA, "A gap in a text is filled in", &llama_infill},

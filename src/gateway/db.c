@@ -97,8 +97,12 @@ static const char schema_3[] =
     "ALTER TABLE responses ADD COLUMN conversation_upto INTEGER;"
     "PRAGMA user_version = 3;";
 
+/* lines.body: the line itself, of a batch that has no input file. */
+static const char schema_4[] = "ALTER TABLE lines ADD COLUMN body TEXT;"
+                               "PRAGMA user_version = 4;";
+
 /* [i] takes a database from version i to i + 1. */
-static const char *const schemas[DB_VERSION] = {schema_1, schema_2, schema_3};
+static const char *const schemas[DB_VERSION] = {schema_1, schema_2, schema_3, schema_4};
 
 /* ---- errors ---- */
 

@@ -183,6 +183,9 @@ void counting_serve_body(struct server *s, struct exchange *x, const struct api_
 /* anthropic_routes.c: the routes of Anthropic's dialect. */
 void anthropic_serve_messages(struct server *s, struct exchange *x);
 void anthropic_serve_count(struct server *s, struct exchange *x);
+/* message_batches.c: /v1/messages/batches and what is below it. */
+void message_batches_collection(struct server *s, struct exchange *x);
+void message_batches_one(struct server *s, struct exchange *x);
 void anthropic_list_models(struct server *s, struct exchange *x);
 void anthropic_show_model(struct server *s, struct exchange *x);
 
