@@ -5,6 +5,7 @@ PREFIX = /usr/local
 DESTDIR =
 MODEL = smollm2:135m
 FUZZ_SECONDS = 60
+PART =
 
 all:
 	@sh scripts/install-deps.sh scripts/packages.txt
@@ -24,11 +25,11 @@ bench-serve: all
 
 asan:
 	@sh scripts/install-deps.sh scripts/packages.txt
-	@sh scripts/sanitize.sh build-asan address,undefined
+	@sh scripts/sanitize.sh build-asan address,undefined $(PART)
 
 tsan:
 	@sh scripts/install-deps.sh scripts/packages.txt
-	@sh scripts/sanitize.sh build-tsan thread
+	@sh scripts/sanitize.sh build-tsan thread $(PART)
 
 fuzz:
 	@sh scripts/install-deps.sh scripts/packages.txt scripts/packages-test.txt

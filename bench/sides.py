@@ -150,7 +150,7 @@ class IkLlama:
                               capture_output=True, text=True, cwd=ROOT / "build/bench")
         if done.returncode != 0:
             fail(f"{path}: {done.stderr[-400:]}")
-        return done.stdout
+        return done.stdout + done.stderr  # llama-batched-bench prints its table with its log
 
     def sample(self, i):
         cell = self.cells[i]
@@ -167,7 +167,8 @@ class IkLlama:
         which = ["-p", str(n), "-n", "0"] if cell["test"] == "prefill" else ["-p", "0", "-n", str(n)]
         text = self.run("llama-bench", *which, "-r", "1", "-rtr", "1", "-fa", "1", "-ctk", self.kv_type, "-ctv",
                         self.kv_type, "-o", "json")
-        return {"seconds": json.loads(text[text.index("["):])[0]["samples_ns"][0] * 1e-9, "tokens": n}
+        seconds = json.JSONDecoder().raw_decode(text, text.index("[\n"))[0][0]["samples_ns"][0] * 1e-9
+        return {"seconds": seconds, "tokens": n}
 
     def close(self):
         pass

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Builds one folder with Meson and Ninja.
 #   scripts/build.sh FOLDER [MESON OPTION]...
+#   HEARTH_NINJA  more arguments for ninja: what to build (default everything), -j
 set -eu
 cd "$(dirname "$0")/.."
 folder=$1
@@ -24,7 +25,7 @@ if [ ! -f "$folder/build.ninja" ]; then
     fi
 fi
 # On a terminal ninja shows its progress; elsewhere only faults are of interest.
-if [ -t 1 ]; then
-    exec ninja -C "$folder"
-fi
-exec ninja -C "$folder" --quiet
+quiet=--quiet
+[ ! -t 1 ] || quiet=
+# shellcheck disable=SC2086
+exec ninja -C "$folder" $quiet ${HEARTH_NINJA:-}

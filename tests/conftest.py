@@ -3,17 +3,40 @@
 HEARTH_BIN          the executable; default build/hearth
 HEARTH_TEST_MODELS  the folder of real models that scripts/test-setup.sh fills
 HEARTH_SHARED       the folder of vocabularies and templates; default ../shared
+HEARTH_TEST_TIMES   a folder: each process leaves a file there with the wall and processor time of each test file
 Tests that need what is absent are skipped with a message; what is named but broken fails.
 """
+import json
 import os
 import pathlib
 import subprocess
+import time
 
 import pytest
 
 import serving
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+_times = {}  # of a test file: seconds on the clock, and of processors with the ended children's
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    began = time.monotonic(), sum(os.times()[:4])
+    try:
+        return (yield)
+    finally:
+        took = _times.setdefault(item.path.name, [0, 0])
+        took[0] += time.monotonic() - began[0]
+        took[1] += sum(os.times()[:4]) - began[1]
+
+
+def pytest_sessionfinish():
+    folder = os.environ.get("HEARTH_TEST_TIMES")
+    if folder and _times:
+        (pathlib.Path(folder) / f"{os.getpid()}.times").write_text(json.dumps(_times))
 
 
 @pytest.fixture(scope="session")

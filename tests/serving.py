@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import pathlib
+import random
 import re
 import signal
 import socket
@@ -19,10 +20,25 @@ SLACK_BYTES = (96 if "san" in os.environ.get("HEARTH_BIN", "") else 8) << 20
 FAKE_WORKER = HERE / "e2e" / "fake_worker.py"
 
 
+# Below what connections that go out take, and apart for each process of pytest-xdist: nobody else takes a port
+# between its choice and the server's start.
+_PORTS_EACH = 2500
+_first_port = 10000 + _PORTS_EACH * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 8)
+_next_port = random.randrange(_PORTS_EACH)
+
+
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    global _next_port
+    for _ in range(_PORTS_EACH):
+        port = _first_port + _next_port % _PORTS_EACH
+        _next_port += 1
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+    raise AssertionError(f"no port is free from {_first_port} on")
 
 
 class Server:

@@ -231,21 +231,11 @@ static void pack_item(void *ctx, int i_item, int i_thread)
     let_go(p, c->i_entry, c->panel, c->n);
 }
 
-/* The same for a file that is mapped: in one go, for the pieces follow one another. */
-static void read_ahead(const struct packer *p, int i)
-{
-    int first = i + AHEAD, last = i + 2 * AHEAD - 1;
-    last = last < p->n_pieces ? last : p->n_pieces - 1;
-    if (first > last)
-        return;
-    const struct piece *a = &p->piece[first], *b = &p->piece[last];
-    const struct pack_entry *x = &p->table.entry[a->i_entry], *y = &p->table.entry[b->i_entry];
-    uint64_t from = x->offset + (uint64_t)a->panel * pack_panel_bytes(x->type, x->n_in);
-    uint64_t end = y->offset + (uint64_t)(b->panel + b->n) * pack_panel_bytes(y->type, y->n_in);
-    from -= from % PACK_FILE_ALIGN;
-    madvise(p->base + from, (size_t)(end - from), MADV_WILLNEED);
-}
-
+/*
+ * The fault of a mapping that asked for huge pages reads whole ones, and the next ones ahead, where
+ * the file system has them; MADV_WILLNEED would read the same bytes to 4 KiB pages, for as long as
+ * the file stays in memory.
+ */
 static void check_item(void *ctx, int i_item, int i_thread)
 {
     struct packer *p = ctx;
@@ -256,8 +246,6 @@ static void check_item(void *ctx, int i_item, int i_thread)
     uint8_t *at = p->base + e->offset + (size_t)c->panel * bytes;
     size_t len = (size_t)c->n * bytes, skew = (uintptr_t)at % PACK_FILE_ALIGN;
     (void)i_thread;
-    if (i % AHEAD == 0)
-        read_ahead(p, i);
     madvise(at - skew, len + skew, MADV_POPULATE_READ);
     p->hash[i] = pack_hash(at, len);
 }

@@ -1,16 +1,13 @@
 """Anthropic's own clients for Python and JavaScript, unchanged."""
 import json
-import pathlib
 import re
-import shutil
-import subprocess
 
 import anthropic
+import javascript
 import pytest
 
 import serving
 
-JS = pathlib.Path(__file__).resolve().parent / "js"
 MESSAGES = [{"role": "user", "content": "one two three four five"}]
 WEATHER = {"name": "weather", "description": "of a city",
            "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}}
@@ -240,12 +237,8 @@ def test_a_worker_that_fails_in_mid_stream(fake):
     assert last.startswith("event: error\n") and json.loads(last.split("data: ")[1])["error"]["type"] == "api_error"
 
 
-@pytest.mark.skipif(shutil.which("node") is None or not (JS / "node_modules" / "@anthropic-ai").is_dir(),
-                    reason="node and tests/e2e/js/node_modules are needed (scripts/test-setup.sh)")
 def test_javascript(server, model):
-    run = subprocess.run(["node", "anthropic.mjs", server.url, model, SCRIPT], cwd=JS, capture_output=True, text=True, timeout=60)
-    assert run.returncode == 0, run.stderr
-    seen = json.loads(run.stdout)
+    seen = json.loads(javascript.run_client("anthropic.mjs", server.url, model, SCRIPT))
     assert seen["whole"] == seen["streamed"] == "one two three four five" and seen["stop"] == "end_turn"
     assert seen["tools"] == ["thinking", "text", "tool_use", "tool_use"] and seen["input"] == {"city": "New York"}
     assert seen["count"] == 5 and len(seen["models"]) == 4 and seen["request_id"].startswith("req_")

@@ -6,20 +6,15 @@ import pty
 import re
 import select
 import signal
-import socket
 import subprocess
 import threading
 import time
 
 import pytest
 
+import serving
+
 ONE = ["--temperature", "0", "--max-tokens", "24"]
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +22,7 @@ def env(tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
     keep = {k: v for k, v in os.environ.items() if not k.startswith("HEARTH_")}
     return keep | {"HOME": str(home), "HEARTH_MODELS": str(home / "models"), "HEARTH_CALIBRATE": "off", "LC_ALL": "C.UTF-8",
-                   "TERM": "xterm", "HEARTH_PORT": str(free_port()), "XDG_CONFIG_HOME": str(home / "config"), "HEARTH_CACHE_DIR": str(home / "cache")}
+                   "TERM": "xterm", "HEARTH_PORT": str(serving.free_port()), "XDG_CONFIG_HOME": str(home / "config"), "HEARTH_CACHE_DIR": str(home / "cache")}
 
 
 @pytest.fixture(scope="module")

@@ -1,16 +1,15 @@
 """The frameworks of docs/clients.md, unchanged, against the real small model: each in a process of its own."""
 import os
 import pathlib
-import shutil
 import subprocess
 
+import javascript
 import pytest
 
 import serving
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PYTHON = ROOT / ".venv-clients/bin/python"
-JS = pathlib.Path(__file__).resolve().parent / "js"
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +36,4 @@ def test_python(server, smollm2_path, name):
 
 @pytest.mark.parametrize("name", ["text", "object", "tool"])
 def test_vercel_ai(server, smollm2_path, name):
-    if not (JS / "node_modules/ai").exists() or shutil.which("node") is None:
-        pytest.skip("the JavaScript packages are missing; scripts/test-setup.sh installs them")
-    run(["node", str(JS / "vercel.mjs"), name, server.url, str(smollm2_path)])
+    javascript.run_client("vercel.mjs", name, server.url, str(smollm2_path), timeout=240)

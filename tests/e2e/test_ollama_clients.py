@@ -1,17 +1,16 @@
 """The official clients for Ollama (Python, JavaScript), unchanged, against the fake worker and a real model."""
 import json
 import pathlib
-import shutil
 import subprocess
 import time
 
+import javascript
 import ollama
 import pytest
 import serving
 from registry import Registry
 
 HERE = pathlib.Path(__file__).resolve().parent
-JS = HERE / "js"
 
 
 def wait_for(true, seconds=10):
@@ -359,13 +358,7 @@ def test_create_at_the_command_line(hearth_bin, site, client, tmp_path):
 
 
 def test_the_javascript_client(site):
-    if shutil.which("node") is None:
-        pytest.fail("node is missing; scripts/test-setup.sh installs it")
-    if not (JS / "node_modules" / "ollama").is_dir():
-        pytest.fail(f"{JS}/node_modules is missing; scripts/test-setup.sh fills it")
-    done = subprocess.run(["node", "ollama.mjs", site.url, "toy"], cwd=JS, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    seen = json.loads(done.stdout)
+    seen = json.loads(javascript.run_client("ollama.mjs", site.url, "toy"))
     assert seen["whole"] == {"content": "one two three", "done": True, "reason": "stop", "n": 3}
     assert seen["streamed"] == "one two three" and seen["last"] == {"reason": "stop", "total": True}
     assert seen["text"] == {"response": "a b", "reason": "length", "context": True}

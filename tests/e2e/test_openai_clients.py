@@ -1,13 +1,10 @@
 """OpenAI's own clients for Python and JavaScript, unchanged."""
 import json
-import pathlib
-import shutil
-import subprocess
 
+import javascript
 import openai
 import pytest
 
-JS = pathlib.Path(__file__).resolve().parent / "js"
 MESSAGES = [{"role": "user", "content": "one two three four five"}]
 
 
@@ -134,13 +131,7 @@ def test_retries_of_the_client_ride_out_a_full_queue(fake):
 
 
 def test_javascript(fake_server, model):
-    if shutil.which("node") is None:
-        pytest.fail("node is missing; scripts/test-setup.sh installs it")
-    if not (JS / "node_modules" / "openai").is_dir():
-        pytest.fail(f"{JS}/node_modules is missing; scripts/test-setup.sh fills it")
-    done = subprocess.run(["node", "client.mjs", fake_server.url, model], cwd=JS, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    seen = json.loads(done.stdout)
+    seen = json.loads(javascript.run_client("client.mjs", fake_server.url, model))
     text = "one two three four five"
     assert (seen["whole"], seen["streamed"], seen["runner"], seen["finish"]) == (text, text, text, "stop")
     assert seen["usage"]["total_tokens"] == 10 and seen["stream_usage"]["completion_tokens"] == 5

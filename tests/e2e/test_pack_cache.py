@@ -1,6 +1,8 @@
 """Packed weights on the disk: made once, mapped after, never trusted, gone with the model."""
+import mmap
 import os
 import pathlib
+import re
 import subprocess
 import time
 
@@ -150,3 +152,37 @@ def test_two_servers_at_once(hearth_bin, tmp_path, env):
         for server in servers:
             server.close()
     assert [f.suffix for f in files(env)] == [".packed"]
+
+
+def forget(file):
+    """The file's pages leave memory, as they do when the machine starts again."""
+    with open(file, "rb") as f:
+        os.fsync(f.fileno())
+        os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def huge_part(pid, file):
+    """What part of a process's mapping of the file is in huge pages."""
+    blocks = re.split(r"^(?=[0-9a-f]+-[0-9a-f]+ )", pathlib.Path(f"/proc/{pid}/smaps").read_text(), flags=re.M)
+    block = next(b for b in blocks if b.split("\n")[0].endswith(str(file)))
+    size, huge = (int(re.search(rf"^{name}: +(\d+) kB", block, re.M)[1]) for name in ("Size", "FilePmdMapped"))
+    return huge / size
+
+
+def test_pages_that_come_back_are_huge(hearth_bin, tmp_path, env, start):
+    """From 4 KiB pages weights are read a fifth slower (docs/performance.md)."""
+    start()
+    (file,) = files(env)
+    forget(file)
+    with open(file, "rb") as f, mmap.mmap(f.fileno(), 0, mmap.MAP_SHARED, mmap.PROT_READ) as probe:
+        probe.madvise(mmap.MADV_HUGEPAGE)
+        assert len(probe[::4096]) > 0
+        if huge_part("self", file) < 0.9:
+            pytest.skip("this file system keeps no files in huge pages")
+    forget(file)
+    server = serving.Server(hearth_bin, tmp_path, model=MODEL, env=env, ctx=256, parallel=1, threads=2)
+    try:
+        assert server.post("/v1/completions", PROMPT, timeout=120)[0] == 200
+        assert huge_part(server.workers()[0], file) >= 0.9
+    finally:
+        server.close()

@@ -1,17 +1,15 @@
 """The Responses API with OpenAI's own client, unchanged; and what is left of it after kill -9."""
 import json
 import os
-import pathlib
-import shutil
 import signal
 import subprocess
 import time
 
+import javascript
 import openai
 import pydantic
 import pytest
 
-JS = pathlib.Path(__file__).resolve().parent / "js"
 TEXT = "one two three four five"
 
 
@@ -570,12 +568,7 @@ def test_batches_take_responses(fake):
 
 
 def test_javascript(fake):
-    if shutil.which("node") is None or not (JS / "node_modules" / "openai").is_dir():
-        pytest.fail("node or its packages are missing; scripts/test-setup.sh brings both")
-    server = fake({"token_s": 0.02})
-    done = subprocess.run(["node", "responses.mjs", server.url, ""], cwd=JS, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    seen = json.loads(done.stdout)
+    seen = json.loads(javascript.run_client("responses.mjs", fake({"token_s": 0.02}).url, ""))
     assert (seen["whole"], seen["helper"], seen["kept"], seen["next"]) == (TEXT, TEXT, TEXT, f"{TEXT} {TEXT} six")
     assert seen["items"] == [TEXT, TEXT, "six"] and seen["numbers"] == list(range(len(seen["numbers"])))
     assert seen["types"][0] == "response.created" and seen["types"][-1] == "response.completed"

@@ -64,6 +64,14 @@ static void mul_panels(const struct packed_type *t, size_t panel_bytes, float *y
                        const uint8_t *w, int n_panels, const void *x, size_t x_stride, int n_cols,
                        int n_k)
 {
+    const packed_one_fn one = t == &packed_q4_k   ? packed_one_q4_k
+                              : t == &packed_q5_k ? packed_one_q5_k
+                                                  : NULL;
+    if (n_cols == 1 && one != NULL) {
+        for (int i = 0; i < n_panels; i++)
+            one(w + (size_t)i * panel_bytes, x, n_k, y + PANEL_ROWS * i);
+        return;
+    }
     if (n_cols <= t->fused_cols) {
         for (int i = 0; i < n_panels; i++)
             mul_fused(t, y + PANEL_ROWS * i, y_stride, w + (size_t)i * panel_bytes, x, x_stride,

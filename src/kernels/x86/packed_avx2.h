@@ -23,6 +23,9 @@ typedef void (*packed_bytes_fn)(struct panel *p, const uint8_t *unit, int n_bloc
 typedef void (*packed_tile_fn)(const uint8_t *unit, const struct panel_scales *s, int n_blocks,
                                const struct columns *x, bool first, float *y, size_t y_stride);
 
+/* y[0..15] = the products of a whole panel with one column. */
+typedef void (*packed_one_fn)(const uint8_t *panel, const void *x, int n_k, float *y);
+
 /* The most that fused_cols may be. */
 #define PACKED_FUSED 8
 
@@ -58,6 +61,9 @@ struct packed_type {
     void packed_scales_##name(struct panel_scales *s, const uint8_t *unit, int n_blocks);
 PACKED_TYPES(X)
 #undef X
+
+void packed_one_q4_k(const uint8_t *panel, const void *x, int n_k, float *y);
+void packed_one_q5_k(const uint8_t *panel, const void *x, int n_k, float *y);
 
 #define X(name, ...) extern const struct packed_type packed_##name;
 PACKED_TYPES(X)
