@@ -1,8 +1,6 @@
 """OpenAI's conversations and the responses that run in them, with its own clients, unchanged."""
 import json
 import os
-import pathlib
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -12,7 +10,8 @@ import time
 import openai
 import pytest
 
-JS = pathlib.Path(__file__).resolve().parent / "js"
+import javascript
+
 TEXT = "one two three four five"
 
 
@@ -285,10 +284,6 @@ def test_a_busy_state_stops_no_one_else(fake, tmp_path):
 
 
 def test_javascript(fake):
-    if shutil.which("node") is None or not (JS / "node_modules" / "openai").is_dir():
-        pytest.fail("node or its packages are missing; scripts/test-setup.sh brings both")
-    done = subprocess.run(["node", "conversations.mjs", fake({}).url, ""], cwd=JS, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    seen = json.loads(done.stdout)
+    seen = json.loads(javascript.run_client("conversations.mjs", fake({}).url, ""))
     assert seen["metadata"] == {"a": "c"} and seen["text"] == "alpha beta" and seen["items"] == ["alpha", "beta", "alpha beta"]
     assert seen["one"] == "beta" and seen["left"] == 2 and seen["gone"] == {"name": "NotFoundError", "status": 404}

@@ -1,8 +1,6 @@
 """Anthropic's Message Batches with its own clients, unchanged; and what is left of them after kill -9."""
 import json
 import os
-import pathlib
-import shutil
 import signal
 import subprocess
 import time
@@ -11,7 +9,8 @@ import anthropic
 import openai
 import pytest
 
-JS = pathlib.Path(__file__).resolve().parent / "js"
+import javascript
+
 TEXT = "one two three four five"
 
 
@@ -169,13 +168,9 @@ def test_whose_they_are(hearth_bin, fake, tmp_path):
 
 
 def test_javascript(fake):
-    if shutil.which("node") is None or not (JS / "node_modules" / "@anthropic-ai" / "sdk").is_dir():
-        pytest.fail("node or its packages are missing; scripts/test-setup.sh brings both")
     server = fake({})
     model = client_of(server).models.list().data[0].id
-    done = subprocess.run(["node", "message_batches.mjs", server.url, model], cwd=JS, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    seen = json.loads(done.stdout)
+    seen = json.loads(javascript.run_client("message_batches.mjs", server.url, model))
     assert seen["listed"] == seen["id"] and seen["counts"]["succeeded"] == 1 and seen["counts"]["errored"] == 1
     assert seen["results"] == [["a", "succeeded", TEXT], ["b", "errored", "invalid_request_error"]]
     assert seen["deleted"] == "message_batch_deleted" and seen["gone"] == {"name": "NotFoundError", "status": 404}
