@@ -4,6 +4,7 @@
  */
 #include "api/anthropic.h"
 #include "api/anthropic_answer.h"
+#include "api/anthropic_batch.h"
 #include "api/fields.h"
 #include "api/response_format.h"
 #include "api/sampling.h"
@@ -343,7 +344,7 @@ static int read_body(const json_t *body, const json_t *defaults, struct api_requ
         code = read_conversation(body, r, err);
     if (code == 0)
         code = api_request_finish(r, err);
-    if (code == 0 && r->max_tokens < 0 && r->endpoint == &anthropic_messages)
+    if (code == 0 && r->max_tokens < 0 && r->endpoint != &anthropic_count)
         code = err_set_param(err, ERR_INVALID, "max_tokens", "'max_tokens' is missing");
     r->gen.max_tokens = r->max_tokens;
     return code;
@@ -366,6 +367,17 @@ static int parse_messages(const json_t *body, const json_t *defaults, struct api
                           struct err *err)
 {
     return parse(&anthropic_messages, body, defaults, ret, err);
+}
+
+static int parse_line(const json_t *body, const json_t *defaults, struct api_request *ret,
+                      struct err *err)
+{
+    int code = parse(&anthropic_messages_line, body, defaults, ret, err);
+    if (code != 0 || !ret->stream)
+        return code;
+    api_request_release(ret);
+    return err_set_param(err, ERR_UNSUPPORTED, "stream",
+                         "'stream' cannot be had in a batch: its answers are whole");
 }
 
 static int parse_count(const json_t *body, const json_t *defaults, struct api_request *ret,
@@ -394,5 +406,11 @@ const struct api_endpoint anthropic_messages = {
 const struct api_endpoint anthropic_count = {
     .path = "/v1/messages/count_tokens",
     .parse = parse_count,
+    ANTHROPIC_SHARED,
+};
+
+const struct api_endpoint anthropic_messages_line = {
+    .path = "/v1/messages",
+    .parse = parse_line,
     ANTHROPIC_SHARED,
 };

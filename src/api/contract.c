@@ -5,6 +5,8 @@
 #include "api/contract.h"
 
 #include "api/anthropic.h"
+#include "api/anthropic_batch.h"
+#include "api/conversation.h"
 #include "api/embeddings.h"
 #include "api/llama.h"
 #include "api/ollama_library.h"
@@ -34,6 +36,17 @@ static const struct api_operation operations[] = {
     {"post", "/v1/responses/input_tokens", OPENAI,
      "How many tokens the prompt of such a request has", &openai_responses},
     {"get", "/v1/responses/{id}/input_items", OPENAI, "What it was computed from"},
+    {"post", "/v1/conversations", OPENAI, "A conversation that responses can run in",
+     .form = &conversation_forms[CONVERSATION_CREATE]},
+    {"get", "/v1/conversations/{id}", OPENAI, "One of this key"},
+    {"post", "/v1/conversations/{id}", OPENAI, "Other metadata for it",
+     .form = &conversation_forms[CONVERSATION_UPDATE]},
+    {"delete", "/v1/conversations/{id}", OPENAI, "Forgets it with its items"},
+    {"get", "/v1/conversations/{id}/items", OPENAI, "Its items, a page at a time"},
+    {"post", "/v1/conversations/{id}/items", OPENAI, "More items at its end",
+     .form = &conversation_forms[CONVERSATION_ADD]},
+    {"get", "/v1/conversations/{id}/items/{item_id}", OPENAI, "One of them"},
+    {"delete", "/v1/conversations/{id}/items/{item_id}", OPENAI, "Takes it out"},
     {"post", "/v1/embeddings", OPENAI, "Vectors of texts", &openai_embeddings},
     {"post", "/embeddings", OPENAI, "The same", &openai_embeddings},
     {"get", "/v1/models", OPENAI, "The models that can be asked for"},
@@ -83,6 +96,15 @@ static const struct api_operation operations[] = {
      &anthropic_messages},
     {"post", "/v1/messages/count_tokens", ANTHROPIC, "How many tokens the prompt of one has",
      &anthropic_count},
+    {"post", "/v1/messages/batches", ANTHROPIC, "Such requests, done when there is time",
+     .form = &anthropic_batch_form},
+    {"get", "/v1/messages/batches", ANTHROPIC, "The batches of this key, a page at a time"},
+    {"get", "/v1/messages/batches/{id}", ANTHROPIC, "One of them"},
+    {"delete", "/v1/messages/batches/{id}", ANTHROPIC,
+     "Forgets one that has ended, and its results"},
+    {"post", "/v1/messages/batches/{id}/cancel", ANTHROPIC, "Stops it"},
+    {"get", "/v1/messages/batches/{id}/results", ANTHROPIC,
+     "The result of each request, once it has ended", .answer = "application/x-jsonl"},
     {"post", "/completion", LLAMA, "A text goes on", &llama_completion},
     {"post", "/completions", LLAMA, "The same", &llama_completion},
     {"post", "/infill", LLAMA, "A gap in a text is filled in", &llama_infill},

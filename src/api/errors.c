@@ -23,6 +23,7 @@ static const struct fault faults[] = {
     {ERR_LIMIT, 400, "invalid_request_error", "limit_exceeded"},
     {ERR_UNSUPPORTED, 400, "invalid_request_error", "unsupported_parameter"},
     {API_ERR_NO_PREVIOUS, 400, "invalid_request_error", "previous_response_not_found"},
+    {API_ERR_LOCKED, 400, "invalid_request_error", "conversation_locked"},
     {ERR_CONTEXT_LENGTH, 400, "invalid_request_error", "context_length_exceeded"},
     {ERR_AUTH, 401, "authentication_error", "invalid_api_key"},
     {ERR_DENIED, 403, "permission_error", "forbidden"},
@@ -64,6 +65,7 @@ const char *api_error_word(int err_code)
 {
     return err_code == API_ERR_RATE          ? "rate_limited"
            : err_code == API_ERR_NO_PREVIOUS ? "not_found"
+           : err_code == API_ERR_LOCKED      ? "busy"
                                              : err_word(err_code);
 }
 

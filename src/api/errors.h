@@ -25,6 +25,8 @@ enum api_dialect {
 #define API_ERR_RATE (-100)
 /* The response to go on from is not there: 400, where one that is asked for is 404. */
 #define API_ERR_NO_PREVIOUS (-101)
+/* Another response runs in the conversation: 400, as OpenAI has it. */
+#define API_ERR_LOCKED (-102)
 
 /* What goes beside struct err in an answer. Zero is "not known". */
 struct api_counts {

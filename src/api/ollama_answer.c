@@ -178,9 +178,11 @@ static void write_end(struct ollama_answer *a, struct buf *out)
     buf_printf(out,
                ",\"total_duration\":%" PRId64 ",\"load_duration\":%" PRId64
                ",\"prompt_eval_count\":%" PRId64 ",\"prompt_eval_duration\":%" PRId64
-               ",\"eval_count\":%" PRId64 ",\"eval_duration\":%" PRId64 "}",
+               ",\"eval_count\":%" PRId64 ",\"eval_duration\":%" PRId64,
                clock_ns() - a->start_ns, ns(b->load_ms), b->n_prompt, ns(b->prefill_ms),
                b->n_completion, ns(b->decode_ms));
+    api_answer_more(b, out);
+    buf_add_char(out, '}');
 }
 
 /* ---- tool calls ---- */

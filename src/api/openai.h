@@ -17,6 +17,13 @@ extern const struct api_endpoint openai_chat, openai_completion;
 json_t *openai_messages_read(const json_t *messages, struct err *err)
     __attribute__((warn_unused_result));
 
+/* `chat_template_kwargs`: more variables for the model's chat template, as vLLM and llama-server
+ * name them. */
+int openai_take_template_vars(const char *name, const json_t *value, void *into, struct err *err);
+/* Once all is read: switches among them that say the same as `think`, where nothing else says it.
+ */
+void openai_think_as_template(struct api_request *r);
+
 /* The body through the endpoint's table, over the model's own parameters and the server's default
  * for a request that says nothing of sampling. */
 int openai_fields_read(const json_t *body, const json_t *defaults, struct api_request *r,

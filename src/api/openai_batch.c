@@ -11,6 +11,10 @@
 #include <inttypes.h>
 #include <string.h>
 
+#define METADATA_MAX       16   /* pairs */
+#define METADATA_VALUE_MAX 2048 /* bytes of 512 characters */
+#define METADATA_KEY_MAX   256
+
 /* ---- objects ---- */
 
 static void write_member(struct buf *out, const char *name, const char *value)
@@ -157,25 +161,31 @@ bool openai_window_parse(struct str text, int64_t *ret_s)
     return false;
 }
 
-static int take_metadata(const char *name, const json_t *value, void *into, struct err *err)
+int openai_metadata_check(const char *name, const json_t *value, struct err *err)
 {
-    struct openai_batch_create *c = into;
     const char *key;
     json_t *v;
     if (!json_is_object(value))
         return api_wrong_type(name, "an object of strings", value, err);
-    if (json_object_size(value) > OPENAI_METADATA_MAX)
+    if (json_object_size(value) > METADATA_MAX)
         return err_set_param(err, ERR_INVALID, name, "'%s' has more than %d pairs", name,
-                             OPENAI_METADATA_MAX);
+                             METADATA_MAX);
     json_object_foreach((json_t *)value, key, v)
     {
-        if (!json_is_string(v) || json_string_length(v) > 2048 || strlen(key) > 256)
+        if (!json_is_string(v) || json_string_length(v) > METADATA_VALUE_MAX ||
+            strlen(key) > METADATA_KEY_MAX)
             return err_set_param(err, ERR_INVALID, name,
-                                 "'%s' takes short names with strings of at most 512 characters",
+                                 "'%s' takes names of at most 64 characters with strings of at "
+                                 "most 512",
                                  name);
     }
-    c->metadata = value;
     return 0;
+}
+
+static int take_metadata(const char *name, const json_t *value, void *into, struct err *err)
+{
+    ((struct openai_batch_create *)into)->metadata = value;
+    return openai_metadata_check(name, value, err);
 }
 
 static int take_ttl(const char *name, const json_t *value, void *into, struct err *err)

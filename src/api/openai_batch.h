@@ -11,7 +11,6 @@
 #include "api/openai.h"
 
 #define OPENAI_CUSTOM_ID_MAX 512
-#define OPENAI_METADATA_MAX  16 /* pairs */
 #define OPENAI_TTL_MIN_S     3600
 #define OPENAI_TTL_MAX_S     2592000
 
@@ -37,6 +36,10 @@ bool openai_batch_write(const struct openai_batch *b, struct buf *out);
 /* One member of `errors`; a comma first unless out is empty. line 0: of the whole file. */
 bool openai_batch_error_write(const char *code, int64_t line, const char *param, const char *text,
                               struct buf *out);
+
+/* `metadata` as all of OpenAI's objects have it: short names with short strings. */
+int openai_metadata_check(const char *name, const json_t *value, struct err *err)
+    __attribute__((warn_unused_result));
 
 /* Pages: openai_list_begin, objects with commas between, openai_list_end. */
 bool openai_list_begin(struct buf *out);

@@ -101,8 +101,7 @@ static int take_messages(const char *name, const json_t *value, void *into, stru
     return r->messages == NULL ? (err ? err->code : ERR_INVALID) : 0;
 }
 
-/* More variables for the model's chat template, as vLLM and llama-server name them. */
-static int take_template_vars(const char *name, const json_t *value, void *into, struct err *err)
+int openai_take_template_vars(const char *name, const json_t *value, void *into, struct err *err)
 {
     static const char *const ours[] = {"messages", "tools", "add_generation_prompt",
                                        "continue_final_message"};
@@ -115,8 +114,7 @@ static int take_template_vars(const char *name, const json_t *value, void *into,
     return 0;
 }
 
-/* Switches of templates that say the same as `think` does, where nothing else says it. */
-static void think_as_template(struct api_request *r)
+void openai_think_as_template(struct api_request *r)
 {
     static const char *const names[] = {"enable_thinking", "thinking"};
     for (size_t i = 0; i < ARRAY_LEN(names) && r->gen.think == GEN_THINK_DEFAULT; i++) {
@@ -272,7 +270,7 @@ static const struct api_field chat_fields[] = {
     {"continue_final_message", API_BOOL, API_HONOURED, AT(continue_final)},
     {"add_generation_prompt", API_ANY, API_HONOURED, .take = take_generation_prompt,
      .shape = "{\"type\":\"boolean\"}"},
-    {"chat_template_kwargs", API_ANY, API_HONOURED, .take = take_template_vars},
+    {"chat_template_kwargs", API_ANY, API_HONOURED, .take = openai_take_template_vars},
     {"metadata", API_ANY, API_NO_EFFECT, .take = any_object, .note = "a label for the client"},
     {"safety_identifier", API_STR, API_NO_EFFECT, .note = "a label for the provider's own use"},
     {"prompt_cache_key", API_STR, API_NO_EFFECT, .note = "what is cached is found by its text"},
@@ -359,7 +357,7 @@ static int check_logprobs(struct api_request *r, struct err *err)
 
 static int finish(struct api_request *r, struct err *err)
 {
-    think_as_template(r);
+    openai_think_as_template(r);
     if (r->endpoint->is_chat && !r->gen.parse && json_array_size(r->tools) > 0)
         return err_set_param(err, ERR_INVALID, "reasoning_format",
                              "'reasoning_format': 'none' leaves the answer as it is, tool calls "

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "base/rng.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -180,6 +181,12 @@ void api_answer_done(struct api_answer *a, const struct gen_done *d)
     a->queue_ms = fmax(a->queue_ms, d->queue_ms);
     a->prefill_ms = fmax(a->prefill_ms, d->prefill_ms);
     a->decode_ms = fmax(a->decode_ms, d->decode_ms);
+}
+
+void api_answer_more(const struct api_answer *a, struct buf *out)
+{
+    if (a->n_dropped > 0)
+        buf_printf(out, ",\"hearth\":{\"dropped_messages\":%" PRId64 "}", a->n_dropped);
 }
 
 int api_answer_choice(const struct api_answer *a, int i_prompt, int64_t index)

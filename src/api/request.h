@@ -114,6 +114,7 @@ struct api_answer {
     double queue_ms, prefill_ms, decode_ms;                /* the largest of them */
     /* of prompts that were accepted, and that were started, so far */
     int64_t n_prompt_taken, n_cached_taken;
+    int64_t n_dropped; /* messages that were left out, for the rest to fit */
 };
 
 /* Makes the answer of a request: endpoint->answer_new and what all have. NULL: memory. */
@@ -123,6 +124,9 @@ void api_answer_free(struct api_answer *a); /* NULL is fine */
 /* Before the first delta: what computes the answer is known only when its worker is ready. */
 void api_answer_fingerprint(struct api_answer *a, const char *fingerprint);
 void api_answer_done(struct api_answer *a, const struct gen_done *d); /* once per prompt */
+/* What an answer's object has more than its dialect knows, if there is anything to say: a member
+ * "hearth", a comma before it. */
+void api_answer_more(const struct api_answer *a, struct buf *out);
 /* Which choice the worker speaks of; -1: one that does not exist. */
 int api_answer_choice(const struct api_answer *a, int i_prompt, int64_t index);
 

@@ -36,6 +36,9 @@ bool responses_item_is_reference(const json_t *item, struct str *ret_id);
  * may be of earlier turns, which are not here. */
 json_t *responses_items_messages(const json_t *instructions, const json_t *input, bool goes_on,
                                  struct err *err) __attribute__((warn_unused_result));
+/* Would they be taken? `list`: what the client calls the array. */
+int responses_items_check(const json_t *items, const char *list, struct err *err)
+    __attribute__((warn_unused_result));
 /* Every result after the first n_before items is of a call before it. Places count from there. */
 int responses_items_check_calls(const json_t *items, size_t n_before, struct err *err)
     __attribute__((warn_unused_result));

@@ -205,6 +205,7 @@ static void write_echo(const struct responses_answer *a, struct buf *out)
     static const struct {
         const char *name, *otherwise; /* NULL: left out */
     } member[] = {
+        {"conversation", "null"},
         {"instructions", "null"},
         {"max_output_tokens", "null"},
         {"max_tool_calls", "null"},
@@ -221,6 +222,7 @@ static void write_echo(const struct responses_answer *a, struct buf *out)
         {"tools", "[]"},
         {"top_logprobs", "0"},
         {"top_p", "1.0"},
+        {"truncation", "\"disabled\""},
         {"user", "null"},
     };
     for (size_t i = 0; i < ARRAY_LEN(member); i++) {
@@ -292,9 +294,10 @@ static void write_response(const struct responses_answer *a, struct buf *out)
             buf_add_char(out, ',');
         write_item(a, i, false, out);
     }
-    buf_add_z(out, "],\"service_tier\":\"default\",\"truncation\":\"disabled\"");
+    buf_add_z(out, "],\"service_tier\":\"default\"");
     write_echo(a, out);
     write_usage(a, out);
+    api_answer_more(&a->base, out);
     buf_add_char(out, '}');
 }
 

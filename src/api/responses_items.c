@@ -22,6 +22,7 @@ struct making {
     json_t *names;    /* of calls: {call_id: name}; owned */
     bool goes_on;     /* earlier turns are not here: a result may be of their calls */
     bool refers;      /* an item names one that is not here yet */
+    const char *list; /* what the client calls the array: "input" */
     const char *where;
     struct err *err;
 };
@@ -301,52 +302,47 @@ static int take_message(struct making *m, const json_t *item)
     return code;
 }
 
-static int take_function_call(struct making *m, const json_t *item)
+/* A custom tool's input is free text: to the model a function with the one argument `input`. */
+static json_t *custom_arguments(struct str input)
 {
-    static const struct api_field fields[] = {
+    struct buf text;
+    buf_init(&text, SIZE_MAX / 2);
+    buf_add_z(&text, "{\"input\":");
+    json_write_string(input, &text);
+    buf_add_char(&text, '}');
+    json_t *arguments = text.overflow ? NULL : json_stringn(text.ptr, text.len);
+    buf_release(&text);
+    return arguments;
+}
+
+static int take_call(struct making *m, const json_t *item)
+{
+    static const struct api_field function_fields[] = {
         ITEM_FIELDS,
         {"call_id", API_STR, API_NO_EFFECT},
         {"name", API_STR, API_NO_EFFECT},
         {"arguments", API_STR, API_NO_EFFECT},
         {"parsed_arguments", API_ANY, API_NO_EFFECT},
     };
-    json_t *call_id, *name, *arguments;
-    int code = check_fields(m, fields, ARRAY_LEN(fields), item);
-    if (code == 0)
-        code = need_text(m, item, "call_id", &call_id);
-    if (code == 0)
-        code = need_text(m, item, "name", &name);
-    if (code == 0)
-        code = need_text(m, item, "arguments", &arguments);
-    return code == 0 ? add_call(m, call_id, name, json_incref(arguments)) : code;
-}
-
-/* A custom tool's input is free text: to the model a function with the one argument `input`. */
-static int take_custom_call(struct making *m, const json_t *item)
-{
-    static const struct api_field fields[] = {
+    static const struct api_field custom_fields[] = {
         ITEM_FIELDS,
         {"call_id", API_STR, API_NO_EFFECT},
         {"name", API_STR, API_NO_EFFECT},
         {"input", API_STR, API_NO_EFFECT},
     };
-    json_t *call_id, *name, *input;
-    struct buf text;
-    int code = check_fields(m, fields, ARRAY_LEN(fields), item);
+    bool custom = str_eq_z(json_str(json_object_get(item, "type")), "custom_tool_call");
+    json_t *call_id, *name, *given;
+    int code = custom ? check_fields(m, custom_fields, ARRAY_LEN(custom_fields), item)
+                      : check_fields(m, function_fields, ARRAY_LEN(function_fields), item);
     if (code == 0)
         code = need_text(m, item, "call_id", &call_id);
     if (code == 0)
         code = need_text(m, item, "name", &name);
     if (code == 0)
-        code = need_text(m, item, "input", &input);
+        code = need_text(m, item, custom ? "input" : "arguments", &given);
     if (code != 0)
         return code;
-    buf_init(&text, SIZE_MAX / 2);
-    buf_add_z(&text, "{\"input\":");
-    json_write_string(json_str(input), &text);
-    buf_add_char(&text, '}');
-    json_t *arguments = text.overflow ? NULL : json_stringn(text.ptr, text.len);
-    buf_release(&text);
+    json_t *arguments = custom ? custom_arguments(json_str(given)) : json_incref(given);
     return arguments == NULL ? no_memory(m->err) : add_call(m, call_id, name, arguments);
 }
 
@@ -447,9 +443,9 @@ static const struct {
     int (*take)(struct making *m, const json_t *item);
 } types[] = {
     {"message", "msg_", take_message},
-    {"function_call", "fc_", take_function_call},
+    {"function_call", "fc_", take_call},
     {"function_call_output", "fco_", take_output},
-    {"custom_tool_call", "ctc_", take_custom_call},
+    {"custom_tool_call", "ctc_", take_call},
     {"custom_tool_call_output", "cto_", take_output},
     {"reasoning", "rs_", take_reasoning},
     {"item_reference", NULL, take_reference},
@@ -500,7 +496,7 @@ static int take_input(struct making *m, const json_t *input)
                              "'input' and the turns before it have %zu items, more than %d",
                              json_array_size(input), RESPONSES_ITEMS_MAX);
     for (size_t i = 0; i < json_array_size(input) && code == 0; i++) {
-        snprintf(where, sizeof where, "input[%zu]", i);
+        snprintf(where, sizeof where, "%s[%zu]", m->list, i);
         m->where = where;
         code = take_item(m, json_array_get(input, i));
     }
@@ -528,13 +524,14 @@ json_t *responses_items_messages(const json_t *instructions, const json_t *input
     struct making m = {.messages = json_array(),
                        .names = json_object(),
                        .goes_on = goes_on,
+                       .list = "input",
                        .err = err == NULL ? &unused : err};
     int code = m.messages == NULL || m.names == NULL ? no_memory(m.err) : 0;
     if (code == 0 && json_is_string(instructions) && json_string_length(instructions) > 0)
         code = add_message(&m, json_pack("{s:s, s:O}", "role", "system", "content", instructions));
     if (code == 0)
         code = take_input(&m, input);
-    if (code == 0 && json_array_size(m.messages) == 0 && !m.refers)
+    if (code == 0 && json_array_size(m.messages) == 0 && !m.refers && !goes_on)
         code = err_set_param(m.err, ERR_INVALID, "input", "'input' is empty");
     if (code == 0)
         code = complete_turns(&m);
@@ -543,6 +540,20 @@ json_t *responses_items_messages(const json_t *instructions, const json_t *input
         return m.messages;
     json_decref(m.messages);
     return NULL;
+}
+
+int responses_items_check(const json_t *items, const char *list, struct err *err)
+{
+    struct err unused = {0};
+    struct making m = {.messages = json_array(),
+                       .names = json_object(),
+                       .goes_on = true,
+                       .list = list,
+                       .err = err == NULL ? &unused : err};
+    int code = m.messages == NULL || m.names == NULL ? no_memory(m.err) : take_input(&m, items);
+    json_decref(m.names);
+    json_decref(m.messages);
+    return code;
 }
 
 int responses_items_check_calls(const json_t *items, size_t n_before, struct err *err)

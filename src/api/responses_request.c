@@ -6,6 +6,7 @@
  *   store, background, encrypted   booleans
  *   custom                         {name: true}: tools whose calls are custom_tool_call items
  */
+#include "api/conversation.h"
 #include "api/openai.h"
 #include "api/openai_batch.h"
 #include "api/openai_tools.h"
@@ -20,9 +21,6 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
-
-#define METADATA_VALUE_MAX 2048 /* bytes of 512 characters */
-#define METADATA_KEY_MAX   256
 
 static int no_memory(struct err *err)
 {
@@ -75,23 +73,25 @@ static int take_input(const char *name, const json_t *v, void *into, struct err 
 
 static int take_metadata(const char *name, const json_t *v, void *into, struct err *err)
 {
-    const char *key;
-    json_t *value;
-    if (!json_is_object(v))
-        return api_wrong_type(name, "an object of strings", v, err);
-    if (json_object_size(v) > OPENAI_METADATA_MAX)
-        return err_set_param(err, ERR_INVALID, name, "'%s' has more than %d pairs", name,
-                             OPENAI_METADATA_MAX);
-    json_object_foreach((json_t *)v, key, value)
-    {
-        if (!json_is_string(value) || json_string_length(value) > METADATA_VALUE_MAX ||
-            strlen(key) > METADATA_KEY_MAX)
-            return err_set_param(err, ERR_INVALID, name,
-                                 "'%s' takes names of at most 64 characters with strings of at "
-                                 "most 512",
-                                 name);
+    int code = openai_metadata_check(name, v, err);
+    return code == 0 ? echo_same(into, name, v, err) : code;
+}
+
+/* As the answer repeats it, an object; whether there is such a one the gateway says. */
+static int take_conversation(const char *name, const json_t *v, void *into, struct err *err)
+{
+    static const struct api_field table[] = {{"id", API_STR, API_NO_EFFECT}};
+    struct str id = conversation_id_of(v);
+    if (json_is_object(v)) {
+        int code = api_fields_read(table, ARRAY_LEN(table), v, "conversation.", NULL, err);
+        if (code != 0)
+            return code;
     }
-    return echo_same(into, name, v, err);
+    if (id.len == 0)
+        return err_set_param(err, ERR_INVALID, name,
+                             "'%s' must be the id of a conversation, or an object with its 'id'",
+                             name);
+    return echo(into, name, json_pack("{s:s%}", "id", id.ptr, id.len), err);
 }
 
 static int take_stream_options(const char *name, const json_t *v, void *into, struct err *err)
@@ -317,12 +317,6 @@ static int neutral(bool ok)
     return ok ? 0 : ERR_UNSUPPORTED;
 }
 
-static int only_disabled(const char *name, const json_t *v, void *into, struct err *err)
-{
-    (void)name, (void)into, (void)err;
-    return neutral(str_eq_z(json_str(v), "disabled"));
-}
-
 static int only_default_tier(const char *name, const json_t *v, void *into, struct err *err)
 {
     (void)name, (void)into, (void)err;
@@ -341,6 +335,14 @@ static int any_object(const char *name, const json_t *v, void *into, struct err 
     return json_is_object(v) ? 0 : api_wrong_type(name, "an object", v, err);
 }
 
+static int take_truncation(const char *name, const json_t *v, void *into, struct err *err)
+{
+    static const char *const words[] = {"auto", "disabled", NULL};
+    int code = one_of(name, v, words, "auto or disabled", err);
+    ((struct api_request *)into)->gen.truncate = str_eq_z(json_str(v), "auto");
+    return code == 0 ? echo_same(into, name, v, err) : code;
+}
+
 /* ---- the table ---- */
 
 #define AT(member) .offset = offsetof(struct api_request, member)
@@ -351,6 +353,9 @@ static const struct api_field fields[] = {
     {"input", API_ANY, API_HONOURED, .take = take_input},
     {"instructions", API_ANY, API_HONOURED, .take = take_echo_text},
     {"previous_response_id", API_ANY, API_HONOURED, .take = take_echo_text},
+    {"conversation", API_ANY, API_HONOURED, .take = take_conversation,
+     .note = "an id or {\"id\"}; its items come first, and those of this turn are added to it; not "
+             "with previous_response_id"},
     {"store", API_ANY, API_HONOURED, .take = take_flag},
     {"background", API_ANY, API_HONOURED, .take = take_flag},
     {"stream", API_BOOL, API_HONOURED, AT(stream)},
@@ -366,6 +371,11 @@ static const struct api_field fields[] = {
     {"tool_choice", API_ANY, API_HONOURED, .take = take_tool_choice},
     {"parallel_tool_calls", API_ANY, API_HONOURED, .take = take_parallel},
     {"metadata", API_ANY, API_HONOURED, .take = take_metadata},
+    {"truncation", API_ANY, API_HONOURED, .take = take_truncation,
+     .note = "auto or disabled; with auto the oldest items of a conversation that does not fit are "
+             "left out: `hearth.dropped_messages` of the answer says how many",
+     .shape = "{\"enum\":[\"auto\",\"disabled\"]}"},
+    {"chat_template_kwargs", API_ANY, API_HONOURED, .take = openai_take_template_vars},
     API_SAMPLING_FIELDS,
     {"stop", API_ANY, API_HONOURED, .take = api_take_stop},
     {"keep_alive", API_ANY, API_HONOURED, .take = api_take_keep_alive},
@@ -381,14 +391,10 @@ static const struct api_field fields[] = {
      .note = "what is cached is found by its text and stays while there is room"},
     {"max_tool_calls", API_INT, API_NO_EFFECT, 1, API_TOKEN_MAX,
      .note = "it bounds hosted tools, and there are none"},
-    {"truncation", API_ANY, API_REFUSED, .take = only_disabled,
-     .note = "nothing is dropped from a conversation; send what fits"},
     {"service_tier", API_ANY, API_REFUSED, .take = only_default_tier,
      .note = "there is one tier; leave it out"},
     {"context_management", API_ANY, API_REFUSED, .take = only_empty,
      .note = "conversations are not compacted"},
-    {"conversation", API_ANY, API_REFUSED,
-     .note = "there are no conversation objects; use previous_response_id"},
     {"prompt", API_ANY, API_REFUSED,
      .note = "there are no stored prompts; send instructions and input"},
     {"moderation", API_ANY, API_REFUSED, .note = "there is no moderation"},
@@ -399,6 +405,7 @@ static const struct api_field fields[] = {
 
 static int check_between(struct api_request *r, struct err *err)
 {
+    openai_think_as_template(r);
     r->gen.max_tokens = r->max_tokens;
     r->gen.top_logprobs = r->n_logprobs > 0 ? r->n_logprobs : 0;
     if (r->n_logprobs > 0)
@@ -438,7 +445,13 @@ static int read_all(const json_t *body, const json_t *defaults, struct api_reque
     const json_t *input = json_object_get(body, "input");
     if (input == NULL || json_is_null(input))
         return err_set_param(err, ERR_INVALID, "input", "'input' is missing");
-    bool goes_on = json_is_string(json_object_get(body, "previous_response_id"));
+    bool follows = json_is_string(json_object_get(body, "previous_response_id"));
+    bool converses = conversation_id_of(json_object_get(body, "conversation")).len > 0;
+    bool goes_on = follows || converses;
+    if (follows && converses)
+        return err_set_param(err, ERR_INVALID, "conversation",
+                             "'conversation' and 'previous_response_id' cannot both be given: each "
+                             "says what came before");
     r->messages =
         responses_items_messages(json_object_get(body, "instructions"), input, goes_on, err);
     if (r->messages == NULL)
@@ -472,7 +485,8 @@ static int parse(const json_t *body, const json_t *defaults, struct api_request 
 /* A line of a batch stands alone. */
 static int check_line(const json_t *body, struct err *err)
 {
-    static const char *const needs[] = {"previous_response_id", "background", "store"};
+    static const char *const needs[] = {"previous_response_id", "conversation", "background",
+                                        "store"};
     size_t i;
     json_t *item;
     for (i = 0; i < ARRAY_LEN(needs); i++) {

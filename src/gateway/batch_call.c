@@ -64,7 +64,7 @@ static void fail(struct batch_call *c, const struct err *err, const struct api_c
     /* Nothing of what the line says: the worker, the server or its memory. */
     o.again = err->code == ERR_UNAVAILABLE || err->code == ERR_BUSY || err->code == ERR_CANCELLED ||
               err->code == ERR_NOMEM;
-    api_error_write(API_OPENAI, err, counts, &body);
+    api_error_write(c->request.endpoint->dialect, err, counts, &body);
     buf_clear(&c->out); /* it may hold half an event */
     tell(c, &o);
     buf_release(&body);
@@ -116,6 +116,7 @@ static void on_news(void *ctx, int tag, const struct job_news *news)
         if (!c->accepted)
             api_answer_fingerprint(c->answer, c->slot->ready.fingerprint);
         c->accepted = true;
+        c->answer->n_dropped += news->n_dropped;
         break;
     case JOB_STARTED:
         if (out != NULL)

@@ -7,6 +7,7 @@
  */
 #include "gateway/batch_store.h"
 
+#include "api/anthropic_batch.h"
 #include "api/openai_batch.h"
 #include "base/clock.h"
 #include "base/fs.h"
@@ -83,12 +84,22 @@ static int write_all(int fd, struct str rest, struct err *err)
     return 0;
 }
 
+/* Anthropic's: one file has all, in the order of the requests. */
+static bool is_messages(const struct batch_head *h)
+{
+    return strcmp(h->endpoint, BATCH_MESSAGES_PATH) == 0;
+}
+
 /* A line that never ran: the batch was cancelled, or its time was over. */
-static bool write_lost(struct str custom_id, const char *ending, struct buf *out)
+static bool write_lost(const struct batch_head *h, struct str custom_id, const char *ending,
+                       struct buf *out)
 {
     char id[ID_MAX];
+    bool cancelled = strcmp(ending, "cancelled") == 0;
+    if (is_messages(h))
+        return anthropic_batch_lost_write(custom_id, cancelled ? "canceled" : "expired", out);
     inquiry_new_id("batch_req_", id);
-    if (strcmp(ending, "cancelled") == 0)
+    if (cancelled)
         return openai_batch_lost_write(id, custom_id, "batch_cancelled",
                                        "This request was not executed: the batch was cancelled.",
                                        out);
@@ -111,9 +122,9 @@ static int gather(sqlite3 *db, const struct batch_head *h, struct batch_finish *
         code = why.code;
     while (code > 0 && part[0].len + part[1].len < STEP_BYTES && (code = db_next(q, &why)) > 0) {
         int64_t state = sqlite3_column_int64(q, 1);
-        struct buf *out = &part[state == 1 ? OUTPUT : ERRORS];
+        struct buf *out = &part[state == 1 || is_messages(h) ? OUTPUT : ERRORS];
         bool ok =
-            state == 0 ? write_lost(db_str(q, 2), ending, out) : buf_add_str(out, db_str(q, 3));
+            state == 0 ? write_lost(h, db_str(q, 2), ending, out) : buf_add_str(out, db_str(q, 3));
         f->line = sqlite3_column_int64(q, 0);
         n++;
         if (!ok || !buf_add_char(out, '\n'))

@@ -208,7 +208,7 @@ int batch_store_scan(struct state *state, struct batch_head *h, int64_t line_byt
                      struct err *err)
 {
     struct scan s = {.db = state_db(state), .head = h, .line_bytes_max = line_bytes_max};
-    s.endpoint = openai_batch_endpoint(str_z(h->endpoint));
+    s.endpoint = batch_endpoint(h->endpoint);
     if (s.endpoint == NULL)
         return err_set(err, ERR_INTERNAL, "a batch of an unknown endpoint, %s", h->endpoint);
     char *path = files_path(state, h->input_file);

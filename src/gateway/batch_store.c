@@ -3,6 +3,7 @@
  */
 #include "gateway/batch_store.h"
 
+#include "api/anthropic_batch.h"
 #include "api/openai_batch.h"
 #include "base/clock.h"
 #include "base/mem.h"
@@ -16,6 +17,7 @@
 #include <unistd.h>
 
 #define BATCH_LEDGER_CLASS "batch"
+#define OURS_SQL           "endpoint <> '" BATCH_MESSAGES_PATH "'"
 #define ACTIVE_SQL         "status IN ('validating', 'in_progress', 'finalizing', 'cancelling')"
 
 static int64_t now_s(void)
@@ -67,7 +69,8 @@ static void write_object(sqlite3_stmt *q, const char *paused, struct buf *out)
 static int write_one(sqlite3 *db, struct inquiry *q)
 {
     sqlite3_stmt *row =
-        db_query(db, &q->err, "SELECT " OBJECT_COLUMNS " FROM batches WHERE id = ? AND owner = ?",
+        db_query(db, &q->err,
+                 "SELECT " OBJECT_COLUMNS " FROM batches WHERE id = ? AND owner = ? AND " OURS_SQL,
                  "ss", q->id, q->owner);
     int code = row == NULL ? q->err.code : db_next(row, &q->err);
     if (code > 0)
@@ -90,18 +93,20 @@ void batch_store_list(struct state *state, struct inquiry *q)
     char first[ID_MAX] = "", last[ID_MAX] = "";
     if (q->after[0] != '\0') {
         before = -1;
-        if (db_number(db, &q->err, &before, "SELECT seq FROM batches WHERE id = ? AND owner = ?",
-                      "ss", q->after, q->owner) != 0)
+        if (db_number(db, &q->err, &before,
+                      "SELECT seq FROM batches WHERE id = ? AND owner = ? AND " OURS_SQL, "ss",
+                      q->after, q->owner) != 0)
             return;
         if (before < 0) {
             err_set_param(&q->err, ERR_NOT_FOUND, "after", "there is no batch '%s'", q->after);
             return;
         }
     }
-    sqlite3_stmt *rows = db_query(db, &q->err,
-                                  "SELECT " OBJECT_COLUMNS " FROM batches WHERE owner = ? AND"
-                                  " seq < ? ORDER BY seq DESC LIMIT ?",
-                                  "sii", q->owner, before, q->limit + 1);
+    sqlite3_stmt *rows =
+        db_query(db, &q->err,
+                 "SELECT " OBJECT_COLUMNS " FROM batches WHERE owner = ? AND " OURS_SQL
+                 " AND seq < ? ORDER BY seq DESC LIMIT ?",
+                 "sii", q->owner, before, q->limit + 1);
     openai_list_begin(&q->out);
     while (rows != NULL && db_next(rows, &q->err) > 0) {
         if (n++ == q->limit)
@@ -117,11 +122,29 @@ void batch_store_list(struct state *state, struct inquiry *q)
     sqlite3_finalize(rows);
 }
 
+const struct api_endpoint *batch_endpoint(const char *path)
+{
+    return strcmp(path, BATCH_MESSAGES_PATH) == 0 ? &anthropic_messages_line
+                                                  : openai_batch_endpoint(str_z(path));
+}
+
+int batch_store_check_active(sqlite3 *db, const char *owner, struct err *err)
+{
+    int64_t n = 0;
+    int code = db_number(
+        db, err, &n, "SELECT count(*) FROM batches WHERE owner = ? AND " ACTIVE_SQL, "s", owner);
+    if (code == 0 && n >= BATCH_ACTIVE_MAX)
+        code = err_set(err, ERR_LIMIT,
+                       "there are %" PRId64 " batches waiting or running, the most this server "
+                       "takes of one key",
+                       n);
+    return code;
+}
+
 static int check_input(sqlite3 *db, struct inquiry *q, const struct openai_batch_create *c)
 {
     char id[ID_MAX];
     struct file_row f;
-    int64_t n = 0;
     snprintf(id, sizeof id, "%.*s", STR_ARG(str_sub(c->input_file, 0, ID_MAX - 1)));
     int code = files_find(db, q->owner, id, &f, &q->err);
     if (code == 0 && !str_eq_z(c->input_file, id)) /* it goes on after that, or after a NUL */
@@ -131,16 +154,7 @@ static int check_input(sqlite3 *db, struct inquiry *q, const struct openai_batch
     if (code == 0 && strcmp(f.purpose, "batch") != 0)
         code = err_set_param(&q->err, ERR_INVALID, "input_file_id",
                              "the file '%s' was not uploaded with the purpose batch", id);
-    if (code == 0)
-        code = db_number(db, &q->err, &n,
-                         "SELECT count(*) FROM batches WHERE owner = ? AND " ACTIVE_SQL, "s",
-                         q->owner);
-    if (code == 0 && n >= BATCH_ACTIVE_MAX)
-        code = err_set(&q->err, ERR_LIMIT,
-                       "there are %" PRId64 " batches waiting or running, the most this server "
-                       "takes of one key",
-                       n);
-    return code;
+    return code == 0 ? batch_store_check_active(db, q->owner, &q->err) : code;
 }
 
 static int insert(sqlite3 *db, struct inquiry *q, const struct openai_batch_create *c)
@@ -190,8 +204,8 @@ void batch_store_cancel(struct state *state, struct inquiry *q)
     if (code == 0)
         code = db_run(db, &q->err,
                       "UPDATE batches SET status = 'cancelling', ending = 'cancelled',"
-                      " cancelling_s = ? WHERE id = ? AND owner = ? AND"
-                      " status IN ('validating', 'in_progress')",
+                      " cancelling_s = ? WHERE id = ? AND owner = ? AND " OURS_SQL
+                      " AND status IN ('validating', 'in_progress')",
                       "iss", now_s(), q->id, q->owner);
     if (code == 0)
         code = write_one(db, q);
@@ -290,13 +304,17 @@ static int open_input(struct state *state, const struct batch_head *h, struct er
     return fd;
 }
 
+/* fd -1: its text is in the row. */
 static int read_item(int fd, sqlite3_stmt *q, struct batch_item *ret, struct err *err)
 {
-    size_t n = (size_t)sqlite3_column_int64(q, 2);
+    struct str body = db_str(q, 3);
+    size_t n = fd < 0 ? body.len : (size_t)sqlite3_column_int64(q, 2);
     char *text = mem_try_array(n + 1, 1);
     if (text == NULL)
         return err_set(err, ERR_NOMEM, "out of memory for a line of the input");
-    if (pread(fd, text, n, sqlite3_column_int64(q, 1)) != (ssize_t)n) {
+    if (fd < 0)
+        memcpy(text, body.ptr, n);
+    else if (pread(fd, text, n, sqlite3_column_int64(q, 1)) != (ssize_t)n) {
         free(text);
         return err_set(err, ERR_IO, "the input file is shorter than it was");
     }
@@ -310,11 +328,12 @@ int batch_store_fetch(struct state *state, const struct batch_head *h, int64_t l
     struct err why = {0};
     size_t bytes = 0;
     int n = 0, code = 1;
-    int fd = open_input(state, h, err);
-    if (fd < 0)
+    bool has_file = h->input_file[0] != '\0';
+    int fd = has_file ? open_input(state, h, err) : -1;
+    if (has_file && fd < 0)
         return ERR_IO;
     sqlite3_stmt *q = db_query(state_db(state), &why,
-                               "SELECT line, offset, bytes FROM lines WHERE batch = ? AND"
+                               "SELECT line, offset, bytes, body FROM lines WHERE batch = ? AND"
                                " state = 0 AND line > ? ORDER BY line LIMIT ?",
                                "iii", h->seq, line, (int64_t)BATCH_FETCH_MAX);
     if (q == NULL)
@@ -327,7 +346,8 @@ int batch_store_fetch(struct state *state, const struct batch_head *h, int64_t l
             bytes += ret[n++].n_text;
     }
     sqlite3_finalize(q);
-    close(fd);
+    if (has_file)
+        close(fd);
     if (code < 0) {
         while (n > 0)
             free(ret[--n].text);

@@ -24,6 +24,9 @@
 #define BATCH_ACTIVE_MAX 64  /* of one key */
 #define BATCH_FETCH_MAX  16
 
+/* The endpoint of Anthropic's batches (message_batch_store.h); all others are OpenAI's. */
+#define BATCH_MESSAGES_PATH "/v1/messages"
+
 enum batch_status {
     BATCH_VALIDATING,
     BATCH_IN_PROGRESS,
@@ -45,6 +48,12 @@ void batch_store_get(struct state *state, struct inquiry *q);    /* q->text: why
 void batch_store_list(struct state *state, struct inquiry *q);
 void batch_store_cancel(struct state *state, struct inquiry *q); /* q->seq: it was not over yet */
 
+/* What its lines are requests of; NULL: none that is known. */
+const struct api_endpoint *batch_endpoint(const char *path);
+/* ERR_LIMIT: the owner has as many that are not over as one may have. */
+int batch_store_check_active(sqlite3 *db, const char *owner, struct err *err)
+    __attribute__((warn_unused_result));
+
 /* Those that are not over, oldest first: a heap array, owned by the caller. */
 int batch_store_load(struct state *state, struct batch_head **ret, size_t *ret_n, struct err *err)
     __attribute__((warn_unused_result));
@@ -56,7 +65,7 @@ int batch_store_scan(struct state *state, struct batch_head *h, int64_t line_byt
                      struct err *err) __attribute__((warn_unused_result));
 
 struct batch_item {
-    int64_t line; /* in the file, from 1 */
+    int64_t line; /* in the file, or of the requests, from 1 */
     char *text;   /* heap: the whole line */
     size_t n_text;
 };

@@ -11,6 +11,7 @@
 #include "gateway/batch_store.h"
 #include "gateway/retention.h"
 
+#include "api/anthropic_batch.h"
 #include "api/openai_answer.h"
 #include "api/openai_batch.h"
 #include "base/clock.h"
@@ -169,14 +170,22 @@ static void save(struct line *l)
     state_post(all->server->state, save_work, on_saved, l);
 }
 
+/* Its line of the output, in the words of whose batch it is. */
+static bool write_result(const struct line *l, struct str custom_id, int status, struct str body,
+                         struct buf *out)
+{
+    char id[ID_MAX];
+    if (l->batch->endpoint->dialect == API_ANTHROPIC)
+        return anthropic_batch_answer_write(custom_id, status == 200, body, out);
+    inquiry_new_id("batch_req_", id);
+    return openai_batch_answer_write(id, custom_id, status, body, out);
+}
+
 /* The line has its answer, good or bad. */
 static void settle(struct line *l, int status, struct str body)
 {
     struct batch_result *r = &l->result;
-    struct openai_batch_line parsed;
-    char id[ID_MAX];
     struct err err = {0};
-    inquiry_new_id("batch_req_", id);
     *r = (struct batch_result){.seq = l->batch->head.seq,
                                .line = l->number,
                                .failed = status != 200,
@@ -185,12 +194,16 @@ static void settle(struct line *l, int status, struct str body)
                                .use = r->use};
     buf_init(&r->text, body.len + 8192);
     json_t *top = json_parse((struct str){l->text, l->n_text}, JSON_DEPTH_MAX, &err);
-    parsed.custom_id = json_str(json_object_get(top, "custom_id"));
-    if (!openai_batch_answer_write(id, parsed.custom_id, status, body, &r->text)) {
+    struct str custom_id = json_str(json_object_get(top, "custom_id"));
+    if (!write_result(l, custom_id, status, body, &r->text)) {
+        struct buf why;
         buf_clear(&r->text);
+        buf_init(&why, 4096);
+        err_set(&err, ERR_INTERNAL, "The answer did not fit in memory.");
+        api_error_write(l->batch->endpoint->dialect, &err, NULL, &why);
         r->failed = true;
-        (void)!openai_batch_lost_write(id, parsed.custom_id, "server_error",
-                                       "The answer did not fit in memory.", &r->text);
+        (void)!write_result(l, custom_id, 500, buf_str(&why), &r->text);
+        buf_release(&why);
     }
     json_decref(top);
     free(l->text);
@@ -202,7 +215,7 @@ static void settle_error(struct line *l, const struct err *err)
 {
     struct buf body;
     buf_init(&body, 16384);
-    api_error_write(API_OPENAI, err, NULL, &body);
+    api_error_write(l->batch->endpoint->dialect, err, NULL, &body);
     settle(l, api_status(err->code), buf_str(&body));
     buf_release(&body);
 }
@@ -529,14 +542,14 @@ static void on_tick(uv_timer_t *t)
     uv_timer_start(t, on_tick, (uint64_t)wait_ms, 0);
 }
 
-static void add(struct batches *all, const struct batch_head *head)
+void batches_add(struct batches *all, const struct batch_head *head)
 {
     struct batch **at = &all->first;
     struct batch *b = mem_zero(1, sizeof *b);
     b->all = all;
     b->head = *head;
     b->n_done = head->n_done;
-    b->endpoint = openai_batch_endpoint(str_z(head->endpoint));
+    b->endpoint = batch_endpoint(head->endpoint);
     while (*at != NULL)
         at = &(*at)->next;
     *at = b;
@@ -560,7 +573,7 @@ static void on_loaded(void *ctx)
     if (all->n_heads > 0)
         log_info("batches: %zu go on", all->n_heads);
     for (size_t i = 0; i < all->n_heads && !all->stopped; i++)
-        add(all, &all->heads[i]);
+        batches_add(all, &all->heads[i]);
     free(all->heads);
     all->heads = NULL;
 }
@@ -676,7 +689,7 @@ static void after_create(struct inquiry *q)
     strcpy(head.owner, q->owner);
     snprintf(head.endpoint, sizeof head.endpoint, "%.*s", STR_ARG(c.endpoint));
     snprintf(head.input_file, sizeof head.input_file, "%.*s", STR_ARG(c.input_file));
-    add(all, &head);
+    batches_add(all, &head);
 }
 
 static void create(struct server *s, struct exchange *x)
@@ -707,16 +720,22 @@ void batches_collection(struct server *s, struct exchange *x)
         inquiry_start(q);
 }
 
-static void after_cancel(struct inquiry *q)
+void batches_cancelled(struct batches *all, int64_t seq)
 {
-    struct batch *b = q->seq == 0 ? NULL : find(q->server->batches, q->seq);
-    if (b == NULL || q->err.code != 0)
+    struct batch *b = find(all, seq);
+    if (b == NULL)
         return;
     b->cancelled = true;
     if (!b->busy)
         b->head.status = BATCH_CANCELLING;
     go_on(b);
     advance(b);
+}
+
+static void after_cancel(struct inquiry *q)
+{
+    if (q->seq != 0 && q->err.code == 0)
+        batches_cancelled(q->server->batches, q->seq);
 }
 
 /* Why a batch waits is known here only. */

@@ -11,7 +11,7 @@
 #ifndef HEARTH_GATEWAY_BATCHES_H
 #define HEARTH_GATEWAY_BATCHES_H
 
-#include "gateway/server.h"
+#include "gateway/batch_store.h"
 
 #define LINE_STRIKES_MAX 3
 
@@ -19,6 +19,8 @@ struct batches;
 
 /* s->state is there. Looks for what a former server left. */
 struct batches *batches_new(struct server *s);
+void batches_add(struct batches *b, const struct batch_head *head); /* one that is in the store */
+void batches_cancelled(struct batches *b, int64_t seq);             /* it is, in the store */
 void batches_stop(struct batches *b); /* no news and no work from now on */
 void batches_free(struct batches *b); /* after state_close */
 void batches_write_metrics(const struct batches *b, struct buf *out); /* NULL: nothing */

@@ -292,6 +292,10 @@ static void on_accepted(struct call *c)
         snprintf(text, sizeof text, "%" PRId64, wait.position);
         exchange_add_header(c->x, "X-Hearth-Queue-Position", text);
     }
+    if (c->answer->n_dropped > 0) {
+        snprintf(text, sizeof text, "%" PRId64, c->answer->n_dropped);
+        exchange_add_header(c->x, "X-Hearth-Dropped-Messages", text);
+    }
     if (c->request.stream)
         begin_stream(c);
 }
@@ -303,6 +307,7 @@ static void on_news(void *ctx, int tag, const struct job_news *news)
     switch (news->event) {
     case JOB_ACCEPTED:
         c->answer->n_prompt_taken += news->n_prompt;
+        c->answer->n_dropped += news->n_dropped;
         trace_accepted(c->trace, news->n_prompt);
         on_accepted(c);
         return;

@@ -76,8 +76,33 @@ static const char schema_2[] =
     "CREATE INDEX responses_open ON responses (seq) WHERE body IS NOT NULL;"
     "PRAGMA user_version = 2;";
 
+/*
+ * conversations: bytes and n_items are of its items, which are in the order of their seq.
+ * responses.conversation is the id of the one that it ran in, and conversation_upto the place of
+ * the last item that was there before it.
+ */
+static const char schema_3[] =
+    "CREATE TABLE conversations ("
+    " seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, owner TEXT NOT NULL,"
+    " created_s INTEGER NOT NULL, used_s INTEGER NOT NULL,"
+    " n_items INTEGER NOT NULL DEFAULT 0, bytes INTEGER NOT NULL DEFAULT 0, metadata TEXT);"
+    "CREATE INDEX conversations_owner ON conversations (owner, used_s);"
+    "CREATE INDEX conversations_used ON conversations (used_s);"
+    "CREATE TABLE conversation_items ("
+    " seq INTEGER PRIMARY KEY AUTOINCREMENT, conversation INTEGER NOT NULL, id TEXT NOT NULL,"
+    " item TEXT NOT NULL);"
+    "CREATE INDEX conversation_items_order ON conversation_items (conversation, seq);"
+    "CREATE UNIQUE INDEX conversation_items_id ON conversation_items (id, conversation);"
+    "ALTER TABLE responses ADD COLUMN conversation TEXT;"
+    "ALTER TABLE responses ADD COLUMN conversation_upto INTEGER;"
+    "PRAGMA user_version = 3;";
+
+/* lines.body: the line itself, of a batch that has no input file. */
+static const char schema_4[] = "ALTER TABLE lines ADD COLUMN body TEXT;"
+                               "PRAGMA user_version = 4;";
+
 /* [i] takes a database from version i to i + 1. */
-static const char *const schemas[DB_VERSION] = {schema_1, schema_2};
+static const char *const schemas[DB_VERSION] = {schema_1, schema_2, schema_3, schema_4};
 
 /* ---- errors ---- */
 

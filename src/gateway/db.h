@@ -17,7 +17,7 @@
 #include <sqlite3.h>
 
 #define DB_NAME    "hearth.db"
-#define DB_VERSION 2
+#define DB_VERSION 4
 
 /* Opens and, if need be, makes the database in the folder; checks that it is one of ours. */
 int db_open(const char *dir, sqlite3 **ret, struct err *err) __attribute__((warn_unused_result));

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "gateway/batch_call.h"
+#include "gateway/conversations.h"
 #include "gateway/generation.h"
 #include "gateway/ledger.h"
 #include "gateway/response_watch.h"
@@ -85,6 +86,7 @@ static void run_free(struct run *r)
         batch_call_cancel(r->call);
     if (r->creator != NULL)
         exchange_on_gone(r->creator, NULL, NULL);
+    conversations_unlock(all->server, r->row.id);
     response_watch_release(&r->watch);
     response_row_release(&r->row);
     api_answer_free(r->told);
@@ -164,6 +166,7 @@ static void on_finished(void *ctx)
         return;
     }
     r->all->n_over++;
+    conversations_unlock(r->all->server, r->row.id);
     if (r->watch.watchers == NULL) /* else the tick frees it when the last one has all */
         run_free(r);
 }
@@ -536,6 +539,9 @@ static void take_loaded(struct response_runs *all, struct loading *l)
     buf_release(&r->row.body);
     buf_init(&r->row.body, 0);
     join(r);
+    if (r->row.conversation[0] != '\0' &&
+        conversations_lock(all->server, r->row.owner, r->row.conversation, r->row.id, NULL) != 0)
+        log_warn("response %s goes on in a conversation that another one runs in", r->row.id);
     if (l->n_starts >= RUN_STARTS_MAX) {
         err_set(&err, ERR_INTERNAL, "the server ended %d times while this response was computed",
                 RUN_STARTS_MAX);

@@ -6,6 +6,7 @@
 #include "api/openai_batch.h"
 #include "api/responses.h"
 #include "base/mem.h"
+#include "gateway/conversation_store.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -47,11 +48,41 @@ int response_store_insert(sqlite3 *db, const struct response_row *r, struct err 
         return err_set(err, ERR_LIMIT, "the response is too large to be stored");
     return db_run(db, err,
                   "INSERT INTO responses (id, owner, previous, model, status, background, priority,"
-                  " created_s, input, object, body, events, bytes)"
-                  " VALUES (?, ?, nullif(?, ''), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                  "sssssiiibbssi", r->id, r->owner, r->previous, r->model, r->status,
+                  " created_s, input, object, body, events, bytes, conversation, conversation_upto)"
+                  " VALUES (?, ?, nullif(?, ''), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, nullif(?, ''), ?)",
+                  "sssssiiibbssisi", r->id, r->owner, r->previous, r->model, r->status,
                   (int64_t)r->background, r->priority, r->created_s, buf_str(&r->input),
-                  buf_str(&r->object), or_null(&r->body), or_null(&r->events), row_bytes(r));
+                  buf_str(&r->object), or_null(&r->body), or_null(&r->events), row_bytes(r),
+                  r->conversation, r->conversation_upto);
+}
+
+/* The items of a turn that came to something, at the end of its conversation. */
+static int add_turn(sqlite3 *db, const struct response_row *r, struct err *err)
+{
+    if (r->conversation[0] == '\0' ||
+        (strcmp(r->status, "completed") != 0 && strcmp(r->status, "incomplete") != 0))
+        return 0;
+    json_t *input = json_parse(buf_str(&r->input), JSON_DEPTH_MAX + 8, NULL);
+    json_t *object = json_parse(buf_str(&r->object), JSON_DEPTH_MAX + 8, NULL);
+    int code = input == NULL || object == NULL
+                   ? err_set(err, ERR_INTERNAL, "the items of '%.64s' cannot be read", r->id)
+                   : conversation_store_append(db, r->owner, r->conversation, input, err);
+    if (code == 0)
+        code = conversation_store_append(db, r->owner, r->conversation,
+                                         json_object_get(object, "output"), err);
+    json_decref(input);
+    json_decref(object);
+    return code;
+}
+
+int response_store_save(sqlite3 *db, const struct response_row *r, bool row, struct err *err)
+{
+    int code = db_begin(db, err);
+    if (code == 0 && row)
+        code = response_store_insert(db, r, err);
+    if (code == 0)
+        code = add_turn(db, r, err);
+    return db_end(db, code, err);
 }
 
 int response_store_begin(sqlite3 *db, const char *id, struct err *err)
@@ -64,11 +95,16 @@ int response_store_begin(sqlite3 *db, const char *id, struct err *err)
 
 int response_store_finish(sqlite3 *db, const struct response_row *r, struct err *err)
 {
-    return db_run(db, err,
-                  "UPDATE responses SET status = ?, model = ?, object = ?, events = ?, body = NULL,"
-                  " bytes = ? WHERE id = ?",
-                  "ssbsis", r->status, r->model, buf_str(&r->object), or_null(&r->events),
-                  (int64_t)(r->input.len + r->object.len + r->events.len), r->id);
+    int code = db_begin(db, err);
+    if (code == 0)
+        code = db_run(db, err,
+                      "UPDATE responses SET status = ?, model = ?, object = ?, events = ?,"
+                      " body = NULL, bytes = ? WHERE id = ?",
+                      "ssbsis", r->status, r->model, buf_str(&r->object), or_null(&r->events),
+                      (int64_t)(r->input.len + r->object.len + r->events.len), r->id);
+    if (code == 0)
+        code = add_turn(db, r, err);
+    return db_end(db, code, err);
 }
 
 int response_store_next(sqlite3 *db, int64_t *seq, struct response_row *ret, int64_t *ret_n_starts,
@@ -78,7 +114,8 @@ int response_store_next(sqlite3 *db, int64_t *seq, struct response_row *ret, int
     sqlite3_stmt *q =
         db_query(db, &why,
                  "SELECT seq, id, owner, model, priority, created_s, n_starts, object,"
-                 " body, previous, input FROM responses WHERE body IS NOT NULL AND"
+                 " body, previous, input, conversation, conversation_upto FROM responses WHERE "
+                 "body IS NOT NULL AND"
                  " seq > ? ORDER BY seq LIMIT 1",
                  "i", *seq);
     int code = q == NULL ? why.code : db_next(q, &why);
@@ -88,6 +125,8 @@ int response_store_next(sqlite3 *db, int64_t *seq, struct response_row *ret, int
         snprintf(ret->owner, sizeof ret->owner, "%s", db_text(q, 2));
         snprintf(ret->model, sizeof ret->model, "%s", db_text(q, 3));
         snprintf(ret->previous, sizeof ret->previous, "%s", db_text(q, 9));
+        snprintf(ret->conversation, sizeof ret->conversation, "%s", db_text(q, 11));
+        ret->conversation_upto = sqlite3_column_int64(q, 12);
         ret->priority = sqlite3_column_int64(q, 4);
         ret->created_s = sqlite3_column_int64(q, 5);
         ret->background = true;
@@ -106,7 +145,8 @@ int response_store_next(sqlite3 *db, int64_t *seq, struct response_row *ret, int
 
 /* A turn as it was read. */
 struct turn {
-    char previous[ID_MAX], status[16];
+    char previous[ID_MAX], conversation[ID_MAX], status[16];
+    int64_t conversation_upto;
     json_t *input, *object; /* owned */
     size_t bytes;
 };
@@ -123,6 +163,8 @@ static void read_turn(sqlite3_stmt *q, struct turn *t)
     *t = (struct turn){0};
     snprintf(t->previous, sizeof t->previous, "%s", db_text(q, 0));
     snprintf(t->status, sizeof t->status, "%s", db_text(q, 1));
+    snprintf(t->conversation, sizeof t->conversation, "%s", db_text(q, 4));
+    t->conversation_upto = sqlite3_column_int64(q, 5);
     struct str input = db_str(q, 2), object = db_str(q, 3);
     t->bytes = input.len + object.len;
     t->input = json_parse(input, JSON_DEPTH_MAX + 8, NULL);
@@ -135,7 +177,8 @@ static int find_turn(sqlite3 *db, const char *owner, const char *id, struct turn
 {
     struct err why = {0};
     sqlite3_stmt *q = db_query(db, &why,
-                               "SELECT previous, status, input, object FROM responses"
+                               "SELECT previous, status, input, object, conversation,"
+                               " conversation_upto FROM responses"
                                " WHERE id = ? AND owner = ?",
                                "ss", id, owner);
     int code = q == NULL ? why.code : db_next(q, &why);
@@ -164,6 +207,17 @@ static int prepend_turn(json_t *list, const struct turn *t, struct err *err)
         return err_set_param(err, ERR_LIMIT, "previous_response_id",
                              "the conversation has more than %d items", RESPONSES_ITEMS_MAX);
     return 0;
+}
+
+/* What the conversation had before a turn that ran in it. */
+static int prepend_conversation(sqlite3 *db, const char *owner, const struct turn *t, json_t *list,
+                                struct err *err)
+{
+    int64_t last;
+    return t->conversation[0] == '\0'
+               ? 0
+               : conversation_store_prepend(db, owner, t->conversation, t->conversation_upto,
+                                            "previous_response_id", list, &last, err);
 }
 
 static int no_previous(const char *first, const char *id, struct err *err)
@@ -203,6 +257,8 @@ static int prepend_chain(sqlite3 *db, const char *owner, const char *first, json
                                  "the conversation is too long: %d turns, %zu bytes", n + 1, bytes);
         else
             code = prepend_turn(list, &t, err);
+        if (code == 0)
+            code = prepend_conversation(db, owner, &t, list, err);
         memcpy(id, t.previous, sizeof id);
         turn_release(&t);
     }
@@ -234,7 +290,9 @@ static int resolve(sqlite3 *db, const char *owner, json_t *items, size_t i, stru
         code = find_turn(db, owner, response, &t, err);
     if (code < 0)
         return code;
-    json_t *item = find_item(&t, id);
+    json_t *item = json_incref(find_item(&t, id));
+    if (item == NULL)
+        item = conversation_store_find(db, owner, id);
     snprintf(param, sizeof param, "input[%zu].id", i);
     if (item == NULL)
         code = err_set_param(err, ERR_NOT_FOUND, param, "Item with id '%.64s' not found.",
@@ -243,8 +301,22 @@ static int resolve(sqlite3 *db, const char *owner, json_t *items, size_t i, stru
         code = json_array_set(items, i, item) == 0
                    ? 0
                    : err_set(err, ERR_NOMEM, "out of memory for the conversation");
+    json_decref(item);
     turn_release(&t);
     return code;
+}
+
+static int history_of(sqlite3 *db, struct inquiry *q, const json_t *items, json_t *all)
+{
+    const char *id = json_string_value(json_object_get(q->body, "conversation"));
+    if (q->id[0] != '\0')
+        return prepend_chain(db, q->owner, q->id, all, &q->err);
+    if (id == NULL)
+        return 0;
+    int code = conversation_store_open(db, q->owner, id, items, &q->err);
+    return code != 0 ? code
+                     : conversation_store_prepend(db, q->owner, id, INT64_MAX, "conversation", all,
+                                                  &q->seq, &q->err);
 }
 
 void response_store_history(struct state *state, struct inquiry *q)
@@ -259,8 +331,8 @@ void response_store_history(struct state *state, struct inquiry *q)
     json_t *all = json_copy(items);
     if (all == NULL || json_object_set_new(q->body, "all", all) != 0)
         code = err_set(&q->err, ERR_NOMEM, "out of memory for the conversation");
-    if (code == 0 && q->id[0] != '\0')
-        (void)!prepend_chain(db, q->owner, q->id, all, &q->err);
+    if (code == 0)
+        (void)!history_of(db, q, items, all);
 }
 
 /* ---- what clients ask for ---- */
@@ -378,6 +450,8 @@ void response_store_items(struct state *state, struct inquiry *q)
     if (code < 0)
         return;
     code = prepend_chain(db, q->owner, t.previous, t.input, &q->err);
+    if (code == 0)
+        code = prepend_conversation(db, q->owner, &t, t.input, &q->err);
     if (code == 0)
         code = page_start(q, t.input, &start);
     if (code == 0)

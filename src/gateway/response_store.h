@@ -19,7 +19,9 @@
 /* One to write. The buffers are owned. */
 struct response_row {
     char id[ID_MAX], owner[OWNER_MAX];
-    char previous[ID_MAX]; /* "": it is the first turn */
+    char previous[ID_MAX];     /* "": it is the first turn */
+    char conversation[ID_MAX]; /* that it runs in; "": none */
+    int64_t conversation_upto; /* its last item before this turn */
     char model[512];
     char status[16];
     bool background;
@@ -33,13 +35,20 @@ struct response_row {
 void response_row_init(struct response_row *r);
 void response_row_release(struct response_row *r);
 
+/*
+ * A row. With one of these that is over and of use ("completed", "incomplete") the items of its
+ * turn are added to its conversation, in the same transaction. `row` false: nothing but that.
+ */
+int response_store_save(sqlite3 *db, const struct response_row *r, bool row, struct err *err)
+    __attribute__((warn_unused_result));
 int response_store_insert(sqlite3 *db, const struct response_row *r, struct err *err)
     __attribute__((warn_unused_result));
 
 /* A server begins with one that waits. */
 int response_store_begin(sqlite3 *db, const char *id, struct err *err)
     __attribute__((warn_unused_result));
-/* One that is over: its status, object and events; its body is dropped. */
+/* One that is over: its status, object and events; its body is dropped; its conversation as
+ * above. */
 int response_store_finish(sqlite3 *db, const struct response_row *r, struct err *err)
     __attribute__((warn_unused_result));
 /* The next one after *seq that is not over, oldest first: 1, with its body, *seq and *ret_n_starts;
@@ -49,8 +58,9 @@ int response_store_next(sqlite3 *db, int64_t *seq, struct response_row *ret, int
 
 /*
  * The conversation before a request, and what its references name. q->id: the response to go on
- * from, or ""; q->body: {"new": [items]}, where references are replaced; it gets "all": the items
- * of earlier turns and the new ones.
+ * from, or ""; q->body: {"new": [items], "conversation": "id" or nothing}, where references are
+ * replaced; it gets "all": the items of earlier turns and the new ones. q->seq: the conversation's
+ * last item before them.
  */
 void response_store_history(struct state *state, struct inquiry *q);
 

@@ -3,10 +3,12 @@
  */
 #include "gateway/responses.h"
 
+#include "api/conversation.h"
 #include "api/responses.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "gateway/conversations.h"
 #include "gateway/response_runs.h"
 #include "gateway/response_watch.h"
 
@@ -22,6 +24,7 @@ struct creation {
     bool over;                 /* the call is gone */
     bool saving;               /* the state thread has the row */
     bool store;
+    bool writes; /* there is something to write at the end: the row, items of a conversation */
     bool counts; /* it only asks for the tokens of its prompt */
     struct response_row row;
     struct err err;
@@ -30,6 +33,7 @@ struct creation {
 
 static void creation_free(struct creation *c)
 {
+    conversations_unlock(c->server, c->row.id);
     response_row_release(&c->row);
     json_decref(c->body);
     free(c);
@@ -40,7 +44,7 @@ static void creation_free(struct creation *c)
 static void save_work(struct state *state, void *ctx)
 {
     struct creation *c = ctx;
-    (void)!response_store_insert(state_db(state), &c->row, &c->err);
+    (void)!response_store_save(state_db(state), &c->row, c->store, &c->err);
 }
 
 static void on_saved(void *ctx)
@@ -63,12 +67,12 @@ static void on_saved(void *ctx)
 static bool save(struct creation *c, struct api_answer *a)
 {
     struct server *s = c->server;
-    if (!c->store || c->saving || s->state == NULL || !a->endpoint->whole(a, &c->row.object))
+    if (!c->writes || c->saving || s->state == NULL || !a->endpoint->whole(a, &c->row.object))
         return false;
     snprintf(c->row.model, sizeof c->row.model, "%s", a->model);
     snprintf(c->row.status, sizeof c->row.status, "%s", responses_answer_status(a));
     c->row.created_s = a->created_ms / 1000;
-    c->store = false; /* once */
+    c->writes = false; /* once */
     c->saving = true;
     state_post(s->state, save_work, on_saved, c);
     return true;
@@ -91,7 +95,7 @@ static void on_over(void *ctx, struct api_answer *a)
     struct creation *c = ctx;
     c->over = true;
     c->call = NULL;
-    if (a != NULL && c->store && responses_answer_begun(a)) {
+    if (a != NULL && c->writes && responses_answer_begun(a)) {
         if (strcmp(responses_answer_status(a), "in_progress") == 0)
             responses_answer_stop(a, NULL);
         (void)!save(c, a);
@@ -149,6 +153,10 @@ static void after_history(struct inquiry *q)
     const json_t *own = json_object_get(q->body, "new");
     json_t *all = json_object_get(q->body, "all");
     int code = q->err.code;
+    c->row.conversation_upto = q->seq;
+    if (code == 0 && json_array_size(all) == 0)
+        code = err_set_param(&q->err, ERR_INVALID, "input",
+                             "'input' is empty, and so is the conversation");
     if (code == 0)
         code =
             responses_items_check_calls(all, json_array_size(all) - json_array_size(own), &q->err);
@@ -172,6 +180,8 @@ static void fetch_history(struct creation *c, struct exchange *x, json_t *items)
     }
     snprintf(q->id, sizeof q->id, "%s", c->row.previous);
     q->body = json_pack("{s:o}", "new", items);
+    if (c->row.conversation[0] != '\0')
+        json_object_set_new(q->body, "conversation", json_string(c->row.conversation));
     q->ctx = c;
     q->then = after_history;
     inquiry_start(q);
@@ -196,9 +206,10 @@ static int check_state(struct creation *c, bool referring, struct err *err)
     struct server *s = c->server;
     const char *needs = json_is_true(json_object_get(c->body, "store"))        ? "store"
                         : json_is_true(json_object_get(c->body, "background")) ? "background"
-                        : c->row.previous[0] != '\0' ? "previous_response_id"
-                        : referring                  ? "input"
-                                                     : NULL;
+                        : c->row.previous[0] != '\0'     ? "previous_response_id"
+                        : c->row.conversation[0] != '\0' ? "conversation"
+                        : referring                      ? "input"
+                                                         : NULL;
     if (s->state != NULL && !s->stopping)
         return 0;
     if (needs != NULL)
@@ -223,34 +234,71 @@ static int check_alone(const struct creation *c, struct err *err)
     return code;
 }
 
+/* An id of ours, if there is such a member; else what parse will say. */
+static bool read_id(struct str id, char *ret)
+{
+    if (id.len == 0 || id.len >= ID_MAX || memchr(id.ptr, '\0', id.len) != NULL)
+        return false;
+    memcpy(ret, id.ptr, id.len);
+    ret[id.len] = '\0';
+    return true;
+}
+
 static int read_previous(struct creation *c, struct err *err)
 {
     const json_t *v = json_object_get(c->body, "previous_response_id");
-    struct str id = json_str(v);
-    if (v == NULL || json_is_null(v) || !json_is_string(v))
+    if (!json_is_string(v) || read_id(json_str(v), c->row.previous))
         return 0;
-    if (id.len == 0 || id.len >= ID_MAX || memchr(id.ptr, '\0', id.len) != NULL)
-        return err_set_param(err, API_ERR_NO_PREVIOUS, "previous_response_id",
-                             "Previous response with id '%.64s' not found.", id.ptr);
-    memcpy(c->row.previous, id.ptr, id.len);
+    return err_set_param(err, API_ERR_NO_PREVIOUS, "previous_response_id",
+                         "Previous response with id '%.64s' not found.", json_string_value(v));
+}
+
+/* In a conversation nothing new need be said. */
+static int read_conversation(struct creation *c, struct err *err)
+{
+    struct str id = conversation_id_of(json_object_get(c->body, "conversation"));
+    const json_t *input = json_object_get(c->body, "input");
+    if (id.len == 0)
+        return 0;
+    if (!read_id(id, c->row.conversation))
+        return err_set_param(err, ERR_NOT_FOUND, "conversation",
+                             "Conversation with id '%.64s' not found.", id.ptr);
+    if ((input == NULL || json_is_null(input)) &&
+        json_object_set_new(c->body, "input", json_array()) != 0)
+        return err_set(err, ERR_NOMEM, "out of memory for the request");
     return 0;
+}
+
+/* What needs no state goes on however much waits for it. */
+static int check_busy(const struct creation *c, bool history, struct err *err)
+{
+    const struct server *s = c->server;
+    if (s->state == NULL || !(history || (c->store && !c->counts)) || !state_is_busy(s->state))
+        return 0;
+    return err_set(err, ERR_BUSY, "too many requests for stored responses at once; try again");
 }
 
 static int prepare(struct creation *c, json_t **ret_items, bool *ret_history, struct err *err)
 {
-    const json_t *input = json_object_get(c->body, "input");
     int code = read_previous(c, err);
+    if (code == 0)
+        code = read_conversation(c, err);
+    const json_t *input = json_object_get(c->body, "input");
     bool referring = has_reference(input);
-    *ret_history = c->row.previous[0] != '\0' || referring;
+    *ret_history = c->row.previous[0] != '\0' || c->row.conversation[0] != '\0' || referring;
     if (code == 0)
         code = check_state(c, referring, err);
     if (code == 0 && *ret_history)
         code = check_alone(c, err);
-    if (code == 0 && c->server->state != NULL && state_is_busy(c->server->state))
-        code = err_set(err, ERR_BUSY, "too many requests for stored responses at once; try again");
     if (code != 0)
         return code;
     c->store = !json_is_false(json_object_get(c->body, "store"));
+    c->writes = c->store || c->row.conversation[0] != '\0';
+    code = check_busy(c, *ret_history, err);
+    if (code == 0 && c->row.conversation[0] != '\0' && !c->counts)
+        code = conversations_lock(c->server, c->row.owner, c->row.conversation, c->row.id, err);
+    if (code != 0)
+        return code;
     *ret_items = responses_items_normal(input, c->row.id, err);
     return *ret_items == NULL ? err->code : 0;
 }
@@ -272,11 +320,11 @@ static void create(struct server *s, struct exchange *x, bool counts)
         refuse(c, x, &err);
         return;
     }
-    const json_t *input = json_object_get(c->body, "input");
     if (history) {
         fetch_history(c, x, items);
         return;
     }
+    const json_t *input = json_object_get(c->body, "input");
     /* What is no input at all parse says. */
     int code = json_is_string(input) || json_is_array(input) ? set_input(c, items, items, &err) : 0;
     json_decref(items);

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "gateway/batch_store.h"
+#include "gateway/conversation_store.h"
 #include "gateway/files.h"
 #include "gateway/response_store.h"
 
@@ -78,6 +79,7 @@ void retention_step(struct state *state, struct retention *r)
     forget_old(db, r);
     forget_many(db, r);
     r->more = response_store_expire(db, r->now_s, r->responses_keep_s) || r->more;
+    r->more = conversation_store_expire(db, r->now_s, r->responses_keep_s) || r->more;
     r->n_files = r->file_bytes = r->n_over = 0;
     (void)!db_number(db, NULL, &r->n_files, "SELECT count(*) FROM files", "");
     (void)!db_number(db, NULL, &r->file_bytes, "SELECT sum(bytes) FROM files", "");

@@ -3,6 +3,7 @@
  *
  * The table is the list of everything served. A route's name is its label in the metrics.
  */
+#include "gateway/conversations.h"
 #include "gateway/files.h"
 #include "gateway/page.h"
 #include "gateway/responses.h"
@@ -57,6 +58,8 @@ static const struct route table[] = {
     {"/v1/responses", POST, false, true, API_OPENAI, responses_create},
     {"/v1/responses/input_tokens", POST, false, false, API_OPENAI, responses_count},
     {"/v1/responses/", GET | POST | DELETE, false, false, API_OPENAI, responses_one},
+    {"/v1/conversations", POST, false, false, API_OPENAI, conversations_create},
+    {"/v1/conversations/", GET | POST | DELETE, false, false, API_OPENAI, conversations_one},
     {"/v1/moderations", POST, false, false, API_OPENAI, serve_moderations},
     {"/v1/embeddings", POST, false, true, API_OPENAI, embeddings_openai},
     {"/embeddings", POST, false, true, API_OPENAI, embeddings_openai},
@@ -71,6 +74,9 @@ static const struct route table[] = {
     {"/v1/batches/", GET | POST, false, false, API_OPENAI, batches_one},
     {"/v1/messages", POST, false, true, API_ANTHROPIC, anthropic_serve_messages},
     {"/v1/messages/count_tokens", POST, false, false, API_ANTHROPIC, anthropic_serve_count},
+    {"/v1/messages/batches", GET | POST, false, false, API_ANTHROPIC, message_batches_collection},
+    {"/v1/messages/batches/", GET | POST | DELETE, false, false, API_ANTHROPIC,
+     message_batches_one},
     {"/v1/models", GET, false, false, API_OPENAI, inventory_models},
     {"/v1/models/", GET | DELETE, false, false, API_OPENAI, inventory_model},
     {"/v1/requests", GET, false, false, API_OPENAI, requests_list},

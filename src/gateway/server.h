@@ -20,6 +20,7 @@ struct state;
 struct ledger;
 struct batches;
 struct response_runs;
+struct conversation_lock;
 
 struct server {
     struct gateway_opts opts;
@@ -29,8 +30,9 @@ struct server {
     struct state *state;  /* what outlives the server; NULL: off, */
     struct err state_err; /* for this reason */
     struct ledger *ledger;
-    struct batches *batches;    /* NULL without state */
-    struct response_runs *runs; /* likewise */
+    struct batches *batches;         /* NULL without state */
+    struct response_runs *runs;      /* likewise */
+    struct conversation_lock *locks; /* conversations.h */
     int n_uploads, n_blob_uploads;
     struct errand *errands;         /* errand.h */
     struct inspection *inspections; /* inspection.h */
@@ -190,6 +192,9 @@ void counting_serve_body(struct server *s, struct exchange *x, const struct api_
 /* anthropic_routes.c: the routes of Anthropic's dialect. */
 void anthropic_serve_messages(struct server *s, struct exchange *x);
 void anthropic_serve_count(struct server *s, struct exchange *x);
+/* message_batches.c: /v1/messages/batches and what is below it. */
+void message_batches_collection(struct server *s, struct exchange *x);
+void message_batches_one(struct server *s, struct exchange *x);
 void anthropic_list_models(struct server *s, struct exchange *x);
 void anthropic_show_model(struct server *s, struct exchange *x);
 

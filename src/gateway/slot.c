@@ -363,7 +363,9 @@ static int on_accepted(struct job *j, const json_t *frame, struct err *err)
     j->model_epoch = s->model_epoch;
     memcpy(j->fingerprint, s->ready.fingerprint, sizeof j->fingerprint);
     s->ctx_kept = (int)s->ready.n_ctx;
-    tell(j, &(struct job_news){.event = JOB_ACCEPTED, .n_prompt = accepted.n_prompt});
+    tell(j, &(struct job_news){.event = JOB_ACCEPTED,
+                               .n_prompt = accepted.n_prompt,
+                               .n_dropped = accepted.n_dropped});
     return 0;
 }
 

@@ -112,6 +112,7 @@ enum job_event {
 struct job_news { /* one pointer is set, by event; none for the first two */
     enum job_event event;
     int64_t n_prompt;    /* JOB_ACCEPTED */
+    int64_t n_dropped;   /* likewise: messages that were left out */
     int64_t n_cached;    /* JOB_STARTED */
     struct str text;     /* JOB_TEXT; empty for `tokens` */
     const json_t *frame; /* JOB_TEXT: all of it */

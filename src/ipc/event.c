@@ -16,6 +16,7 @@ static const struct field accepted_fields[] = {
     FIELD_ID(gen_accepted),
     FIELD_COUNT(gen_accepted, n_prompt),
     FIELD(gen_accepted, prompt_hash, FIELD_BITS, 0, 0),
+    FIELD_COUNT(gen_accepted, n_dropped),
 };
 
 static const struct field delta_fields[] = {

@@ -71,6 +71,7 @@ struct gen_accepted {
     uint64_t id;
     int64_t n_prompt;
     uint64_t prompt_hash; /* of the prompt's tokens, for gen_resume */
+    int64_t n_dropped;    /* messages of the chat that were left out (gen_request.truncate) */
 };
 json_t *gen_accepted_to_json(const struct gen_accepted *a);
 int gen_accepted_from_json(const json_t *frame, struct gen_accepted *ret, struct err *err)

@@ -232,13 +232,24 @@ static int answer_resume(struct answer *a, struct err *err)
     return 0;
 }
 
+/* What a shortened conversation leaves free for the answer, if it can. */
+static int64_t room_of(const struct answer *a)
+{
+    int64_t n_ctx = a->model->ready.n_ctx, n = a->request.max_tokens;
+    return n < 0 ? n_ctx / 8 : n < n_ctx / 4 ? n : n_ctx / 4;
+}
+
 /* A conversation that is too long, where the client would rather lose its oldest turns. */
 static int shorten(struct answer *a, struct tokens *prompt, struct prompt_end *end, struct err *err)
 {
     struct tokens less;
     struct prompt_end less_end = {0};
+    int64_t n_dropped = 0, n_ctx = a->model->ready.n_ctx, room = room_of(a);
     tokens_init(&less, prompt->max);
-    int rc = prompt_truncate(a->model, &a->request, (size_t)a->model->ready.n_ctx, &less, &less_end,
+    int rc = prompt_truncate(a->model, &a->request, (size_t)(n_ctx - room), &less, &less_end,
+                             &n_dropped, err);
+    if (rc == 0 && less.len == 0 && room > 0)
+        rc = prompt_truncate(a->model, &a->request, (size_t)n_ctx, &less, &less_end, &n_dropped,
                              err);
     if (rc == 0 && less.len > 0) {
         struct tokens whole = *prompt;
@@ -247,6 +258,7 @@ static int shorten(struct answer *a, struct tokens *prompt, struct prompt_end *e
         *end = less_end;
         less = whole;
         less_end = whole_end;
+        a->n_dropped = n_dropped;
     }
     tokens_release(&less);
     prompt_end_release(&less_end);
@@ -677,7 +689,7 @@ static bool begin(struct answer *a, struct outbox *out)
 
 void answer_begin(struct answer *a, struct outbox *out)
 {
-    const struct gen_accepted accepted = {a->request.id, a->n_prompt, a->prompt_hash};
+    const struct gen_accepted accepted = {a->request.id, a->n_prompt, a->prompt_hash, a->n_dropped};
     a->submit_ns = clock_ns();
     outbox_put(out, gen_accepted_to_json(&accepted));
     if (a->embedding) {

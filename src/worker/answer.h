@@ -43,6 +43,7 @@ struct answer {
     struct stream echo;    /* the prompt with log probabilities */
     int n_echoed;          /* tokens of the prompt given to echo */
     int n_prompt;
+    int64_t n_dropped;       /* messages that were left out of it */
     uint64_t prompt_hash;    /* of its tokens */
     bool has_bos;            /* the prompt's first token was added here */
     struct form_place place; /* where the answer begins */

@@ -29,12 +29,12 @@ int prompt_tokens(const struct loaded *l, const struct gen_request *r, struct to
 const json_t *prompt_tools(const struct gen_request *r);
 
 /*
- * Leaves out the oldest turns of r->chat, as few as will do, so that prompt_tokens gives fewer than
- * n_max; system messages and the last message stay. *out is what it gives then, empty before and
- * after if nothing can be done.
+ * Leaves out the oldest messages of r->chat, as few as will do, so that prompt_tokens gives fewer
+ * than n_max; system messages and the last message stay, and a result of a tool stays or goes with
+ * its call. *out is what it gives then, empty before and after if nothing can be done.
  */
 int prompt_truncate(const struct loaded *l, const struct gen_request *r, size_t n_max,
-                    struct tokens *out, struct prompt_end *ret, struct err *err)
-    __attribute__((warn_unused_result));
+                    struct tokens *out, struct prompt_end *ret, int64_t *ret_dropped,
+                    struct err *err) __attribute__((warn_unused_result));
 
 #endif

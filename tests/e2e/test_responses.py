@@ -242,7 +242,8 @@ def test_input_tokens(client):
     ({"input": [{"type": "function_call_output", "call_id": "no", "output": "x"}]}, "input[0].call_id", "invalid_value"),
     ({"input": [{"role": "user", "content": "x", "colour": 1}]}, "input[0].colour", "invalid_value"),
     ({"input": "x", "include": ["secrets"]}, "include", "invalid_value"),
-    ({"input": "x", "conversation": "conv_1"}, "conversation", "unsupported_parameter"),
+    ({"input": "x", "conversation": ""}, "conversation", "invalid_value"),
+    ({"input": "x", "truncation": "some"}, "truncation", "invalid_value"),
     ({"input": "x", "prompt": {"id": "p"}}, "prompt", "unsupported_parameter"),
     ({"input": "x", "background": True, "store": False}, "background", "invalid_value"),
     ({"input": "x", "stream_options": {"include_obfuscation": False}}, "stream_options", "invalid_value"),
@@ -561,7 +562,7 @@ def test_batches_take_responses(fake):
     bodies = [json.loads(one)["response"]["body"] for one in client.files.content(batch.output_file_id).text.splitlines()]
     assert [b["object"] for b in bodies] == ["response"] * 2 and bodies[0]["store"] is False
     assert bodies[0]["output"][0]["content"][0]["text"] == "number 0" and [o["type"] for o in bodies[1]["output"]] == ["reasoning", "message"]
-    for needs in ({"previous_response_id": "resp_x"}, {"background": True}, {"store": True}, {"input": [{"type": "item_reference", "id": "msg_1"}]}):
+    for needs in ({"previous_response_id": "resp_x"}, {"conversation": "conv_x"}, {"background": True}, {"store": True}, {"input": [{"type": "item_reference", "id": "msg_1"}]}):
         batch = run_batch(client, {"input": "x", **needs})
         assert batch.status == "failed" and batch.errors.data[0].param == next(iter(needs)), batch
 

@@ -4,6 +4,7 @@
  */
 #include "base/fs.h"
 #include "base/mem.h"
+#include "gateway/conversation_store.h"
 #include "gateway/response_store.h"
 
 #include <setjmp.h>
@@ -186,15 +187,87 @@ static void test_what_a_server_left(void **state)
     assert_int_equal(db_run(db, NULL, "DELETE FROM responses", ""), 0);
 }
 
+static int64_t count_items(sqlite3 *db, const char *id)
+{
+    int64_t n = 0, n_told = -1, bytes = 0, told = -1;
+    (void)!db_number(db, NULL, &n_told, "SELECT n_items FROM conversations WHERE id = ?", "s", id);
+    (void)!db_number(db, NULL, &told, "SELECT bytes FROM conversations WHERE id = ?", "s", id);
+    (void)!db_number(db, NULL, &n,
+                     "SELECT count(*) FROM conversation_items WHERE conversation ="
+                     " (SELECT seq FROM conversations WHERE id = ?)",
+                     "s", id);
+    (void)!db_number(db, NULL, &bytes,
+                     "SELECT coalesce(sum(length(item)), 0) FROM conversation_items WHERE"
+                     " conversation = (SELECT seq FROM conversations WHERE id = ?)",
+                     "s", id);
+    assert_int_equal(n, n_told);
+    assert_int_equal(bytes, told);
+    return n;
+}
+
+static int save_in(sqlite3 *db, int n, const char *status, bool row)
+{
+    struct response_row r;
+    struct err err = {0};
+    response_row_init(&r);
+    make_id(r.id, n);
+    strcpy(r.owner, "ann");
+    strcpy(r.conversation, "conv_1");
+    strcpy(r.status, status);
+    buf_printf(&r.input, "[{\"type\":\"message\",\"id\":\"in%d\",\"role\":\"user\"}]", n);
+    buf_printf(&r.object, "{\"output\":[{\"type\":\"message\",\"id\":\"out%d\"}]}", n);
+    int code = response_store_save(db, &r, row, &err);
+    response_row_release(&r);
+    return code;
+}
+
+/* A turn and its items come together or not at all. */
+static void test_turns_in_a_conversation(void **state)
+{
+    struct fixture *f = *state;
+    sqlite3 *db = state_db(f->state);
+    int64_t n_before = count(db);
+    struct inquiry q = {.fd = -1, .id = "conv_1", .owner = "ann"};
+    buf_init(&q.out, 1 << 20);
+    q.body = json_object();
+    conversation_store_create(f->state, &q);
+    json_decref(q.body);
+    buf_release(&q.out);
+    assert_int_equal(q.err.code, 0);
+    assert_int_equal(save_in(db, 901, "completed", true), 0);
+    assert_int_equal(count_items(db, "conv_1"), 2);
+    assert_int_equal(save_in(db, 902, "failed", true), 0);
+    assert_int_equal(save_in(db, 903, "cancelled", true), 0);
+    assert_int_equal(count_items(db, "conv_1"), 2);
+    assert_int_equal(save_in(db, 904, "incomplete", false), 0);
+    assert_int_equal(count_items(db, "conv_1"), 4);
+    assert_int_equal(count(db) - n_before, 3);
+    /* the same items again: neither they nor the row */
+    assert_int_equal(db_run(db, NULL, "DELETE FROM responses WHERE owner = 'ann'", ""), 0);
+    n_before = count(db);
+    assert_int_equal(save_in(db, 901, "completed", true), ERR_INVALID);
+    assert_int_equal(count_items(db, "conv_1"), 4);
+    assert_int_equal(count(db), n_before);
+    /* what was not used for long is forgotten; then a turn of it is still kept */
+    while (conversation_store_expire(db, INT64_MAX / 2, 10))
+        ;
+    assert_int_equal(save_in(db, 905, "completed", true), 0);
+    assert_int_equal(count(db), n_before + 1);
+    assert_int_equal(db_run(db, NULL, "DELETE FROM responses", ""), 0);
+}
+
 static void test_the_version_before(void **state)
 {
     struct fixture *f = *state;
     int64_t n = 0;
     sqlite3 *db = state_db(f->state), *reader;
     struct err err = {0};
-    assert_int_equal(
-        sqlite3_exec(db, "DROP TABLE responses; PRAGMA user_version = 1", NULL, NULL, NULL),
-        SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db,
+                                  "DROP TABLE responses; DROP TABLE conversations; DROP TABLE"
+                                  " conversation_items; ALTER TABLE lines DROP COLUMN body;"
+                                  " PRAGMA user_version = 1",
+                                  NULL, NULL, NULL),
+                     SQLITE_OK);
     assert_int_equal(db_open_reader(root, &reader, &err), 0); /* it has what readers look at */
     db_close(reader);
     close_state(f);
@@ -228,9 +301,8 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_conversations),
-        cmocka_unit_test(test_forgetting),
-        cmocka_unit_test(test_what_a_server_left),
+        cmocka_unit_test(test_conversations),      cmocka_unit_test(test_forgetting),
+        cmocka_unit_test(test_what_a_server_left), cmocka_unit_test(test_turns_in_a_conversation),
         cmocka_unit_test(test_the_version_before),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
