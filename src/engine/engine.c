@@ -476,8 +476,7 @@ static void deliver(struct engine *e, const struct plan *p, int64_t now)
     }
 }
 
-static void measure(struct engine *e, const struct plan *p, double ns, int n_output,
-                    int n_guided)
+static void measure(struct engine *e, const struct plan *p, double ns, int n_output, int n_guided)
 {
     int n = p->batch.n_tokens, n_prefill = n - p->n_decode;
     if (p->n_draft == 0 || n_prefill > 0) /* guesses have rows of logits, tokens of prompts not */

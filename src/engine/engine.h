@@ -75,7 +75,7 @@ struct engine_stats {
     uint64_t n_model_drafted, n_model_accepted; /* those of the draft model among them */
     double prefill_s, decode_s;                 /* the latter with draft_s */
     double draft_s;                             /* of the draft model */
-    uint64_t n_guided;  /* tokens of answers that are held to a form */
+    uint64_t n_guided;                          /* tokens of answers that are held to a form */
     double mask_wait_s; /* that steps waited for what such a token may be, of decode_s but for the
                            search of what is forced */
     uint64_t n_disk_hits, n_disk_tokens; /* times that blocks were read from the disk; their tokens

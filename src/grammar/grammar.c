@@ -108,8 +108,9 @@ void grammar_unref(struct grammar *g)
 
 uint64_t grammar_bytes(const struct grammar *g)
 {
-    return mask_cache_bytes(g) + sizeof(*g) + g->cap_state * sizeof(*g->state) + g->cap_edge * sizeof(*g->edge) +
-           g->cap_call * sizeof(*g->call) + g->cap_row * sizeof(*g->row);
+    return mask_cache_bytes(g) + sizeof(*g) + g->cap_state * sizeof(*g->state) +
+           g->cap_edge * sizeof(*g->edge) + g->cap_call * sizeof(*g->call) +
+           g->cap_row * sizeof(*g->row);
 }
 
 uint64_t grammars_bytes(void)

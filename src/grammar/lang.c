@@ -304,7 +304,8 @@ static bool product_state(struct product *p)
         uint32_t end_x = piece(&x, at, &to_x), end_y = piece(&y, at, &to_y);
         uint32_t to = end_x < end_y ? end_x : end_y;
         int next = pair_state(p, to_x, to_y);
-        if (++*p->work.n > p->work.max || next == ERR_LIMIT || (next != DEAD && !lang_add_edge(&p->m, at, to, next)))
+        if (++*p->work.n > p->work.max || next == ERR_LIMIT ||
+            (next != DEAD && !lang_add_edge(&p->m, at, to, next)))
             return false;
         pass(&x, to);
         pass(&y, to);

@@ -39,7 +39,8 @@ struct lang_work {
 };
 int lang_and(struct lang_work w, const struct lang *x, const struct lang *y,
              const struct lang **ret);
-int lang_or(struct lang_work w, const struct lang *x, const struct lang *y, const struct lang **ret);
+int lang_or(struct lang_work w, const struct lang *x, const struct lang *y,
+            const struct lang **ret);
 int lang_minus(struct lang_work w, const struct lang *x, const struct lang *y,
                const struct lang **ret);
 /* Characters of the shortest and of the longest word; *ret_longest -1: there is none. ERR_NOMEM. */

@@ -69,7 +69,7 @@
 /* at most 997 and 199 characters */
 #define NARROW_URI(host, segment, segments, query)                                                 \
     "[A-Za-z][A-Za-z0-9+.-]{0,11}:(?://(?:" host "|" IPV4 ")(?::[0-9]{1,5})?(?:/" PCHAR            \
-    "{0," #segment "}){0," #segments "}|" PCHAR "{1," #segment "})(?:\\?" PCHAR "{0," #query         \
+    "{0," #segment "}){0," #segments "}|" PCHAR "{1," #segment "})(?:\\?" PCHAR "{0," #query       \
     "})?(?:#" PCHAR "{0," #query "})?"
 #define SHORT_URI NARROW_URI(SHORT_HOST, 24, 8, 48)
 #define TINY_URI  NARROW_URI(TINY_HOST, 10, 3, 8)
@@ -79,9 +79,7 @@ static const struct schema_format formats[] = {
     {.name = "time", .regex = "^" TIME "$"},
     {.name = "date-time", .regex = "^" DATE "T" TIME "$"},
     {.name = "duration", .regex = "^" DURATION "$"},
-    {.name = "email",
-     .regex = "^" EMAIL "$",
-     .narrow = {"^" SHORT_EMAIL "$", "^" TINY_EMAIL "$"}},
+    {.name = "email", .regex = "^" EMAIL "$", .narrow = {"^" SHORT_EMAIL "$", "^" TINY_EMAIL "$"}},
     {.name = "hostname", .regex = "^" HOST "$", .narrow = {"^" SHORT_HOST "$", "^" TINY_HOST "$"}},
     {.name = "ipv4", .regex = "^" IPV4 "$"},
     {.name = "ipv6", .regex = "^" IPV6 "$"},

@@ -92,7 +92,7 @@ gexpr frame_other(struct plan *p, const struct lang *keys, int node)
         key = key != GEXPR_NONE ? key : syntax_key_lang(p, keys);
     } else {
         int rc = plan_pattern_lang(p, STR("^[^<>\\n\\r]+$"), "#", &may);
-        rc = rc != 0 ? rc : lang_and(&p->arena, keys, may, &both);
+        rc = rc != 0 ? rc : lang_and(plan_work(p), keys, may, &both);
         if (rc == 0 && !both)
             return GEXPR_NONE;
         key = rc == 0 ? schema_lang_expr(p->b, both, CHARS_RAW) : -1;

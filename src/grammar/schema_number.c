@@ -36,11 +36,11 @@ struct maker {
     const struct range *r;
     int n_decimal; /* most decimals; 0: integers */
     bool must_be_fraction;
-    int n_digit;       /* of the integer part at hand */
-    int64_t factor;    /* of integers */
-    int n_point;       /* the last so many digits of an integer are behind a point; 0: there is none */
+    int n_digit;    /* of the integer part at hand */
+    int64_t factor; /* of integers */
+    int n_point;    /* the last so many digits of an integer are behind a point; 0: there is none */
     bool last_nonzero; /* the last of them is not 0 */
-    gexpr *memo;    /* [n_digit][factor] free digits, with remainders */
+    gexpr *memo;       /* [n_digit][factor] free digits, with remainders */
 };
 
 /* ---- expressions that may be none ---- */
@@ -317,7 +317,8 @@ static gexpr within_with(struct maker m, const struct range *r, bool is_fraction
                 m.n_decimal = own;
         }
         bool low = m.n_digit == least, high = m.n_digit == most;
-        if (!is_fraction && m.factor == 1 && m.n_point == 0 && !low && !high) { /* all lengths between at once */
+        if (!is_fraction && m.factor == 1 && m.n_point == 0 && !low &&
+            !high) { /* all lengths between at once */
             e = alt2(&m, e, seq2(&m, digit(&m, 1, 9), digits(&m, least, most - 2)));
             m.n_digit = most - 1;
             continue;
@@ -437,7 +438,7 @@ static bool scaled_bound(const json_t *v, int n, bool is_low, bool is_open, int6
         if (x > EXACT_MAX)
             return false;
     }
-    bool is_below = json_number_value(v) < 0, has_more = n_fraction > n;
+    bool is_below = json_number_value(v)<0, has_more = n_fraction> n;
     x = is_below ? -x : x;
     if (has_more) /* cut off towards 0 */
         x += is_low && !is_below ? 1 : !is_low && is_below ? -1 : 0;

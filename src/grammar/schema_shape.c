@@ -162,9 +162,9 @@ static const struct keyword {
 static int check_unevaluated(struct plan *p, const struct location *at, const char *key,
                              const json_t *value)
 {
-    static const char *const others[] = {
-        "$ref", "allOf", "anyOf", "oneOf", "if", "dependentSchemas", "dependencies", "not",
-        "contains"};
+    static const char *const others[] = {"$ref",         "allOf", "anyOf",
+                                         "oneOf",        "if",    "dependentSchemas",
+                                         "dependencies", "not",   "contains"};
     if (strncmp(key, "unevaluated", 11) != 0 || json_is_true(value))
         return 0;
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)

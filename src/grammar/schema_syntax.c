@@ -98,7 +98,7 @@ static int forbid_needle(struct plan *p, struct str needle, const struct lang **
     const struct lang *with;
     struct str regex = needle_regex(p, needle);
     int rc = regex.ptr ? plan_pattern_lang(p, regex, "#", &with) : ERR_LIMIT;
-    return rc != 0 ? rc : lang_minus(&p->arena, *raw, with, raw);
+    return rc != 0 ? rc : lang_minus(plan_work(p), *raw, with, raw);
 }
 
 /* All texts that may stand without quotation marks. */
@@ -123,8 +123,8 @@ static const struct lang *raw_lang(struct plan *p)
 static gexpr raw_of_lang(struct plan *p, const struct lang *l)
 {
     const struct lang *raw = raw_lang(p), *both;
-    int rc = raw ? lang_and(&p->arena, l, raw, &both) : ERR_LIMIT;
-    rc = rc == 0 && both ? plan_charge(p, both) : rc;
+    int rc = raw ? lang_and(plan_work(p), l, raw, &both) : ERR_LIMIT;
+    rc = rc == 0 && both ? plan_charge(p, NULL) : rc;
     if (rc == 0 && both)
         return schema_lang_expr(p->b, both, CHARS_RAW);
     if (p->err->code == 0 && rc == 0)
@@ -326,7 +326,7 @@ gexpr syntax_name_lang(struct plan *p, const struct lang *keys)
 {
     const struct lang *names, *both = NULL;
     int rc = plan_pattern_lang(p, STR(NAME_REGEX), "#", &names);
-    rc = rc != 0 ? rc : lang_and(&p->arena, keys, names, &both);
+    rc = rc != 0 ? rc : lang_and(plan_work(p), keys, names, &both);
     if (rc != 0)
         return -1;
     return both ? schema_lang_expr(p->b, both, CHARS_RAW) : GEXPR_NONE;

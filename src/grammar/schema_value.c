@@ -22,9 +22,8 @@ static int string_accepts(struct plan *p, const struct shape *s, const json_t *v
         const struct pattern *x = is_pattern ? &s->string.pattern[i] : NULL;
         const struct schema_format *f =
             is_pattern ? NULL : s->string.format[i - s->string.n_pattern];
-        int rc = is_pattern
-                     ? plan_pattern_lang(p, x->text, x->place, &l)
-                     : plan_pattern_lang(p, str_z(f->given ? f->given : f->regex), "#", &l);
+        int rc = is_pattern ? plan_pattern_lang(p, x->text, x->place, &l)
+                            : plan_pattern_lang(p, str_z(f->given ? f->given : f->regex), "#", &l);
         if (rc != 0)
             return rc;
         if (lang_accepts(l, text) == (is_pattern && x->is_not))

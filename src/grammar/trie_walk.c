@@ -19,7 +19,7 @@
 
 #define NOT_YET  UINT16_MAX /* the byte was not tried here */
 #define DEAD     (UINT16_MAX - 1)
-#define NUMBERED POSITIONS_MAX /* less than this is a number */
+#define NUMBERED POSITIONS_MAX    /* less than this is a number */
 #define UNKNOWN  (UINT16_MAX - 2) /* a position that got no number */
 
 bool trie_walk_init(struct trie_walk *w, const struct vocabulary *v)

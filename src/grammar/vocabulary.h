@@ -13,7 +13,7 @@ struct trie_node {
     uint32_t end;  /* what hangs below node i are the nodes (i, end) */
     int32_t token; /* the first token that ends here, or -1 */
     uint16_t depth;
-    uint8_t byte; /* that leads here */
+    uint8_t byte;  /* that leads here */
     bool has_same; /* other tokens end here, too */
 };
 

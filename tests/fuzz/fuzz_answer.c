@@ -105,7 +105,8 @@ static void on_call(void *ctx, struct str name)
 }
 
 /* cut 0: all at once; else pieces of lengths that it says. */
-static struct buf read_answer(const struct answer_options *o, struct str text, unsigned cut)
+static struct buf read_answer(const struct answer_options *o, struct str text, unsigned cut,
+                              bool is_cut)
 {
     struct said said = {.channel = ANSWER_CONTENT};
     buf_init(&said.out, 256u << 20);
@@ -117,10 +118,11 @@ static struct buf read_answer(const struct answer_options *o, struct str text, u
         answer_parser_push(p, str_sub(text, i, n));
         CHECK(answer_parser_held(p) <= text.len);
     }
-    answer_parser_finish(p);
+    answer_parser_finish(p, is_cut);
     CHECK(answer_parser_held(p) == 0);
     CHECK(answer_parser_n_calls(p) == said.n_calls);
-    check_call(&said);
+    if (!is_cut) /* the last one's arguments may have stayed a part */
+        check_call(&said);
     answer_parser_free(p);
     buf_release(&said.arguments);
     return said.out;
@@ -146,8 +148,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     json_decref(valid);
     if (valid == NULL)
         return 0; /* only whole characters come here: worker/stream.h */
-    struct buf whole = read_answer(&o, text, 0);
-    struct buf cut = read_answer(&o, text, 1u + data[2] + 256u * data[3]);
+    const bool is_cut = data[1] & 8;
+    struct buf whole = read_answer(&o, text, 0, is_cut);
+    struct buf cut = read_answer(&o, text, 1u + data[2] + 256u * data[3], is_cut);
     if (!str_eq(buf_str(&whole), buf_str(&cut)))
         fprintf(stderr, "%s, whole:\n%.*s\ncut:\n%.*s\n", d.name, STR_ARG(buf_str(&whole)),
                 STR_ARG(buf_str(&cut)));

@@ -228,7 +228,7 @@ static void test_why_it_stopped(void **state)
 static void test_blocks_in_order(void **state)
 {
     (void)state;
-    char a[] = "a", b[] = "b", f[] = "f", args[] = " {\"x\": 1} ", empty[] = "";
+    char a[] = "a", b[] = "b", f[] = "f", args[] = " {\"x\": 1} ", none[] = "{}", empty[] = "";
     struct gen_delta d[] = {
         {.text = a, .text_len = 1},
         {.channel = GEN_REASONING, .text = b, .text_len = 1},
@@ -236,7 +236,7 @@ static void test_blocks_in_order(void **state)
         {.channel = GEN_REASONING, .text = b, .text_len = 1},
         {.channel = GEN_TOOL_CALL, .name = f, .text = empty},
         {.channel = GEN_TOOL_CALL, .text = args, .text_len = sizeof args - 1},
-        {.channel = GEN_TOOL_CALL, .call = 1, .name = f, .text = empty},
+        {.channel = GEN_TOOL_CALL, .call = 1, .name = f, .text = none, .text_len = 2},
         {.text = a, .text_len = 1},
     };
     struct api_request r = request("");
