@@ -18,6 +18,7 @@
 #include "base/arena.h"
 #include "grammar/lang.h"
 #include "grammar/schema.h"
+#include "grammar/schema_text.h"
 
 #define SCHEMA_GOALS_MAX  16384
 #define SCHEMA_SHAPES_MAX 256 /* ways to choose branches, of one goal */
@@ -253,23 +254,6 @@ bool schema_number_ok(const struct number_bounds *n); /* bounds that can be enfo
 /* |v| is *ret_digits in units of the last of *ret_n decimals; false: it has too many digits. */
 bool schema_number_decimal(const json_t *v, int64_t *ret_digits, int *ret_n);
 bool schema_number_is_multiple(const json_t *v, const struct number_bounds *n); /* with n_decimal */
-
-/* schema_format.c */
-#define SCHEMA_NARROW_MAX 2
-struct schema_format {
-    const char *name, *regex;
-    const char *narrow[SCHEMA_NARROW_MAX]; /* parts of it, shorter and shorter, or NULL */
-    const char *given; /* for values that are given, of any length; NULL: regex */
-};
-const struct schema_format *schema_format_find(struct str name);
-
-/* schema_text.c: characters, strings and literals as JSON and others write them. */
-enum schema_chars { CHARS_JSON, CHARS_NO_LESS /* no "<" */, CHARS_SINGLE /* in '' */, CHARS_RAW };
-gexpr schema_chars(struct grammar_builder *b, enum schema_chars how, const struct grammar_range *r,
-                   size_t n);
-gexpr schema_json_string(struct grammar_builder *b, gexpr inside);
-gexpr schema_literals(struct plan *p, const struct str *text, size_t n); /* sorted here */
-gexpr schema_lang_expr(struct grammar_builder *b, const struct lang *l, enum schema_chars how);
 
 /* schema_emit.c */
 #define EMIT_TEXT_MAX ((size_t)4 << 20)

@@ -187,11 +187,24 @@ int plan_string_lang(struct plan *p, const struct shape *s, const struct lang **
     }
 }
 
+/* What one pattern, or one format, or a length alone does not say. */
+static bool needs_lang(const struct shape *shape)
+{
+    const struct string_bounds *s = &shape->string;
+    for (int i = 0; i < shape->n_forbid; i++)
+        if (json_is_string(shape->forbid[i]))
+            return true;
+    int n_rule = s->n_pattern + s->n_format;
+    if (n_rule > 1 || (s->n_pattern > 0 && s->pattern[0].is_not))
+        return true;
+    return n_rule > 0 && (s->min > 0 || s->max >= 0);
+}
+
 int plan_string(struct plan *p, const struct ids *conj, struct shape *ret)
 {
     struct string_bounds *s = &ret->string;
     const char *place = "#", *min_place = "#";
-    int rc = 0, n_word = 0;
+    int rc = 0;
     s->max = -1;
     for (int i = 0; rc == 0 && i < conj->n; i++) {
         const struct location at = p->location[conj->id[i]];
@@ -221,12 +234,7 @@ int plan_string(struct plan *p, const struct ids *conj, struct shape *ret)
     if (s->min > GRAMMAR_REPEAT_MAX)
         return plan_fail(p, ERR_LIMIT, min_place, "minLength is enforced up to %d",
                          GRAMMAR_REPEAT_MAX);
-    for (int i = 0; i < ret->n_forbid; i++)
-        n_word += json_is_string(ret->forbid[i]);
-    bool has_length = s->min > 0 || s->max >= 0;
-    int n_rule = s->n_pattern + s->n_format;
-    bool is_single = n_rule <= 1 && !(s->n_pattern && s->pattern[0].is_not);
-    if (n_word == 0 && is_single && !(n_rule && has_length))
+    if (!needs_lang(ret))
         return 0;
     rc = plan_string_lang(p, ret, &ret->lang);
     if (rc == 0 && !ret->lang) {
