@@ -65,9 +65,11 @@ bool frame_reader_feed(struct frame_reader *r, const void *bytes, size_t n)
 /* A rare huge frame must not keep its memory for the life of the connection. */
 static void give_back_memory(struct frame_reader *r)
 {
+    const size_t n_bytes = r->n_bytes; /* of the frame that is being handed out */
     if (r->consumed == r->in.len && r->in.cap > FRAME_FEED_MAX) {
         frame_reader_release(r);
         frame_reader_init(r);
+        r->n_bytes = n_bytes;
     }
 }
 
