@@ -31,9 +31,15 @@ bool answer_knows(const struct answer_parser *p, struct str name)
     return function_of(p, name) != NULL;
 }
 
+/* A NUL would cut the name, to that of another tool perhaps. */
+static bool may_be_name(struct str name)
+{
+    return name.len > 0 && memchr(name.ptr, '\0', name.len) == NULL;
+}
+
 bool answer_begin_call(struct answer_parser *p, struct str name)
 {
-    if (name.len == 0)
+    if (!may_be_name(name))
         return false;
     /* text that came before the call goes out before it */
     if (p->run.len > 0)
@@ -167,7 +173,7 @@ static struct str name_of(struct str head)
 
 static bool accepts(const struct answer_parser *p, struct str name)
 {
-    return name.len > 0 && (p->d->body == DIALECT_NAMED || answer_knows(p, name));
+    return may_be_name(name) && (p->d->body == DIALECT_NAMED || answer_knows(p, name));
 }
 
 static void begin_args(struct answer_parser *p, struct str name)

@@ -412,6 +412,16 @@ static void test_json_that_is_no_call(void **state)
           "|t:get {\"n\":1}");
 }
 
+/* It would be cut to the name of a tool that was not called. */
+static void test_a_name_with_a_nul(void **state)
+{
+    (void)state;
+    static const char text[] = "<tool_call>\n{\"name\": \"get\\u0000x\", \"arguments\": {}}\n"
+                               "</tool_call>";
+    char want[sizeof(text) + 3] = "|c:";
+    check(HERMES, false, text, strcat(want, text));
+}
+
 /* Without tools the markers of calls are text; thoughts are still thoughts. */
 static void test_without_tools(void **state)
 {
@@ -606,6 +616,7 @@ int main(void)
         cmocka_unit_test(test_arguments_that_are_cut),
         cmocka_unit_test(test_kinds_of_parameters),
         cmocka_unit_test(test_json_that_is_no_call),
+        cmocka_unit_test(test_a_name_with_a_nul),
         cmocka_unit_test(test_without_tools),
         cmocka_unit_test(test_a_dialect_from_a_rendering),
         cmocka_unit_test(test_any_text_at_any_cut),
