@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What holding answers to a form costs: tokens of the same number with and without a constraint, taken in turns.
 
-    bench/structured.py MODEL [--streams 1,8] [--tokens 128] [--rounds 15] [--cases any object,schema,...]
+    bench/structured.py MODEL [--streams 1,8] [--tokens 128] [--rounds 15] [--cases schema,gbnf,...]
 
 Drives one worker over its socket, as the gateway does, without speculation: with it, forced text makes a constrained
 answer faster. A round is, for each case, a free answer and a constrained one (streams of them at once), the order

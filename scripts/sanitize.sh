@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 if [ "$2" = thread ]; then
     targets=threaded_programs early='' all='--suite threads'
 else
-    targets='unit_programs kernel_programs' early='--suite unit --suite kernel --no-suite threads'
+    targets='unit_programs kernel_programs replay_programs' early='--suite unit --suite kernel --no-suite threads'
     all='--suite unit --suite kernel'
 fi
 case ${3:-} in

@@ -81,7 +81,8 @@ int create_quantize(const char *dir, const char *const *path, int n, const char 
     rc = rc != 0 ? rc : blob_made_begin(dir, &fd, key, err);
     if (rc == 0) {
         m.plan = plan;
-        rc = write_file(&m, fd, room > DISK_KEEP ? (uint64_t)(room - DISK_KEEP) : 0, err);
+        uint64_t max = room > DISK_KEEP ? (uint64_t)(room - DISK_KEEP) : 0;
+        rc = write_file(&m, fd, room < 0 ? UINT64_MAX : max, err); /* below 0: not known */
         if (rc == 0)
             rc = blob_made_end(dir, fd, key, true, ret_digest, err);
         else

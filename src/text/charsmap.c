@@ -13,6 +13,8 @@
 #define VALUE_MASK 0x7FFFFFFFu
 #define HAS_VALUE  0x100u
 #define FAR        0x200u
+/* Longer than any rule; a trie that leads back to itself must not lead through a whole text. */
+#define RULE_BYTES_MAX 256
 
 static int corrupt(struct err *err)
 {
@@ -66,7 +68,7 @@ size_t charsmap_find(const struct charsmap *m, struct str text, struct str *ret)
     if (m->n_unit == 0)
         return 0;
     size_t at = children(m->unit[0]);
-    for (size_t i = 0; i < text.len; i++) {
+    for (size_t i = 0; i < text.len && i < RULE_BYTES_MAX; i++) {
         uint8_t byte = (uint8_t)text.ptr[i];
         at ^= byte;
         if (at >= m->n_unit || (m->unit[at] & LABEL_MASK) != byte)

@@ -119,7 +119,8 @@ int tokenizer_encode(const struct tokenizer *t, struct str text, unsigned flags,
     size_t before = out->len;
     bool around = (flags & TOKENIZE_BOS_EOS) != 0;
     int rc = 0;
-    buf_init(&e.text, TEXT_BYTES_MAX * 3 + 16); /* what normalization can make of it at most */
+    buf_init(&e.text,
+             TEXT_BYTES_MAX * 3 + 16); /* a table of rules (unigram) could make more: refused */
     if (around && t->add_bos)
         rc = encoder_push(&e, t->front);
     if (rc == 0)

@@ -5,6 +5,7 @@
 #include "base/rng.h"
 #include "vocab_maker.h"
 
+#include <endian.h>
 #include <setjmp.h>
 #include <stdarg.h>
 
@@ -33,6 +34,23 @@ static void rules_are_found(void **state)
     charsmap_release(&m);
     assert_int_equal(charsmap_find(&m, STR("A"), &to), 0);
     free(v);
+}
+
+/* Unit 1 is reached by "a" and leads to itself by "a": only the bound ends that. */
+static void a_circle(void **state)
+{
+    (void)state;
+    enum { N = 0x61 };
+    uint32_t data[1 + N + 1] = {htole32(N * 4), htole32(0x60u << 10),
+                                htole32(0x61u << 10 | 0x100 | 'a')};
+    struct charsmap m = {0};
+    struct str to;
+    char text[1000];
+    memset(text, 'a', sizeof(text));
+    assert_int_equal(charsmap_load((const uint8_t *)data, sizeof(data), &m, NULL), 0);
+    assert_int_equal(charsmap_find(&m, (struct str){text, 100}, &to), 100);
+    assert_int_equal(charsmap_find(&m, (struct str){text, sizeof(text)}, &to), 256);
+    charsmap_release(&m);
 }
 
 static void sizes_that_cannot_be(void **state)
@@ -99,6 +117,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rules_are_found),
+        cmocka_unit_test(a_circle),
         cmocka_unit_test(sizes_that_cannot_be),
         cmocka_unit_test(random_units),
     };
