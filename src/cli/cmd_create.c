@@ -214,7 +214,6 @@ static int check(struct making *m, const char *name, struct err *err)
 
 static int make(struct making *m, const char *name, const char *modelfile, struct err *err)
 {
-    int hold;
     int rc = read_file(modelfile, &m->file, err);
     if (rc == 0)
         rc = check(m, name, err);
@@ -229,13 +228,14 @@ static int make(struct making *m, const char *name, const char *modelfile, struc
     m->in.n_license = m->file.n_license;
     m->in.step = on_step;
     m->in.step_ctx = m;
-    rc = store_hold(m->store, &hold, err); /* what is imported stays until it has its name */
+    /* what is imported stays until it has its name */
+    rc = store_hold(m->store, &m->in.hold, err);
     if (rc != 0)
         return rc;
     rc = take_from(m, modelfile, err);
     if (rc == 0)
-        rc = store_create(m->store, &m->in, err);
-    store_unhold(hold);
+        return store_create(m->store, &m->in, err);
+    store_unhold(m->in.hold);
     return rc;
 }
 

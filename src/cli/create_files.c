@@ -84,9 +84,9 @@ int create_quantize(const char *dir, const char *const *path, int n, const char 
         uint64_t max = room > DISK_KEEP ? (uint64_t)(room - DISK_KEEP) : 0;
         rc = write_file(&m, fd, room < 0 ? UINT64_MAX : max, err); /* below 0: not known */
         if (rc == 0)
-            rc = blob_made_end(dir, fd, key, true, ret_digest, err);
+            rc = blob_made_end(dir, fd, key, true, stop, ret_digest, err);
         else
-            (void)blob_made_end(dir, fd, key, false, ret_digest, NULL);
+            (void)blob_made_end(dir, fd, key, false, NULL, ret_digest, NULL);
     }
     quantize_plan_free(plan);
     gguf_free(g);

@@ -248,6 +248,11 @@ void completions_go_on(struct call *c)
     finish(c);
 }
 
+void completions_fail(struct call *c, const struct err *err)
+{
+    fail(c, err, NULL);
+}
+
 static struct buf *stream_out(struct call *c)
 {
     return c->request.stream ? &c->out : NULL;

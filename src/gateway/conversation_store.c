@@ -17,6 +17,8 @@
 #define EXPIRE_ROWS    20
 #define ITEM_BYTES_MAX (64u << 20)
 
+#define USED_STEP_S 3600 /* that the time of the last use may be behind */
+
 static int64_t now_s(void)
 {
     return clock_wall_ms() / 1000;
@@ -128,10 +130,13 @@ int conversation_store_prepend(sqlite3 *db, const char *owner, const char *id, i
 {
     struct err why = {0};
     int64_t seq;
-    size_t at = 0;
+    size_t at = 0, bytes = 0;
     int code = find_seq(db, owner, id, param, &seq, &why);
-    if (code == 0)
+    if (code == 0 && upto == INT64_MAX)
         code = check_size(db, seq, param, &why);
+    if (code == 0) /* not at each look: a write for a read */
+        code = db_run(db, &why, "UPDATE conversations SET used_s = ? WHERE seq = ? AND used_s < ?",
+                      "iii", now_s(), seq, now_s() - USED_STEP_S);
     sqlite3_stmt *rows = code != 0 ? NULL
                                    : db_query(db, &why,
                                               "SELECT seq, item FROM conversation_items WHERE"
@@ -140,11 +145,14 @@ int conversation_store_prepend(sqlite3 *db, const char *owner, const char *id, i
     *ret_last = 0;
     while (rows != NULL && why.code == 0 && db_next(rows, &why) > 0) {
         json_t *item = item_of(rows, 1);
+        bytes += db_str(rows, 1).len;
         *ret_last = sqlite3_column_int64(rows, 0);
         if (item == NULL)
             err_set(&why, ERR_CORRUPT, "an item of the conversation '%.64s' cannot be read", id);
         else if (json_array_insert_new(list, at++, item) != 0)
             (void)no_memory(&why);
+        else if (bytes > CONVERSATION_BYTES_MAX)
+            err_set_param(&why, ERR_LIMIT, param, "the conversation is too long: %zu bytes", bytes);
     }
     sqlite3_finalize(rows);
     if (why.code == 0 && json_array_size(list) > RESPONSES_ITEMS_MAX)

@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "gateway/conversation_store.h"
+#include "gateway/response_runs.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +18,7 @@ struct conversation_lock {
     char owner[OWNER_MAX], id[ID_MAX], response[ID_MAX];
 };
 
-static int check_free(const struct server *s, const char *owner, const char *id, struct err *err)
+static int check_lock(const struct server *s, const char *owner, const char *id, struct err *err)
 {
     for (const struct conversation_lock *l = s->locks; l != NULL; l = l->next)
         if (strcmp(l->id, id) == 0 && strcmp(l->owner, owner) == 0)
@@ -28,10 +29,21 @@ static int check_free(const struct server *s, const char *owner, const char *id,
     return 0;
 }
 
+/* What goes on after a restart has its locks back once all of it is read. */
+int conversations_check_free(const struct server *s, const char *owner, const char *id,
+                             struct err *err)
+{
+    if (response_runs_loading(s->runs))
+        return err_set_param(err, ERR_UNAVAILABLE, "conversation",
+                             "responses that an earlier server left are still being read; try "
+                             "again");
+    return check_lock(s, owner, id, err);
+}
+
 int conversations_lock(struct server *s, const char *owner, const char *id, const char *response,
                        struct err *err)
 {
-    int code = check_free(s, owner, id, err);
+    int code = check_lock(s, owner, id, err);
     if (code != 0)
         return code;
     struct conversation_lock *l = mem_zero(1, sizeof *l);
@@ -127,7 +139,7 @@ void conversations_one(struct server *s, struct exchange *x)
     if (a == NULL)
         err_set(&err, ERR_NOT_FOUND, "there is nothing at %.200s", exchange_path(x));
     else if (a->changes)
-        (void)!check_free(s, exchange_owner(x), id, &err);
+        (void)!conversations_check_free(s, exchange_owner(x), id, &err);
     if (err.code != 0) {
         reply_error(x, &err, NULL);
         return;

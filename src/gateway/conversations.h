@@ -17,6 +17,9 @@ void conversations_create(struct server *s, struct exchange *x);
 /* /v1/conversations/{id}, .../items, .../items/{id} */
 void conversations_one(struct server *s, struct exchange *x);
 
+/* May it be changed, or a response run in it? API_ERR_LOCKED, ERR_UNAVAILABLE: not yet. */
+int conversations_check_free(const struct server *s, const char *owner, const char *id,
+                             struct err *err) __attribute__((warn_unused_result));
 /* For the response of that id. API_ERR_LOCKED: another one has it. */
 int conversations_lock(struct server *s, const char *owner, const char *id, const char *response,
                        struct err *err) __attribute__((warn_unused_result));

@@ -479,23 +479,21 @@ static int create_held(struct creation *c, struct err *err)
     if (code == 0 && base.n_path > 0)
         code = work_on_files(c, base.path, base.n_path, base.file_type, err);
     store_model_release(&base);
-    return code != 0 ? code : store_create(c->server->models.store, &c->in, err);
+    if (code == 0)
+        return store_create(c->server->models.store, &c->in, err);
+    store_unhold(c->in.hold);
+    return code;
 }
 
 static int run_create(struct errand *e, void *ctx, struct err *err)
 {
     struct creation *c = ctx;
-    int hold;
     c->errand = e;
     c->in.step = on_step;
     c->in.step_ctx = c;
     int code = c->from == NULL ? 0 : fetch_base(c, err);
-    code = code != 0 ? code : store_hold(c->server->models.store, &hold, err);
-    if (code != 0)
-        return code;
-    code = create_held(c, err);
-    store_unhold(hold);
-    return code;
+    code = code != 0 ? code : store_hold(c->server->models.store, &c->in.hold, err);
+    return code != 0 ? code : create_held(c, err);
 }
 
 static void start_create(struct creation *c)

@@ -69,10 +69,10 @@ int making_quantize(struct server *s, struct errand *e, char *const *path, int n
         snprintf(err->param, sizeof err->param, "quantize");
     }
     if (code != 0) {
-        (void)blob_made_end(dir, fd, key, false, ret_digest, NULL);
+        (void)blob_made_end(dir, fd, key, false, NULL, ret_digest, NULL);
         return code;
     }
-    code = blob_made_end(dir, fd, key, true, ret_digest, err);
+    code = blob_made_end(dir, fd, key, true, errand_stop(e), ret_digest, err);
     snprintf(status, sizeof status, "creating new layer %s", code == 0 ? ret_digest : "");
     if (code == 0)
         errand_tell(e, status, NULL, 0, 0);

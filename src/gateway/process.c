@@ -386,6 +386,8 @@ static int spawn(uv_loop_t *loop, struct process *p, uv_stdio_container_t *stdio
     if (o->template_text != NULL) {
         args[n_args++] = "--template";
         args[n_args++] = "1";
+        if (o->inspect > 0 || o->quantize != NULL)
+            args[n_args] = NULL; /* words of a start were behind it */
     }
     if (o->prefix_fd >= 0)
         memcpy(&args[n_args], prefix, sizeof prefix);

@@ -145,6 +145,11 @@ static void reply_prompt(struct server *s, struct exchange *x, const struct trac
         json_decref(prompt);
         return;
     }
+    if (ask_begin(s, x, &err) != 0) {
+        reply_error(x, &err, NULL);
+        json_decref(prompt);
+        return;
+    }
     json_t *frame = chat != NULL ? json_pack("{s:s, s:O}", "t", "render", "generate", prompt)
                                  : json_pack("{s:s, s:O}", "t", "detokenize", "tokens", tokens);
     json_decref(prompt);

@@ -57,6 +57,7 @@ struct response_runs {
     struct run *first;
     uv_timer_t *timer;
     bool stopped;
+    bool loading;
     size_t bytes;
     int n_running;
     uint64_t n_over;
@@ -556,6 +557,7 @@ static void on_loaded(void *ctx)
     if (l->err.code != 0)
         log_error("responses that an earlier server left cannot be read: %s", l->err.text);
     if (l->found <= 0 || all->stopped) {
+        all->loading = false;
         response_row_release(&l->row);
         free(l);
         return;
@@ -574,8 +576,14 @@ struct response_runs *response_runs_new(struct server *s)
     all->timer->data = all;
     uv_timer_init(&s->loop, all->timer);
     l->all = all;
+    all->loading = true;
     state_post(s->state, load_work, on_loaded, l);
     return all;
+}
+
+bool response_runs_loading(const struct response_runs *all)
+{
+    return all != NULL && all->loading;
 }
 
 static void on_timer_closed(uv_handle_t *handle)
@@ -614,6 +622,8 @@ bool response_runs_get(struct response_runs *all, struct exchange *x, const char
     struct run *r = find(all, exchange_owner(x), id);
     if (r == NULL || r->state == RUN_SAVING)
         return false;
+    if (r->state == RUN_ENDING && r->posted)
+        return false; /* by way of the store, behind its end: its conversation is free by then */
     if (r->state == RUN_ENDING) {
         exchange_reply(x, 200, "application/json", buf_str(&r->row.object));
         return true;

@@ -20,6 +20,8 @@ struct response_runs;
 struct response_runs *response_runs_new(struct server *s);
 void response_runs_stop(struct response_runs *all); /* NULL is fine, here and below */
 void response_runs_free(struct response_runs *all); /* after the state was closed */
+/* Those of an earlier server are still being read. */
+bool response_runs_loading(const struct response_runs *all);
 
 /* A new one: answers the exchange when it is stored. row: what is there of it; both are taken. */
 void response_runs_create(struct server *s, struct exchange *x, struct response_row *row,

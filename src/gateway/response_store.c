@@ -5,6 +5,7 @@
 
 #include "api/openai_batch.h"
 #include "api/responses.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "gateway/conversation_store.h"
 
@@ -93,7 +94,7 @@ int response_store_begin(sqlite3 *db, const char *id, struct err *err)
                   "s", id);
 }
 
-int response_store_finish(sqlite3 *db, const struct response_row *r, struct err *err)
+static int finish(sqlite3 *db, const struct response_row *r, bool turn, struct err *err)
 {
     int code = db_begin(db, err);
     if (code == 0)
@@ -102,9 +103,23 @@ int response_store_finish(sqlite3 *db, const struct response_row *r, struct err 
                       " body = NULL, bytes = ? WHERE id = ?",
                       "ssbsis", r->status, r->model, buf_str(&r->object), or_null(&r->events),
                       (int64_t)(r->input.len + r->object.len + r->events.len), r->id);
-    if (code == 0)
+    if (code == 0 && turn)
         code = add_turn(db, r, err);
     return db_end(db, code, err);
+}
+
+int response_store_finish(sqlite3 *db, const struct response_row *r, struct err *err)
+{
+    struct err why = {0};
+    int code = finish(db, r, true, &why);
+    if (code == ERR_INVALID || code == ERR_LIMIT || code == ERR_INTERNAL) {
+        log_warn("response %s is not in its conversation: %s", r->id, why.text);
+        err_clear(&why);
+        code = finish(db, r, false, &why); /* what will not go later either: the rest is kept */
+    }
+    if (code != 0 && err != NULL)
+        *err = why;
+    return code;
 }
 
 int response_store_next(sqlite3 *db, int64_t *seq, struct response_row *ret, int64_t *ret_n_starts,
@@ -214,10 +229,15 @@ static int prepend_conversation(sqlite3 *db, const char *owner, const struct tur
                                 struct err *err)
 {
     int64_t last;
-    return t->conversation[0] == '\0'
-               ? 0
-               : conversation_store_prepend(db, owner, t->conversation, t->conversation_upto,
-                                            "previous_response_id", list, &last, err);
+    if (t->conversation[0] == '\0')
+        return 0;
+    int code = conversation_store_prepend(db, owner, t->conversation, t->conversation_upto,
+                                          "previous_response_id", list, &last, err);
+    if (code == ERR_NOT_FOUND)
+        code = err_set_param(err, API_ERR_NO_PREVIOUS, "previous_response_id",
+                             "the conversation '%.64s' that it ran in is not there any more",
+                             t->conversation);
+    return code;
 }
 
 static int no_previous(const char *first, const char *id, struct err *err)
@@ -452,6 +472,10 @@ void response_store_items(struct state *state, struct inquiry *q)
     code = prepend_chain(db, q->owner, t.previous, t.input, &q->err);
     if (code == 0)
         code = prepend_conversation(db, q->owner, &t, t.input, &q->err);
+    if (code == API_ERR_NO_PREVIOUS && t.conversation[0] != '\0') { /* its own items are there */
+        err_clear(&q->err);
+        code = 0;
+    }
     if (code == 0)
         code = page_start(q, t.input, &start);
     if (code == 0)

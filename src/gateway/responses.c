@@ -47,6 +47,16 @@ static void save_work(struct state *state, void *ctx)
     (void)!response_store_save(state_db(state), &c->row, c->store, &c->err);
 }
 
+/* Its client would go on without this turn, and not know. */
+static void fail_turn(struct creation *c, struct call *call)
+{
+    struct err err = {0};
+    err_set_param(&err, c->err.code, "conversation",
+                  "the answer could not be written into the conversation '%.64s': %.200s",
+                  c->row.conversation, c->err.text);
+    completions_fail(call, &err);
+}
+
 static void on_saved(void *ctx)
 {
     struct creation *c = ctx;
@@ -59,6 +69,8 @@ static void on_saved(void *ctx)
         responses_answer_set_stored(c->answer, false);
     if (c->over)
         creation_free(c);
+    else if (call != NULL && c->err.code != 0 && c->row.conversation[0] != '\0')
+        fail_turn(c, call);
     else if (call != NULL)
         completions_go_on(call);
 }
@@ -295,7 +307,10 @@ static int prepare(struct creation *c, json_t **ret_items, bool *ret_history, st
     c->store = !json_is_false(json_object_get(c->body, "store"));
     c->writes = c->store || c->row.conversation[0] != '\0';
     code = check_busy(c, *ret_history, err);
-    if (code == 0 && c->row.conversation[0] != '\0' && !c->counts)
+    bool locks = c->row.conversation[0] != '\0' && !c->counts;
+    if (code == 0 && locks)
+        code = conversations_check_free(c->server, c->row.owner, c->row.conversation, err);
+    if (code == 0 && locks)
         code = conversations_lock(c->server, c->row.owner, c->row.conversation, c->row.id, err);
     if (code != 0)
         return code;

@@ -103,6 +103,8 @@ void completions_serve_body(struct server *s, struct exchange *x,
                             const struct api_endpoint *endpoint, json_t *body,
                             const struct call_keeper *keeper);
 void completions_go_on(struct call *c);
+/* In place of completions_go_on. */
+void completions_fail(struct call *c, const struct err *err);
 /* The class that a request asks for, by its key and its header. ERR_INVALID. */
 int completions_priority(const struct exchange *x, const struct caller *who, int64_t *ret,
                          struct err *err) __attribute__((warn_unused_result));

@@ -95,17 +95,19 @@ static int open_locked(const char *path, int *ret_fd, struct err *err)
 }
 
 /* The bytes that an earlier try left go through the hash again. */
-static int take_up(struct blob_writer *w, struct err *err)
+static int take_up(struct blob_writer *w, const volatile sig_atomic_t *stop, struct err *err)
 {
     char *chunk = mem_alloc(COPY_BYTES);
     int rc = 0;
     for (;;) {
         ssize_t n = read(w->fd, chunk, COPY_BYTES);
-        if (n < 0 && errno == EINTR)
+        if (stop != NULL && *stop != 0)
+            rc = err_set(err, ERR_CANCELLED, "stopped while %s was read", w->partial);
+        else if (n < 0 && errno == EINTR)
             continue;
-        if (n < 0)
+        else if (n < 0)
             rc = err_set_errno(err, errno, "cannot read %s", w->partial);
-        if (n <= 0)
+        if (rc != 0 || n <= 0)
             break;
         digest_add(&w->digest, chunk, (size_t)n);
         w->bytes += n;
@@ -114,7 +116,8 @@ static int take_up(struct blob_writer *w, struct err *err)
     return rc;
 }
 
-int blob_writer_open(struct blob_writer *w, const char *dir, const char *key, struct err *err)
+static int writer_open(struct blob_writer *w, const char *dir, const char *key,
+                       const volatile sig_atomic_t *stop, struct err *err)
 {
     CHECK(strlen(key) <= BLOB_KEY_MAX && strchr(key, '/') == NULL);
     *w = (struct blob_writer){.fd = -1};
@@ -127,10 +130,15 @@ int blob_writer_open(struct blob_writer *w, const char *dir, const char *key, st
     }
     w->dir = str_dup(str_z(dir));
     digest_init(&w->digest);
-    rc = take_up(w, err);
+    rc = take_up(w, stop, err);
     if (rc != 0)
         blob_writer_release(w);
     return rc;
+}
+
+int blob_writer_open(struct blob_writer *w, const char *dir, const char *key, struct err *err)
+{
+    return writer_open(w, dir, key, NULL, err);
 }
 
 int blob_writer_add(struct blob_writer *w, const void *data, size_t len, struct err *err)
@@ -219,11 +227,12 @@ int blob_made_begin(const char *dir, int *ret_fd, char ret_key[BLOB_KEY_MAX + 1]
 }
 
 int blob_made_end(const char *dir, int fd, const char *key, bool keep,
-                  char ret[DIGEST_TEXT_LEN + 1], struct err *err)
+                  const volatile sig_atomic_t *stop, char ret[DIGEST_TEXT_LEN + 1], struct err *err)
 {
     struct blob_writer w;
     close(fd);
-    int rc = keep ? blob_writer_open(&w, dir, key, err) : 0; /* reads it, for the digest */
+    /* reads it, for the digest */
+    int rc = keep ? writer_open(&w, dir, key, stop, err) : 0;
     if (keep && rc == 0)
         rc = blob_writer_commit(&w, NULL, ret, err);
     if (keep && rc == 0)
@@ -280,7 +289,7 @@ static int import_by_copy(const char *dir, int fd, const char *path, const char 
     rc = blob_writer_restart(&w, err);
     bool shared = rc == 0 && ioctl(w.fd, FICLONE, fd) == 0;
     if (rc == 0 && shared)
-        rc = take_up(&w, err); /* hashed again: the file may have changed since */
+        rc = take_up(&w, NULL, err); /* hashed again: the file may have changed since */
     else if (rc == 0)
         rc = copy_into(&w, fd, path, err);
     if (rc == 0)

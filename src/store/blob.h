@@ -12,6 +12,7 @@
 #include "base/str.h"
 #include "store/digest.h"
 
+#include <signal.h>
 #include <stdint.h>
 
 #define BLOB_KEY_MAX 128
@@ -51,12 +52,14 @@ void blob_writer_discard(struct blob_writer *w); /* the partial file goes */
 
 /*
  * A blob that somebody else writes, whatever its digest: an empty file, open for reading and
- * writing. End it with blob_made_end, keep or not; the descriptor is closed by it.
+ * writing. End it with blob_made_end, keep or not; the descriptor is closed by it, and a file that
+ * is not kept is gone. stop: non-zero: ERR_CANCELLED soon, and it is not kept; may be NULL.
  */
 int blob_made_begin(const char *dir, int *ret_fd, char ret_key[BLOB_KEY_MAX + 1], struct err *err)
     __attribute__((warn_unused_result));
 int blob_made_end(const char *dir, int fd, const char *key, bool keep,
-                  char ret[DIGEST_TEXT_LEN + 1], struct err *err);
+                  const volatile sig_atomic_t *stop, char ret[DIGEST_TEXT_LEN + 1],
+                  struct err *err);
 
 /* Small blobs at once. */
 int blob_write(const char *dir, struct str data, char ret[DIGEST_TEXT_LEN + 1], struct err *err)

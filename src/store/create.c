@@ -195,7 +195,8 @@ static int create_held(struct store *s, const struct store_create *in,
     return rc;
 }
 
-int store_create(struct store *s, const struct store_create *in, struct err *err)
+static int create(struct store *s, const struct store_create *in, struct manifest *before,
+                  struct err *err)
 {
     struct model_name name;
     int hold, rc = 0;
@@ -216,9 +217,17 @@ int store_create(struct store *s, const struct store_create *in, struct err *err
         rc = store_hold(s, &hold, err);
     if (rc != 0)
         return rc;
-    struct manifest before = {0};
-    rc = create_held(s, in, &name, &before, err);
+    rc = create_held(s, in, &name, before, err);
     store_unhold(hold);
+    return rc;
+}
+
+int store_create(struct store *s, const struct store_create *in, struct err *err)
+{
+    struct manifest before = {0};
+    int rc = create(s, in, &before, err);
+    if (in->hold > 0)
+        store_unhold(in->hold);
     if (before.n_layer > 0)
         store_sweep(s, &before);
     manifest_release(&before);

@@ -90,6 +90,7 @@ struct store_create {
     const char *family, *size_word, *file_type;  /* for the config; or NULL */
     void (*step)(void *ctx, const char *status); /* or NULL */
     void *step_ctx;
+    int hold; /* of store_hold, taken over: with it nothing could be swept; 0: none */
 };
 /* ERR_UNSUPPORTED with param "template": it is in Go's template language, not in Jinja. */
 int store_create(struct store *s, const struct store_create *in, struct err *err)

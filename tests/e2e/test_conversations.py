@@ -216,6 +216,38 @@ def test_in_the_background(fake):
     assert len(texts(client, c.id)) == 6
 
 
+def test_one_that_is_over_has_let_go(fake):
+    """Who sees that a response is over may go on in its conversation."""
+    client = client_of(fake({}))
+    for i in range(12):
+        i %= 4  # each turn says all that came before
+        c = c if i > 0 else client.conversations.create()
+        r = client.responses.create(model="", input=f"w{i}", conversation=c.id, background=True)
+        while (r := client.responses.retrieve(r.id)).status in ("queued", "in_progress"):
+            pass
+        assert r.status == "completed" and len(texts(client, c.id)) == 2 * i + 2
+
+
+def test_after_its_conversation(fake, tmp_path):
+    """What a response is outlives the conversation, and one that grew too long after it; but nobody goes on from a part."""
+    server = fake({})
+    client = client_of(server)
+    c, long = client.conversations.create(items=[said("alpha")]), client.conversations.create(items=[said("alpha")])
+    one = client.responses.create(model="", input="beta", conversation=c.id)
+    before = client.responses.create(model="", input="beta", conversation=long.id)
+    for size in [1 << 20] * 15 + [3 << 20]:
+        client.conversations.items.create(long.id, items=[said("x" * size)])
+    with pytest.raises(openai.BadRequestError, match="too long"):
+        client.responses.create(model="", input="y", conversation=long.id)
+    assert [i.content[0].text for i in client.responses.input_items.list(before.id, order="asc")] == ["alpha", "beta"]
+    assert client.responses.create(model="", input="y", previous_response_id=before.id).output_text == "alpha beta alpha beta y"
+    client.conversations.delete(c.id)
+    assert [i.content[0].text for i in client.responses.input_items.list(one.id, order="asc")] == ["beta"]
+    with pytest.raises(openai.BadRequestError, match=c.id) as e:
+        client.responses.create(model="", input="y", previous_response_id=one.id)
+    assert (e.value.code, e.value.param) == ("previous_response_not_found", "previous_response_id")
+
+
 def test_whose_they_are(hearth_bin, fake, tmp_path):
     made = [subprocess.run([hearth_bin, "key", "create", name], env={**os.environ, "HEARTH_KEYS": str(tmp_path / "keys.json")},
                            capture_output=True, text=True, check=True).stdout for name in ("ann", "bob")]

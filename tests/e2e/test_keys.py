@@ -261,6 +261,21 @@ def test_a_question_takes_its_place_until_it_is_answered(fake, keys):
     assert chat(server, ann)[0] == 200
 
 
+def test_a_rendering_is_a_question(fake, keys):
+    """A prompt that is rendered again for its key, too."""
+    ann = keys.create("ann", "--requests-max", "1")
+    server = fake(env={"HEARTH_KEEP_PROMPTS": "yes"})
+    path = f"/v1/requests/{chat(server, ann, 'one two')[1]['x-request-id']}"
+    assert server.get(path + "?prompt=1", headers=bearer(ann))[0] == 200
+    held = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    held.request("POST", "/v1/chat/completions", json.dumps({"messages": [{"role": "user", "content": "SILENT"}]}), bearer(ann))
+    server.key = keys.create("boss", "--admin")
+    server.wait_metric("hearth_key_running", 1, key="ann")
+    assert server.get(path + "?prompt=1", headers=bearer(ann))[0] == 429
+    assert server.get(path, headers=bearer(ann))[0] == 200
+    held.close()
+
+
 def test_counts_per_key(fake, keys):
     ann, ben = keys.create("ann"), keys.create("ben")
     server = fake()

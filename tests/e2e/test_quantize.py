@@ -116,7 +116,7 @@ def test_what_the_command_line_refuses(create, folder, smollm2_path, minilm_path
         assert refused.stdout == "" and partial(folder) == []
 
 
-def test_over_http(client, site, folder, minilm_path):
+def test_over_http(create, client, site, folder, minilm_path):
     digest = client.create_blob(minilm_path)
     assert client.create("whole", files={"m.gguf": digest}).status == "success"
     steps = list(client.create("eight", from_="whole", quantize="q8_0", stream=True))
@@ -139,6 +139,13 @@ def test_over_http(client, site, folder, minilm_path):
     whole, eight, four = (np.array(client.embed(m, texts).embeddings) for m in ("whole", "eight", "four"))
     assert (np.sum(whole * eight, axis=1) > 0.999).all() and (np.sum(whole * four, axis=1) > 0.97).all()
     assert partial(folder) == []
+    # a name that gets another model lets go of the one it had, at once, by either way
+    for remake in (lambda: client.create("again", from_="whole", quantize="q4_0"),
+                   lambda: create("again", f"FROM {minilm_path}\n", "--quantize", "q8_0")):
+        client.create("again", from_="whole", quantize="q5_0")
+        old = model_file(folder, "again")
+        remake()
+        assert model_file(folder, "again") != old and not old.exists()
 
 
 def test_what_http_refuses(client, site, folder, smollm2_path):
@@ -159,7 +166,7 @@ def test_what_http_refuses(client, site, folder, smollm2_path):
     assert partial(folder) == []
 
 
-def test_a_client_that_leaves(site, folder):
+def test_a_client_that_leaves(site, folder, minilm_path):
     """Its file is gone, and so is the process."""
     sock = site.stream({"model": "left", "from": "whole", "quantize": "q4_K_S"}, path="/api/create")
     assert b"200 OK" in sock.recv(1000)
