@@ -111,10 +111,22 @@ static void after_call(struct answer_parser *p)
     buf_clear(&p->raw);
 }
 
+/* Without a marker only what the grammar holds to the schemas is a call (tool_form.c): json_mend
+ * would read more beginnings of a name. */
+static bool begins_no_call(const struct answer_parser *p, char c)
+{
+    bool is_first = p->mend.depth == 1 && !p->mend.has_item[0];
+    return !p->marked && p->n_calls == 0 && is_first && !answer_is_space(c) && c != '"' && c != '}';
+}
+
 static void push_json(struct answer_parser *p, char c)
 {
     if (p->reader.n_calls == 0 && !p->reader.began)
         buf_add_char(&p->raw, c);
+    if (begins_no_call(p, c)) {
+        answer_give_back(p);
+        return;
+    }
     buf_clear(&p->json);
     json_mend_push(&p->mend, c, &p->json);
     call_reader_push(&p->reader, buf_str(&p->json));

@@ -410,6 +410,22 @@ static void test_json_that_is_no_call(void **state)
           "|c:{\"city\": \"Bonn\", \"name\": \"get\"}");
     check(LLAMA, false, "{\"type\": \"function\", \"name\": \"get\", \"parameters\": {\"n\": 1}}",
           "|t:get {\"n\":1}");
+    /* what the grammar lets pass as text, as nobody checks its arguments */
+    static const char *const odd[] = {"{'name': 'get', 'parameters': {\"n\": \"x\"}}",
+                                      "{name: \"get\", \"parameters\": {}}",
+                                      "{{\"name\": \"get\", \"parameters\": {}}}",
+                                      "{ \n[\"name\": \"get\"}",
+                                      "{,\"name\": \"get\"}",
+                                      "{;:\"name\": \"get\"}",
+                                      "{\v\"name\": \"get\"}",
+                                      "{]\"name\": \"get\"}"};
+    for (size_t i = 0; i < ARRAY_LEN(odd); i++) {
+        char want[80] = "|c:";
+        check(LLAMA, false, odd[i], strcat(want, odd[i]));
+    }
+    check(LLAMA, false, " {\t\r\n \"name\": \"get\", 'parameters': {'n': 1}}", "|t:get {\"n\":1}");
+    check(LLAMA, false, "<|python_tag|>{'name': 'get', 'parameters': {'n': 1}}",
+          "|t:get {\"n\":1}");
 }
 
 /* It would be cut to the name of a tool that was not called. */
