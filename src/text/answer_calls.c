@@ -489,7 +489,7 @@ static void write_value(struct answer_parser *p, struct str text, struct buf *ou
         write_json(bare, out);
     else if (may_word && (str_eq_z(bare, "True") || str_eq_z(bare, "False")))
         buf_add_z(out, str_eq_z(bare, "True") ? "true" : "false");
-    else if (may_null && (str_eq_z(bare, "None") || str_eq_z(bare, "null")))
+    else if (may_null && tool_param_is_null(bare))
         buf_add_z(out, "null");
     else
         json_write_string(text, out);

@@ -231,3 +231,30 @@ def test_what_models_write_is_taken(walker, shared_dir, name):
     plain = [t for t in taken if "get" not in t]
     reply = Jobs(shared_dir, name)(walker, SMALL, random.Random(1), choice="required", samples=0, texts=plain)
     assert not any(reply["accepted"]), "an answer without a call is none where one is demanded"
+
+
+NULL_ENUMS = {"a": {"type": ["string", "null"], "enum": ["None", "low"]}, "b": {"enum": ["null", "low", None]}, "c": {"enum": ["low", None]}}
+NULL_CALLS = {
+    "qwen3-coder": "<tool_call>\n<function=get>\n<parameter=a>\nNone\n</parameter>\n<parameter=b>\n\"null\"\n</parameter>\n<parameter=c>\nlow\n</parameter>\n</function>\n</tool_call>",
+    "glm": "<tool_call>get\n<arg_key>a</arg_key>\n<arg_value>None</arg_value>\n<arg_key>b</arg_key>\n<arg_value>\"null\"</arg_value>\n<arg_key>c</arg_key>\n<arg_value>low</arg_value>\n</tool_call>",
+}
+
+
+@pytest.mark.parametrize("name", NULL_CALLS)
+def test_texts_that_say_null(walker, shared_dir, name):
+    """A given text "None" or "null" stays one; where null may be, too, texts have quotation marks."""
+    tools = [tool("get", {"type": "object", "properties": NULL_ENUMS, "required": list(NULL_ENUMS), "additionalProperties": False})]
+    jobs, seen = Jobs(shared_dir, name), set()
+    reply = jobs(walker, tools, random.Random(1), samples=0, texts=[NULL_CALLS[name], NULL_CALLS[name].replace('"null"', "null"), NULL_CALLS[name].replace('"null"', "low")])
+    assert reply["accepted"] == [True, True, False]
+    for i in range(8):
+        for sample, about in check_calls(jobs(walker, tools, random.Random(SEED + i)), tools, f"seed {i}"):
+            assert sample["calls"], about
+            seen |= {(key, value) for _, arguments in sample["calls"] for key, value in json.loads(arguments).items()}
+    assert seen >= {("a", "None"), ("b", "null"), ("b", None), ("c", None)}
+
+
+@pytest.mark.parametrize("name,text", [("lfm2", "<|tool_call_start|>[get(line2=1, _3='x')]<|tool_call_end|>"), ("gemma3", "```tool_code\nget(line2=1, _3='x')\n```")])
+def test_names_with_digits_where_schemas_are_too_large(walker, shared_dir, name, text):
+    reply = Jobs(shared_dir, name)(walker, SMALL, random.Random(1), samples=0, loose=True, texts=[text, text.replace("line2", "2line")])
+    assert reply["accepted"] == [True, False]
