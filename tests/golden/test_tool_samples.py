@@ -258,3 +258,32 @@ def test_texts_that_say_null(walker, shared_dir, name):
 def test_names_with_digits_where_schemas_are_too_large(walker, shared_dir, name, text):
     reply = Jobs(shared_dir, name)(walker, SMALL, random.Random(1), samples=0, loose=True, texts=[text, text.replace("line2", "2line")])
     assert reply["accepted"] == [True, False]
+
+
+ODD_NAMES = ["print", "default_api.x", "x.call", "x", "srv:2", "srv", "functions.x", "call:x", "functions.srv:0"]
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_odd_names_stay_whole(walker, shared_dir, name):
+    """Names that look like what a dialect writes around them: each is called by its own name."""
+    jobs = Jobs(shared_dir, name)
+    for i, called in enumerate(ODD_NAMES):
+        tools = [tool(n, {"type": "object", "properties": {"of": {"const": n}}, "required": ["of"], "additionalProperties": False}) for n in ODD_NAMES]
+        reply = jobs(walker, tools, random.Random(SEED + i), name=called, one=True)
+        samples = [s for s, _ in check_calls(reply, tools, called)]
+        assert samples and all([c[0] for c in s["calls"]] == [called] for s in samples), samples
+
+
+def test_a_tool_is_not_named_as_the_answer_is(walker, shared_dir):
+    jobs, tools = Jobs(shared_dir, "functionary-v3.2"), [tool("all", {"type": "object"}), tool("get", {"type": "object"})]
+    for loose in (False, True):
+        for choice in ("auto", "required"):
+            error = jobs(walker, tools, random.Random(1), choice=choice, loose=loose)["error"]
+            assert error["code"] == "invalid" and "'all'" in error["text"]
+    assert "error" not in jobs(walker, tools, random.Random(1), name="get")
+    assert "error" not in Jobs(shared_dir, "hermes")(walker, tools, random.Random(1))
+
+
+def test_text_that_ends_as_a_marker_begins(walker, shared_dir):
+    reply = Jobs(shared_dir, "functionary-v3.2")(walker, SMALL, random.Random(1), choice="auto", samples=0, texts=["all\na >>>>get_time\n{}"])
+    assert reply["accepted"] == [True]  # read back in test_answer_parser
