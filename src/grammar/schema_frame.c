@@ -107,10 +107,10 @@ gexpr frame_any(struct plan *p)
 {
     static const struct grammar_range stops[] = {
         {'\n', '\n'}, {'\r', '\r'}, {'<', '<'}, {'>', '>'}};
-    static const struct grammar_range letter[] = {{'A', 'Z'}, {'_', '_'}, {'a', 'z'}};
     bool raw = p->frame->raw_end[0] != NULL;
-    gexpr c = raw ? grammar_chars(p->b, stops, 4, true) : grammar_chars(p->b, letter, 3, false);
-    gexpr key = grammar_repeat(p->b, c, 1, GRAMMAR_UNBOUNDED);
+    gexpr key =
+        raw ? grammar_repeat(p->b, grammar_chars(p->b, stops, 4, true), 1, GRAMMAR_UNBOUNDED)
+            : syntax_any_name(p);
     gexpr one = framed(p, key, raw ? raw_any(p) : p->any);
     gexpr more = emit_seq2(p, p->frame->between, one);
     return emit_opt(p, emit_seq2(p, one, grammar_repeat(p->b, more, 0, GRAMMAR_UNBOUNDED)));

@@ -311,15 +311,19 @@ gexpr syntax_key(struct plan *p, struct str key)
     return syntax_strings(p, &key, 1);
 }
 
-gexpr syntax_any_key(struct plan *p)
+gexpr syntax_any_name(struct plan *p)
 {
     static const struct grammar_range first[] = {{'A', 'Z'}, {'_', '_'}, {'a', 'z'}};
     static const struct grammar_range more[] = {{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}};
+    gexpr rest = grammar_repeat(p->b, grammar_chars(p->b, more, 4, false), 0, GRAMMAR_UNBOUNDED);
+    return grammar_seq(p->b, (gexpr[]){grammar_chars(p->b, first, 3, false), rest}, 2);
+}
+
+gexpr syntax_any_key(struct plan *p)
+{
     if (p->o->syntax != SCHEMA_QUOTED)
         return p->string;
-    gexpr rest = grammar_repeat(p->b, grammar_chars(p->b, more, 4, false), 0, GRAMMAR_UNBOUNDED);
-    gexpr name = grammar_seq(p->b, (gexpr[]){grammar_chars(p->b, first, 3, false), rest}, 2);
-    return grammar_alt(p->b, (gexpr[]){name, p->string}, 2);
+    return grammar_alt(p->b, (gexpr[]){syntax_any_name(p), p->string}, 2);
 }
 
 gexpr syntax_name_lang(struct plan *p, const struct lang *keys)

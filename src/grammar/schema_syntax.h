@@ -10,6 +10,7 @@
 /* schema_syntax.c: with the quotation marks that they have. */
 gexpr syntax_any_string(struct plan *p);
 gexpr syntax_any_key(struct plan *p);
+gexpr syntax_any_name(struct plan *p);                               /* as Python has them */
 gexpr syntax_word(struct plan *p, const json_t *value);              /* true, false, null */
 gexpr syntax_strings(struct plan *p, const struct str *text, int n); /* n > 0 */
 gexpr syntax_string(struct plan *p, const struct shape *s);

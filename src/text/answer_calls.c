@@ -111,10 +111,22 @@ static void after_call(struct answer_parser *p)
     buf_clear(&p->raw);
 }
 
+/* Without a marker only what the grammar holds to the schemas is a call (tool_form.c): json_mend
+ * would read more beginnings of a name. */
+static bool begins_no_call(const struct answer_parser *p, char c)
+{
+    bool is_first = p->mend.depth == 1 && !p->mend.has_item[0];
+    return !p->marked && p->n_calls == 0 && is_first && !answer_is_space(c) && c != '"' && c != '}';
+}
+
 static void push_json(struct answer_parser *p, char c)
 {
     if (p->reader.n_calls == 0 && !p->reader.began)
         buf_add_char(&p->raw, c);
+    if (begins_no_call(p, c)) {
+        answer_give_back(p);
+        return;
+    }
     buf_clear(&p->json);
     json_mend_push(&p->mend, c, &p->json);
     call_reader_push(&p->reader, buf_str(&p->json));
@@ -149,23 +161,40 @@ static void finish_json(struct answer_parser *p)
 
 /* ---- a name, then JSON ---- */
 
-/* The name between markers: "function<sep>get\n```json\n", "functions.get:0<|...|>", "call:get". */
-static struct str name_of(struct str head)
+/* What is between the dialect's own spellings before a name and behind it. */
+static struct str within_spelling(const struct answer_parser *p, struct str head)
+{
+    struct str before = str_z(p->d->before_name), after = str_trim(str_z(p->d->after_name));
+    struct str open = str_z(p->d->open[0]);
+    before = str_starts(before, open) ? str_from(before, open.len) : STR("");
+    if (str_starts(head, before))
+        head = str_from(head, before.len);
+    if (str_ends(head, after))
+        head.len -= after.len;
+    return str_trim(head);
+}
+
+/* The name between markers: "function<sep>get\n```json\n", "functions.get:0<|...|>", "call:get".
+ * What is a tool's name as it stands loses nothing. */
+static struct str name_of(const struct answer_parser *p, struct str head)
 {
     static const char *const before[] = {"functions.", "call:", "function<"};
     head = str_trim(head);
+    struct str spelled = within_spelling(p, head);
+    if (answer_knows(p, spelled))
+        return spelled;
     if (str_starts(head, str_z(before[2]))) {
         ptrdiff_t end = str_chr(head, '>');
         head = str_trim(str_from(head, (size_t)(end < 0 ? 0 : end + 1)));
     }
-    for (int i = 0; i < 2; i++)
-        if (str_starts(head, str_z(before[i])))
-            head = str_from(head, strlen(before[i]));
     size_t n = 0;
     while (n < head.len && strchr("<[>(\n\r\t `\"", head.ptr[n]) == NULL)
         n++;
     head = str_sub(head, 0, n);
-    ptrdiff_t colon = str_rchr(head, ':');
+    for (int i = 0; i < 2; i++)
+        if (str_starts(head, str_z(before[i])) && !answer_knows(p, head))
+            head = str_from(head, strlen(before[i]));
+    ptrdiff_t colon = answer_knows(p, head) ? -1 : str_rchr(head, ':');
     if (colon > 0 && strspn(head.ptr + colon + 1, "0123456789") >= head.len - (size_t)colon - 1)
         head = str_sub(head, 0, (size_t)colon);
     return head;
@@ -210,7 +239,7 @@ static void push_name(struct answer_parser *p, char c)
         bool closes = p->d->close != NULL && str_ends(buf_str(&p->head), str_z(p->d->close));
         if (closes)
             buf_truncate(&p->head, p->head.len - strlen(p->d->close));
-        struct str name = name_of(buf_str(&p->head));
+        struct str name = closes ? name_of(p, buf_str(&p->head)) : STR("");
         if (closes && accepts(p, name)) {
             begin_args(p, name);
             end_args(p);
@@ -220,7 +249,7 @@ static void push_name(struct answer_parser *p, char c)
         }
         return;
     }
-    struct str name = name_of(buf_str(&p->head));
+    struct str name = name_of(p, buf_str(&p->head));
     if (!accepts(p, name)) {
         answer_give_back(p);
         return;
@@ -264,12 +293,12 @@ static void push_opened(struct answer_parser *p, char c)
 
 /* ---- Python ---- */
 
-static struct str python_name(struct str head)
+static struct str python_name(const struct answer_parser *p, struct str head)
 {
     head = str_trim(head);
-    if (str_starts(head, STR("default_api.")))
+    if (str_starts(head, STR("default_api.")) && !answer_knows(p, head))
         head = str_from(head, 12);
-    if (str_ends(head, STR(".call")))
+    if (str_ends(head, STR(".call")) && !answer_knows(p, head))
         head.len -= 5;
     return head;
 }
@@ -316,15 +345,15 @@ static void push_python(struct answer_parser *p, char c)
         }
         return;
     }
-    name = python_name(buf_str(&p->head));
-    if (str_eq_z(name, "print")) {
-        buf_clear(&p->head);
-    } else if (!answer_knows(p, name)) {
-        answer_give_back(p);
-    } else {
+    name = python_name(p, buf_str(&p->head));
+    if (answer_knows(p, name)) {
         begin_args(p, name);
         emit_mended(p, '{');
         p->state = IN_PYTHON_ARGS;
+    } else if (str_eq_z(name, "print")) {
+        buf_clear(&p->head);
+    } else {
+        answer_give_back(p);
     }
 }
 
@@ -477,7 +506,7 @@ static void write_value(struct answer_parser *p, struct str text, struct buf *ou
         write_json(bare, out);
     else if (may_word && (str_eq_z(bare, "True") || str_eq_z(bare, "False")))
         buf_add_z(out, str_eq_z(bare, "True") ? "true" : "false");
-    else if (may_null && (str_eq_z(bare, "None") || str_eq_z(bare, "null")))
+    else if (may_null && tool_param_is_null(bare))
         buf_add_z(out, "null");
     else
         json_write_string(text, out);
@@ -563,8 +592,23 @@ static void push_after(struct answer_parser *p, char c)
 
 /* ---- lines ---- */
 
+/* Text that ends in ">" stands before the marker ">>>": the last three of them are the marker. */
+static void shift_marker(struct answer_parser *p)
+{
+    size_t n = strlen(p->d->open[0]);
+    for (size_t i = 0; i + n < p->raw.len; i++) /* white space before it */
+        answer_content(p, p->raw.ptr[i]);
+    answer_content(p, '>');
+    buf_clear(&p->raw);
+    buf_add_z(&p->raw, p->d->open[0]);
+}
+
 static void push_line(struct answer_parser *p, char c)
 {
+    if (p->marked && p->head.len == 0 && c == '>') {
+        shift_marker(p);
+        return;
+    }
     buf_add_char(&p->raw, c);
     if (c != '\n') {
         buf_add_char(&p->head, c);
@@ -609,7 +653,7 @@ void answer_push_call(struct answer_parser *p, char c)
  * the beginning of another name. */
 static void finish_name(struct answer_parser *p)
 {
-    struct str name = name_of(buf_str(&p->head));
+    struct str name = name_of(p, buf_str(&p->head));
     if (p->is_cut || p->d->body != DIALECT_NAMED || !answer_knows(p, name)) {
         finish_begun(p);
         return;

@@ -5,9 +5,16 @@
 
 #define DEPTH_MAX 8 /* of schemas within one another */
 
-enum { MAY_TEXT = 1, MAY_NULL = 2, MAY_OTHER = 4 };
+/* MAY_WORD: one of the texts would be read as null where null may be, too. */
+enum { MAY_TEXT = 1, MAY_NULL = 2, MAY_OTHER = 4, MAY_WORD = 8 };
 
 static int types_of(const json_t *root, const json_t *schema, int depth);
+
+bool tool_param_is_null(struct str text)
+{
+    text = str_trim(text);
+    return str_eq_z(text, "None") || str_eq_z(text, "null");
+}
 
 static int type_bit(const json_t *type)
 {
@@ -15,9 +22,11 @@ static int type_bit(const json_t *type)
     return str_eq_z(name, "string") ? MAY_TEXT : str_eq_z(name, "null") ? MAY_NULL : MAY_OTHER;
 }
 
-static int value_bit(const json_t *value)
+static int value_bits(const json_t *value)
 {
-    return json_is_string(value) ? MAY_TEXT : json_is_null(value) ? MAY_NULL : MAY_OTHER;
+    if (!json_is_string(value))
+        return json_is_null(value) ? MAY_NULL : MAY_OTHER;
+    return tool_param_is_null(json_str(value)) ? MAY_TEXT | MAY_WORD : MAY_TEXT;
 }
 
 /* All that an array's members say together. */
@@ -44,25 +53,52 @@ static const json_t *find_ref(const json_t *root, struct str ref)
     return NULL;
 }
 
-static int types_of(const json_t *root, const json_t *schema, int depth)
+/* Of "type"; 0: it says nothing. */
+static int types_of_type(const json_t *type)
 {
-    const json_t *type = json_object_get(schema, "type"), *list;
-    int types = 0;
-    if (!json_is_object(schema) || depth > DEPTH_MAX)
-        return MAY_OTHER;
-    if (json_is_string(type))
-        return type_bit(type);
+    int types = json_is_string(type) ? type_bit(type) : 0;
     for (size_t i = 0; i < json_array_size(type); i++)
         types |= type_bit(json_array_get(type, i));
+    return types;
+}
+
+/* Of the values that are given, as far as they are of these types (0: of any); 0: none is. */
+static int types_of_values(const json_t *schema, int types)
+{
+    const json_t *list = json_object_get(schema, "enum"), *one = json_object_get(schema, "const");
+    int all = 0, bits = one ? value_bits(one) : 0;
+    if (one)
+        return types == 0 || (types & bits) ? bits : 0;
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        bits = value_bits(json_array_get(list, i));
+        all |= types == 0 || (types & bits) ? bits : 0;
+    }
+    return all;
+}
+
+/* More than its types says what it may be. */
+static bool has_more(const json_t *schema)
+{
+    static const char *const keys[] = {"$ref", "allOf", "anyOf", "oneOf", "not", "if"};
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+        if (json_object_get(schema, keys[i]))
+            return true;
+    return false;
+}
+
+static int types_of(const json_t *root, const json_t *schema, int depth)
+{
+    const json_t *list;
+    if (!json_is_object(schema) || depth > DEPTH_MAX)
+        return MAY_OTHER;
+    int types = types_of_type(json_object_get(schema, "type"));
+    int values = types_of_values(schema, types);
+    if (values != 0)
+        return values;
+    if (types == (MAY_TEXT | MAY_NULL) && has_more(schema))
+        return MAY_OTHER; /* perhaps not null after all */
     if (types != 0)
         return types;
-    list = json_object_get(schema, "enum");
-    for (size_t i = 0; i < json_array_size(list); i++)
-        types |= value_bit(json_array_get(list, i));
-    if (types != 0)
-        return types;
-    if (json_object_get(schema, "const"))
-        return value_bit(json_object_get(schema, "const"));
     if (json_object_get(schema, "$ref"))
         return types_of(root, find_ref(root, json_str(json_object_get(schema, "$ref"))), depth + 1);
     if ((list = json_object_get(schema, "anyOf")) || (list = json_object_get(schema, "oneOf")))
@@ -79,7 +115,7 @@ enum tool_param tool_param_kind(const json_t *parameters, struct str key)
     if (!one && !json_object_get(parameters, "patternProperties"))
         one = json_object_get(parameters, "additionalProperties");
     int types = types_of(parameters, one, 0);
-    return types == MAY_TEXT                ? TOOL_PARAM_TEXT
+    return (types & ~MAY_WORD) == MAY_TEXT  ? TOOL_PARAM_TEXT
            : types == (MAY_TEXT | MAY_NULL) ? TOOL_PARAM_TEXT_OR_NULL
                                             : TOOL_PARAM_JSON;
 }

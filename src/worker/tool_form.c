@@ -380,10 +380,27 @@ static gexpr lines_answer(struct grammar_builder *b, const struct dialect *d, ge
     return any_of(b, plain >= 0 ? grammar_seq(b, held, 2) : grammar_seq(b, text, 3), calls);
 }
 
+/* A call must not look like the answer. */
+static int check_names(const struct gen_request *r, const struct dialect *d, struct err *err)
+{
+    const json_t *tools = prompt_tools(r);
+    for (size_t i = 0; d->body == DIALECT_LINES && i < json_array_size(tools); i++) {
+        const json_t *tool = json_array_get(tools, i);
+        if (may_call(r, tool) &&
+            str_eq_z(json_str(json_object_get(function_of(tool), "name")), "all"))
+            return err_set_param(
+                err, ERR_INVALID, "tools",
+                "tools: this model calls its answer 'all', no tool can be named so");
+    }
+    return 0;
+}
+
 gexpr tool_form_expr(struct grammar_builder *b, const struct gen_request *r,
                      const struct form_place *p, gexpr plain, struct err *err)
 {
     const struct dialect *d = p->dialect;
+    if (check_names(r, d, err) != 0)
+        return -1;
     if (p->in_call)
         return begun_calls(b, r, p, err);
     if (d->body == DIALECT_HARMONY)

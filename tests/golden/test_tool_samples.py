@@ -231,3 +231,59 @@ def test_what_models_write_is_taken(walker, shared_dir, name):
     plain = [t for t in taken if "get" not in t]
     reply = Jobs(shared_dir, name)(walker, SMALL, random.Random(1), choice="required", samples=0, texts=plain)
     assert not any(reply["accepted"]), "an answer without a call is none where one is demanded"
+
+
+NULL_ENUMS = {"a": {"type": ["string", "null"], "enum": ["None", "low"]}, "b": {"enum": ["null", "low", None]}, "c": {"enum": ["low", None]}}
+NULL_CALLS = {
+    "qwen3-coder": "<tool_call>\n<function=get>\n<parameter=a>\nNone\n</parameter>\n<parameter=b>\n\"null\"\n</parameter>\n<parameter=c>\nlow\n</parameter>\n</function>\n</tool_call>",
+    "glm": "<tool_call>get\n<arg_key>a</arg_key>\n<arg_value>None</arg_value>\n<arg_key>b</arg_key>\n<arg_value>\"null\"</arg_value>\n<arg_key>c</arg_key>\n<arg_value>low</arg_value>\n</tool_call>",
+}
+
+
+@pytest.mark.parametrize("name", NULL_CALLS)
+def test_texts_that_say_null(walker, shared_dir, name):
+    """A given text "None" or "null" stays one; where null may be, too, texts have quotation marks."""
+    tools = [tool("get", {"type": "object", "properties": NULL_ENUMS, "required": list(NULL_ENUMS), "additionalProperties": False})]
+    jobs, seen = Jobs(shared_dir, name), set()
+    reply = jobs(walker, tools, random.Random(1), samples=0, texts=[NULL_CALLS[name], NULL_CALLS[name].replace('"null"', "null"), NULL_CALLS[name].replace('"null"', "low")])
+    assert reply["accepted"] == [True, True, False]
+    for i in range(8):
+        for sample, about in check_calls(jobs(walker, tools, random.Random(SEED + i)), tools, f"seed {i}"):
+            assert sample["calls"], about
+            seen |= {(key, value) for _, arguments in sample["calls"] for key, value in json.loads(arguments).items()}
+    assert seen >= {("a", "None"), ("b", "null"), ("b", None), ("c", None)}
+
+
+@pytest.mark.parametrize("name,text", [("lfm2", "<|tool_call_start|>[get(line2=1, _3='x')]<|tool_call_end|>"), ("gemma3", "```tool_code\nget(line2=1, _3='x')\n```")])
+def test_names_with_digits_where_schemas_are_too_large(walker, shared_dir, name, text):
+    reply = Jobs(shared_dir, name)(walker, SMALL, random.Random(1), samples=0, loose=True, texts=[text, text.replace("line2", "2line")])
+    assert reply["accepted"] == [True, False]
+
+
+ODD_NAMES = ["print", "default_api.x", "x.call", "x", "srv:2", "srv", "functions.x", "call:x", "functions.srv:0"]
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_odd_names_stay_whole(walker, shared_dir, name):
+    """Names that look like what a dialect writes around them: each is called by its own name."""
+    jobs = Jobs(shared_dir, name)
+    for i, called in enumerate(ODD_NAMES):
+        tools = [tool(n, {"type": "object", "properties": {"of": {"const": n}}, "required": ["of"], "additionalProperties": False}) for n in ODD_NAMES]
+        reply = jobs(walker, tools, random.Random(SEED + i), name=called, one=True)
+        samples = [s for s, _ in check_calls(reply, tools, called)]
+        assert samples and all([c[0] for c in s["calls"]] == [called] for s in samples), samples
+
+
+def test_a_tool_is_not_named_as_the_answer_is(walker, shared_dir):
+    jobs, tools = Jobs(shared_dir, "functionary-v3.2"), [tool("all", {"type": "object"}), tool("get", {"type": "object"})]
+    for loose in (False, True):
+        for choice in ("auto", "required"):
+            error = jobs(walker, tools, random.Random(1), choice=choice, loose=loose)["error"]
+            assert error["code"] == "invalid" and "'all'" in error["text"]
+    assert "error" not in jobs(walker, tools, random.Random(1), name="get")
+    assert "error" not in Jobs(shared_dir, "hermes")(walker, tools, random.Random(1))
+
+
+def test_text_that_ends_as_a_marker_begins(walker, shared_dir):
+    reply = Jobs(shared_dir, "functionary-v3.2")(walker, SMALL, random.Random(1), choice="auto", samples=0, texts=["all\na >>>>get_time\n{}"])
+    assert reply["accepted"] == [True]  # read back in test_answer_parser

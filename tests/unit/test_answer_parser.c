@@ -73,10 +73,10 @@ static char *parse(const struct dialect *d, const json_t *tools, bool in_thought
 }
 
 /* The same at once, byte by byte, and in two pieces cut anywhere. */
-static void check(const char *source, bool in_thought, const char *text, const char *want)
+static void check_with(const json_t *tools, const char *source, bool in_thought, const char *text,
+                       const char *want)
 {
     struct dialect d;
-    json_t *tools = json_parse(STR(TOOLS), 16, NULL);
     if (!dialect_of_template(str_z(source), &d))
         dialect_fallback(&d);
     for (size_t cut = 0; cut <= strlen(text) + 1; cut++) {
@@ -85,6 +85,12 @@ static void check(const char *source, bool in_thought, const char *text, const c
             fail_msg("%s, cut at %zu:\n  %s\ngives\n  %s\nnot\n  %s", d.name, cut, text, got, want);
         free(got);
     }
+}
+
+static void check(const char *source, bool in_thought, const char *text, const char *want)
+{
+    json_t *tools = json_parse(STR(TOOLS), 16, NULL);
+    check_with(tools, source, in_thought, text, want);
     json_decref(tools);
 }
 
@@ -311,6 +317,66 @@ static void test_others(void **state)
     check(">>>all", false, "all\nI look.>>>get\n{\"n\": 2}", "|c:I look.|t:get {\"n\":2}");
 }
 
+static void check_named(const char *name, const char *source, const char *text, const char *want)
+{
+    json_t *tools = json_pack("[{s:s, s:{s:s}}]", "type", "function", "function", "name", name);
+    assert_non_null(tools);
+    check_with(tools, source, false, text, want);
+    json_decref(tools);
+}
+
+/* Names that look like what models write around them. */
+static void test_odd_names(void **state)
+{
+    static const char kimi[] = "<|tool_call_begin|><|tool_call_argument_begin|>";
+    static const char function_gemma[] = "<start_function_call>";
+    (void)state;
+    check_named("print", "tool_code", "```tool_code\nprint(x=1)\n```", "|t:print {\"x\":1}");
+    check_named("default_api.x", "tool_code", "```tool_code\ndefault_api.x(n=1)\n```",
+                "|t:default_api.x {\"n\":1}");
+    check_named("default_api.x", "tool_code", "```tool_code\ndefault_api.default_api.x()\n```",
+                "|t:default_api.x {}");
+    check_named("x", "tool_code", "```tool_code\nprint(default_api.x())\n```", "|t:x {}");
+    check_named("x.call", "<|tool_list_start|>", "<|tool_call_start|>[x.call()]<|tool_call_end|>",
+                "|t:x.call {}");
+    check_named("x.call", LLAMA, "<|python_tag|>x.call.call(n=1)", "|t:x.call {\"n\":1}");
+    check_named("srv:2", MISTRAL, "[TOOL_CALLS]srv:2[ARGS]{}", "|t:srv:2 {}");
+    check_named("functions.x", MISTRAL, "[TOOL_CALLS]functions.x[CALL_ID]abcdefghi[ARGS]{}",
+                "|t:functions.x {}");
+    check_named("functions.x", DSV3_1, "<｜tool▁call▁begin｜>functions.x<｜tool▁sep｜>{}",
+                "|t:functions.x {}");
+    check_named("call:x", DSR1,
+                "<｜tool▁call▁begin｜>function<｜tool▁sep｜>call:x\n```json\n{}\n```",
+                "|t:call:x {}");
+    check_named("srv:2", kimi, "<|tool_call_begin|>functions.srv:2:0<|tool_call_argument_begin|>{}",
+                "|t:srv:2 {}");
+    check_named("srv:2", kimi,
+                "<|tool_call_begin|>functions.srv:2:11<|tool_call_argument_begin|>{}",
+                "|t:srv:2 {}");
+    check_named("srv", kimi, "<|tool_call_begin|>functions.srv:2<|tool_call_argument_begin|>{}",
+                "|t:srv {}");
+    check_named("functions.x", kimi,
+                "<|tool_call_begin|>functions.functions.x:0<|tool_call_argument_begin|>{}",
+                "|t:functions.x {}");
+    check_named("call:x", function_gemma, "<start_function_call>call:call:x{}<end_function_call>",
+                "|t:call:x {}");
+    check_named("x", function_gemma, "<start_function_call>call:x{}<end_function_call>", "|t:x {}");
+    check_named("srv:2", "<function=</function>", "<function=srv:2>{}</function>", "|t:srv:2 {}");
+}
+
+/* The marker of a call behind a text that ends as it begins. */
+static void test_lines(void **state)
+{
+    (void)state;
+    check(">>>all", false, "all\na>>>>get\n{\"n\": 2}", "|c:a>|t:get {\"n\":2}");
+    check(">>>all", false, "all\na \n>>>>get\n{}", "|c:a \n>|t:get {}");
+    check(">>>all", false, "all\n>>>>>get\n{}", "|c:>>|t:get {}");
+    check(">>>all", false, "all\na >>>>nope\n", "|c:a >>>>nope\n");
+    check(">>>all", false, "all\na >>>>", "|c:a >>>>");
+    check(">>>all", false, "all\na>>>all\nb", "|c:ab");
+    check(">>>all", false, ">get\n{}", "|c:>get\n{}");
+}
+
 /* A call that is demanded, and cut off before it has a name, was no content; text still is. */
 static void test_a_demanded_call_that_is_cut(void **state)
 {
@@ -372,6 +438,20 @@ static void test_kinds_of_parameters(void **state)
         {"{\"properties\":{\"a\":{\"enum\":[\"x\",\"y\"]}}}", TOOL_PARAM_TEXT},
         {"{\"properties\":{\"a\":{\"enum\":[\"x\",1]}}}", TOOL_PARAM_JSON},
         {"{\"properties\":{\"a\":{\"const\":null}}}", TOOL_PARAM_JSON},
+        /* a text that is given and reads as null */
+        {"{\"properties\":{\"a\":{\"enum\":[\"None\",\"low\",null]}}}", TOOL_PARAM_JSON},
+        {"{\"properties\":{\"a\":{\"enum\":[\" null\\n\",null]}}}", TOOL_PARAM_JSON},
+        {"{\"properties\":{\"a\":{\"enum\":[\"low\",null]}}}", TOOL_PARAM_TEXT_OR_NULL},
+        {"{\"properties\":{\"a\":{\"type\":[\"string\",\"null\"],\"enum\":[\"None\",\"low\"]}}}",
+         TOOL_PARAM_TEXT},
+        {"{\"properties\":{\"a\":{\"type\":[\"string\",\"null\"],\"const\":\"null\"}}}",
+         TOOL_PARAM_TEXT},
+        {"{\"properties\":{\"a\":{\"type\":\"string\",\"enum\":[\"None\",\"low\",null]}}}",
+         TOOL_PARAM_TEXT},
+        {"{\"properties\":{\"a\":{\"anyOf\":[{\"enum\":[\"None\"]},{\"type\":\"null\"}]}}}",
+         TOOL_PARAM_JSON},
+        {"{\"properties\":{\"a\":{\"type\":[\"string\",\"null\"],\"not\":{\"const\":null}}}}",
+         TOOL_PARAM_JSON},
         {"{\"properties\":{\"a\":{\"anyOf\":[{\"type\":\"string\"},{\"type\":\"null\"}]}}}",
          TOOL_PARAM_TEXT_OR_NULL},
         {"{\"properties\":{\"a\":{\"anyOf\":[{\"type\":\"string\"},{\"type\":\"integer\"}]}}}",
@@ -409,6 +489,22 @@ static void test_json_that_is_no_call(void **state)
     check(LLAMA, false, "{\"city\": \"Bonn\", \"name\": \"get\"}",
           "|c:{\"city\": \"Bonn\", \"name\": \"get\"}");
     check(LLAMA, false, "{\"type\": \"function\", \"name\": \"get\", \"parameters\": {\"n\": 1}}",
+          "|t:get {\"n\":1}");
+    /* what the grammar lets pass as text, as nobody checks its arguments */
+    static const char *const odd[] = {"{'name': 'get', 'parameters': {\"n\": \"x\"}}",
+                                      "{name: \"get\", \"parameters\": {}}",
+                                      "{{\"name\": \"get\", \"parameters\": {}}}",
+                                      "{ \n[\"name\": \"get\"}",
+                                      "{,\"name\": \"get\"}",
+                                      "{;:\"name\": \"get\"}",
+                                      "{\v\"name\": \"get\"}",
+                                      "{]\"name\": \"get\"}"};
+    for (size_t i = 0; i < ARRAY_LEN(odd); i++) {
+        char want[80] = "|c:";
+        check(LLAMA, false, odd[i], strcat(want, odd[i]));
+    }
+    check(LLAMA, false, " {\t\r\n \"name\": \"get\", 'parameters': {'n': 1}}", "|t:get {\"n\":1}");
+    check(LLAMA, false, "<|python_tag|>{'name': 'get', 'parameters': {'n': 1}}",
           "|t:get {\"n\":1}");
 }
 
@@ -612,6 +708,8 @@ int main(void)
         cmocka_unit_test(test_command_r_and_granite),
         cmocka_unit_test(test_tags),
         cmocka_unit_test(test_others),
+        cmocka_unit_test(test_odd_names),
+        cmocka_unit_test(test_lines),
         cmocka_unit_test(test_a_demanded_call_that_is_cut),
         cmocka_unit_test(test_arguments_that_are_cut),
         cmocka_unit_test(test_kinds_of_parameters),
