@@ -143,6 +143,12 @@ static void test_numbers(void **state)
          {"-5", "-1", "0", "9", "10", "12"},
          {"-6", "13", "-10", "20", "100", "-0"}},
         {"{'type':'integer','exclusiveMinimum':0}", {"1", "10", "999"}, {"0", "-1"}},
+        {"{'type':'integer','minimum':-9223372036854775808,'maximum':-9223372036854775807}",
+         {"-9223372036854775807"},
+         {"-9223372036854775806", "0"}},
+        {"{'type':'integer','minimum':9223372036854775807,'maximum':9223372036854775807}",
+         {"9223372036854775807"},
+         {"9223372036854775806", "0"}},
         {"{'type':'integer','minimum':100,'maximum':1999}",
          {"100", "999", "1000", "1999"},
          {"99", "2000", "10000", "0"}},
@@ -529,6 +535,11 @@ static void test_refused(void **state)
         {"{'allOf':[{'type':'string'},{'type':'integer'}]}", ERR_INVALID, "#/allOf/1:"},
         {"{'type':'integer','minimum':3,'maximum':2}", ERR_INVALID, "#:"},
         {"{'type':'integer','minimum':3.1,'maximum':3.9}", ERR_INVALID, "#:"},
+        {"{'type':'integer','maximum':-9223372036854775808}", ERR_INVALID, "#:"},
+        {"{'type':'integer','exclusiveMaximum':-9223372036854775807}", ERR_INVALID, "#:"},
+        {"{'type':'integer','exclusiveMaximum':-9223372036854775808}", ERR_INVALID, "#:"},
+        {"{'type':'integer','minimum':9223372036854775807}", ERR_INVALID, "#:"},
+        {"{'type':'integer','exclusiveMinimum':9223372036854775807}", ERR_INVALID, "#:"},
         {"{'type':'array','minItems':3,'maxItems':2}", ERR_INVALID, "#:"},
         {"{'type':'string','enum':['a'],'pattern':'b'}", ERR_INVALID, "#:"},
         {"{'type':'string','allOf':[{'pattern':'^a'},{'pattern':'^b'}]}", ERR_INVALID, "#"},
@@ -661,6 +672,27 @@ static void test_hostile_pattern(void **state)
     buf_release(&text);
 }
 
+/* Each list is asked for again in each sweep, up to 4096 cells each time; none of them counted. */
+static void test_hostile_contains(void **state)
+{
+    (void)state;
+    enum { N = 12000 };
+    struct err err = {0};
+    struct buf text;
+    buf_init(&text, 4 << 20);
+    buf_printf(&text, "{'anyOf':[{'type':'null'},{'$ref':'#/$defs/d0'}],'$defs':{");
+    for (int i = 0; i < N; i++)
+        buf_printf(&text,
+                   "%s'd%d':{'type':'array','minItems':2000,'contains':{'$ref':'#/$defs/d%d'}}",
+                   i ? "," : "", i, i + 1 < N ? i + 1 : i);
+    buf_printf(&text, "}}");
+    assert_null(compile(text.ptr, &(struct schema_options){0}, &err));
+    assert_int_equal(err.code, ERR_LIMIT);
+    if (!strstr(err.text, "takes too long to be understood"))
+        fail_msg("%s", err.text);
+    buf_release(&text);
+}
+
 /* Every value was compared with every other: 60000 words took 94 s of the thread that admits. */
 static void test_long_enum(void **state)
 {
@@ -703,6 +735,7 @@ int main(void)
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_hostile),
+        cmocka_unit_test(test_hostile_contains),
         cmocka_unit_test(test_long_enum),
         cmocka_unit_test(test_hostile_pattern),
     };
