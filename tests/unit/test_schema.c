@@ -672,6 +672,63 @@ static void test_hostile_pattern(void **state)
     buf_release(&text);
 }
 
+/* A pattern beside a length: an automaton. */
+static void put_costly(struct buf *text, int n)
+{
+    buf_clear(text);
+    buf_printf(text, "{'type':'object','properties':{");
+    for (int i = 0; i < n; i++)
+        buf_printf(text, "%s'p%d':{'type':'string','pattern':'^[a-f]{%d}$','minLength':3}",
+                   i ? "," : "", i, 100 + i);
+    buf_printf(text, "}}");
+}
+
+/* The schemas of one request's tools had a limit each: a thousand of them took as many times. */
+static void test_steps_of_all(void **state)
+{
+    (void)state;
+    const char *tool = "{'type':'object','properties':{"
+                       "'path':{'type':'string','description':'where'},"
+                       "'mode':{'type':'string','enum':['read','write','append']},"
+                       "'range':{'type':'array','items':{'type':'integer','minimum':1}},"
+                       "'day':{'type':'string','format':'date'},"
+                       "'name':{'type':'string','pattern':'^[a-z][a-z0-9_]*$','maxLength':64},"
+                       "'options':{'type':'object','properties':{'depth':{'type':'integer'}},"
+                       "'additionalProperties':false}},'required':['path','mode'],"
+                       "'additionalProperties':false}";
+    uint64_t steps = 0, one = 0;
+    const struct schema_options own = {.strict = true}, o = {.strict = true, .steps = &steps};
+    struct err err = {0};
+    struct buf text;
+    int n = 0;
+    buf_init(&text, 1 << 20);
+    for (; n < 100; n++) {
+        struct grammar *g = compile(tool, &o, &err);
+        if (!g)
+            fail_msg("%d: %s", n, err.text);
+        grammar_unref(g);
+        one = n == 0 ? steps : one;
+        assert_int_equal(steps, (uint64_t)(n + 1) * one);
+    }
+    assert_true(one * 1024 < 12000000); /* as many tools as there may be */
+    put_costly(&text, 200);
+    struct grammar *g = NULL;
+    steps = 0;
+    for (n = 0; n < 1000; n++) {
+        g = compile(text.ptr, &o, &err);
+        if (!g)
+            break;
+        grammar_unref(g);
+    }
+    assert_int_equal(err.code, ERR_LIMIT);
+    assert_in_range(n, 4, 999);
+    assert_null(compile(tool, &o, &err)); /* nothing is left */
+    g = compile(text.ptr, &own, &err);
+    assert_non_null(g);
+    grammar_unref(g);
+    buf_release(&text);
+}
+
 /* Each list is asked for again in each sweep, up to 4096 cells each time; none of them counted. */
 static void test_hostile_contains(void **state)
 {
@@ -735,6 +792,7 @@ int main(void)
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_hostile),
+        cmocka_unit_test(test_steps_of_all),
         cmocka_unit_test(test_hostile_contains),
         cmocka_unit_test(test_long_enum),
         cmocka_unit_test(test_hostile_pattern),
