@@ -5,10 +5,18 @@
 
 #include <stdlib.h>
 
+/* What others have taken counts from where less is left for all than for one. */
+static uint64_t steps_taken(const uint64_t *steps)
+{
+    const uint64_t spare = (uint64_t)(SCHEMA_SHARES - 1) * SCHEMA_STEPS_MAX;
+    return steps && *steps > spare ? *steps - spare : 0;
+}
+
 static int plan_init(struct plan *p, struct grammar_builder *b, const struct schema_options *o,
                      const char *param, struct err *err)
 {
     *p = (struct plan){.o = o, .param = param ? param : "", .err = err, .b = b};
+    p->n_steps = p->n_begun = steps_taken(o->steps);
     arena_init(&p->arena, SCHEMA_BYTES_MAX);
     p->made = json_array();
     return p->made ? 0 : err_set_param(err, ERR_NOMEM, p->param, "no memory for a schema");
@@ -16,6 +24,8 @@ static int plan_init(struct plan *p, struct grammar_builder *b, const struct sch
 
 static void plan_release(struct plan *p)
 {
+    if (p->o->steps)
+        *p->o->steps += p->n_steps - p->n_begun;
     arena_release(&p->arena);
     free(p->location);
     free(p->location_table);
@@ -28,7 +38,8 @@ static int compile(struct plan *p, const json_t *schema, gexpr *ret)
 {
     struct ids goal = {0};
     p->root = schema;
-    int rc = ids_add(p, &goal, plan_locate(p, schema, "#", false));
+    int rc = plan_step(p); /* so that nothing is free */
+    rc = rc != 0 ? rc : ids_add(p, &goal, plan_locate(p, schema, "#", false));
     if (rc == 0 && json_is_true(schema))
         goal.n = 0;
     int root = rc == 0 ? plan_node(p, &goal) : rc;

@@ -28,7 +28,12 @@ struct schema_options {
     /* JSON within markers that begin with "<": characters that its strings do not write after one
      * (JSON's escapes say the same). Empty: there are no such markers. */
     struct str after_less;
+    /* Where several schemas are compiled for one request: what they take together, 0 at first. All
+     * of them may take SCHEMA_SHARES times what one may; after that, ERR_LIMIT. NULL: each has its
+     * own. */
+    uint64_t *steps;
 };
+#define SCHEMA_SHARES 4
 
 /* How the members of the outermost object are written where they are the arguments of a call:
  * before_key KEY after_key VALUE after_value, with between between them. */

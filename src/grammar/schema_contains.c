@@ -205,6 +205,8 @@ static gexpr lists(struct plan *p, const struct array_bounds *a, bool emits)
         l.places = a->min > a->n_item ? a->min : a->n_item;
         l.places = l.places > 1 ? l.places : 1;
     }
+    if (!emits) /* asked again and again */
+        p->n_steps += 1 + (uint64_t)(l.places + 1) * (uint64_t)(l.counts + 1) / 16;
     gexpr *row = mem_try_array(2 * (size_t)(l.counts + 2), sizeof(*row));
     if (!row)
         return -1;
@@ -216,7 +218,8 @@ static gexpr lists(struct plan *p, const struct array_bounds *a, bool emits)
 
 bool contains_productive(const struct plan *p, const struct array_bounds *a)
 {
-    return lists((struct plan *)(uintptr_t)p, a, false) != GEXPR_NONE; /* it only asks */
+    /* it only asks, and counts its steps */
+    return lists((struct plan *)(uintptr_t)p, a, false) != GEXPR_NONE;
 }
 
 gexpr emit_contains(struct plan *p, const struct array_bounds *a)

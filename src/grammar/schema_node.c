@@ -185,6 +185,8 @@ static int mark_productive(struct plan *p)
             struct node *n = p->node[sweep % 2 ? i : p->n_node - 1 - i];
             if (!n->is_productive && node_productive(p, n))
                 changed = n->is_productive = true;
+            if (p->n_steps > SCHEMA_STEPS_MAX)
+                return plan_step(p);
         }
     }
     return 0;

@@ -367,11 +367,22 @@ static int64_t floor_div(int64_t a, int64_t b)
     return a / b - (a % b != 0 && a < 0);
 }
 
+/* At least so many digits, of n that is not negative. */
+static void write_padded(char ret[DIGITS_MAX + 1], int64_t n, int n_digit)
+{
+    char text[32];
+    int skip = 0;
+    snprintf(text, sizeof(text), "%019lld", (long long)n);
+    while (text[skip] == '0' && DIGITS_MAX - skip > n_digit)
+        skip++;
+    memcpy(ret, text + skip, (size_t)(DIGITS_MAX - skip) + 1);
+}
+
 static gexpr integers_between(struct grammar_builder *b, int64_t low, int64_t high, int64_t factor)
 {
     struct range r = {0};
-    snprintf(r.low.digits, sizeof(r.low.digits), "%lld", (long long)low);
-    snprintf(r.high.digits, sizeof(r.high.digits), "%lld", (long long)high);
+    write_padded(r.low.digits, low, 1);
+    write_padded(r.high.digits, high, 1);
     return within(b, &r, false, true, factor);
 }
 
@@ -384,6 +395,8 @@ static gexpr integers(struct grammar_builder *b, const struct number_bounds *n)
     char zeros[24] = "";
     if ((n->low && !integer_bound(n->low, true, n->low_open, &low)) ||
         (n->high && !integer_bound(n->high, false, n->high_open, &high)))
+        return GEXPR_NONE;
+    if (high < -INT64_MAX) /* the one below is not written: it has no opposite in 64 bits */
         return GEXPR_NONE;
     for (; factor % 10 == 0; factor /= 10, unit *= 10)
         strcat(zeros, "0");
@@ -446,17 +459,6 @@ static bool scaled_bound(const json_t *v, int n, bool is_low, bool is_open, int6
         x += is_low ? 1 : -1;
     *ret = x;
     return true;
-}
-
-/* At least so many digits. */
-static void write_padded(char ret[DIGITS_MAX + 1], int64_t n, int n_digit)
-{
-    char text[32];
-    int skip = 0;
-    snprintf(text, sizeof(text), "%019lld", (long long)n);
-    while (text[skip] == '0' && DIGITS_MAX - skip > n_digit)
-        skip++;
-    memcpy(ret, text + skip, (size_t)(DIGITS_MAX - skip) + 1);
 }
 
 /* From low to high, in units of the last of m.n_point decimals. */

@@ -171,7 +171,7 @@ struct plan {
         const struct lang *lang;
     } known[PLAN_LANGS_MAX]; /* the last patterns that became automata */
     unsigned n_known;
-    uint64_t n_steps;
+    uint64_t n_steps, n_begun; /* it began with so many, which others have taken */
     int depth;
     struct why why; /* of the last shape that had no value */
     struct grammar_builder *b;

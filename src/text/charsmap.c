@@ -64,7 +64,7 @@ static size_t children(uint32_t unit)
 
 size_t charsmap_find(const struct charsmap *m, struct str text, struct str *ret)
 {
-    size_t found = 0;
+    size_t found = 0, text_at = 0;
     if (m->n_unit == 0)
         return 0;
     size_t at = children(m->unit[0]);
@@ -80,8 +80,10 @@ size_t charsmap_find(const struct charsmap *m, struct str text, struct str *ret)
         size_t value = at < m->n_unit ? m->unit[at] & VALUE_MASK : SIZE_MAX;
         if (value >= m->n_text)
             break; /* no file that SentencePiece wrote */
-        *ret = str_z(m->text + value);
+        text_at = value;
         found = i + 1;
     }
+    if (found > 0)
+        *ret = str_z(m->text + text_at); /* of the longest only: texts may be long */
     return found;
 }

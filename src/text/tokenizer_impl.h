@@ -19,6 +19,7 @@
 #define VOCAB_N_MAX       (1u << 24) /* tokens; ids fit in 31 bits with room */
 #define TOKEN_BYTES_MAX   65535u     /* of one token's text */
 #define SPECIAL_BYTES_MAX 1024u      /* of one special token's text: bounds the search at a place */
+#define UNIGRAM_BYTES_MAX 256u       /* of a unigram model's piece: all that begin at each place */
 #define TEXT_BYTES_MAX    ((size_t)1 << 28) /* of one text: symbols take 28 bytes each */
 
 enum tokenizer_kind { KIND_BPE, KIND_SPM, KIND_WORDPIECE, KIND_UNIGRAM };

@@ -48,14 +48,25 @@ static void strip_end(struct buf *b)
         buf_truncate(b, b->len - mark.len);
 }
 
-static bool normalize(const struct tokenizer *t, struct str text, struct buf *out)
+/* What rules may make of so many bytes: Unicode's own make less than half of it. */
+static size_t normal_max(size_t len)
 {
+    return 32 * len + 1024;
+}
+
+static int normalize(struct encoder *e, struct str text, struct buf *out)
+{
+    const struct tokenizer *t = e->t;
     bool strip = t->remove_spaces, after_space = strip, ok = true, begun = false;
+    size_t max = normal_max(text.len), n_made = 0; /* with what is stripped: it takes time, too */
     buf_clear(out);
     while (text.len > 0 && ok) {
         struct str s;
         size_t n = normal_prefix(t, text, &s);
         text = str_from(text, n);
+        n_made += s.len;
+        if (n_made > max || out->len > max)
+            return err_set(e->err, ERR_LIMIT, "the text is too long once normalized");
         bool only_space = str_eq(s, STR(" "));
         if (strip && !begun && only_space)
             continue;
@@ -70,7 +81,7 @@ static bool normalize(const struct tokenizer *t, struct str text, struct buf *ou
     }
     if (strip)
         strip_end(out);
-    return ok;
+    return ok ? 0 : encoder_nomem(e);
 }
 
 /* ---- the best way ---- */
@@ -156,8 +167,9 @@ static int push_best(struct encoder *e, struct str text, const struct best *best
 
 int encode_unigram(struct encoder *e, struct str raw)
 {
-    if (!normalize(e->t, raw, &e->text))
-        return encoder_nomem(e);
+    int rc = normalize(e, raw, &e->text);
+    if (rc != 0)
+        return rc;
     struct str text = buf_str(&e->text);
     if (text.len == 0)
         return 0;
@@ -170,7 +182,7 @@ int encode_unigram(struct encoder *e, struct str raw)
         best[i].from = UINT32_MAX;
     for (size_t i = 0; i < text.len; i += char_len((uint8_t)text.ptr[i], text.len - i))
         spread(e->t, text, best, i);
-    int rc = push_best(e, text, best);
+    rc = push_best(e, text, best);
     free(best);
     return rc;
 }

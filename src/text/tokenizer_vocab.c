@@ -347,7 +347,13 @@ static int load_words(struct tokenizer *t, struct err *err)
         if (type == TYPE_CONTROL || type == TYPE_UNKNOWN || type == TYPE_BYTE ||
             (type == TYPE_UNUSED && t->kind == KIND_UNIGRAM))
             continue;
-        if (!trie_add(&t->words, vocab_text(t, (token_id)i), (token_id)i, false))
+        struct str text = vocab_text(t, (token_id)i);
+        if (t->kind == KIND_UNIGRAM && text.len > UNIGRAM_BYTES_MAX)
+            return err_set(err, ERR_UNSUPPORTED,
+                           "%s: token %zu has %zu bytes; at most %u are supported in a piece of a "
+                           "unigram model",
+                           K_TOKENS, i, text.len, UNIGRAM_BYTES_MAX);
+        if (!trie_add(&t->words, text, (token_id)i, false))
             return err_set(err, ERR_NOMEM, "out of memory for the vocabulary");
     }
     uint32_t node = trie_step(&t->words, 0, start[0]);

@@ -5,6 +5,7 @@
 #include "worker/prompt.h"
 
 #include "text/answer_parser.h"
+#include "worker/shorten.h"
 
 #include <stdlib.h>
 
@@ -201,88 +202,13 @@ int prompt_tokens(const struct loaded *l, const struct gen_request *r, struct to
 
 /* ---- a conversation that is too long ---- */
 
-static bool is_system(const json_t *message)
-{
-    return str_eq_z(json_str(json_object_get(message, "role")), "system");
-}
-
-static bool is_result(const json_t *message)
-{
-    return str_eq_z(json_str(json_object_get(message, "role")), "tool");
-}
-
-static bool has_call(const json_t *message, struct str id)
-{
-    size_t i;
-    json_t *call;
-    json_array_foreach(json_object_get(message, "tool_calls"), i, call)
-    {
-        if (id.len > 0 && str_eq(json_str(json_object_get(call, "id")), id))
-            return true;
-    }
-    return false;
-}
-
-/* The message whose call the result at `i` is of: by its id, else the one before the results. */
-static size_t call_of(const json_t *messages, size_t i)
-{
-    struct str id = json_str(json_object_get(json_array_get(messages, i), "tool_call_id"));
-    for (size_t k = i; k-- > 0;)
-        if (has_call(json_array_get(messages, k), id))
-            return k;
-    while (i > 0 && is_result(json_array_get(messages, i)))
-        i--;
-    return i;
-}
-
-/* From where on all stays: the last message, and the calls whose results are there. */
-static size_t tail_of(const json_t *messages)
-{
-    size_t first = json_array_size(messages) - 1;
-    for (size_t k = first;; k--) {
-        size_t call = is_result(json_array_get(messages, k)) ? call_of(messages, k) : k;
-        first = call < first ? call : first;
-        if (k == first)
-            return first;
-    }
-}
-
-/* The messages without the n oldest that may go; a tool's result does not stay behind alone. */
-static json_t *without_oldest(const json_t *messages, size_t n)
-{
-    json_t *kept = json_array();
-    size_t tail = tail_of(messages);
-    char *gone = calloc(tail + 1, 1); /* [tail]: which went */
-    for (size_t i = 0; kept && gone && i < json_array_size(messages); i++) {
-        json_t *m = json_array_get(messages, i);
-        bool may = i < tail && !is_system(m);
-        size_t call = may && is_result(m) ? call_of(messages, i) : i;
-        bool goes = may && (n > 0 || (call < i && gone[call]));
-        if (goes && n > 0)
-            n--;
-        if (i < tail)
-            gone[i] = goes;
-        if (!goes && json_array_append(kept, m) != 0) {
-            json_decref(kept);
-            kept = NULL;
-        }
-    }
-    if (!gone) {
-        json_decref(kept);
-        kept = NULL;
-    }
-    free(gone);
-    return kept;
-}
-
 /* Tokens of the conversation without the n oldest messages. */
-static int try_without(const struct loaded *l, const struct gen_request *r, size_t n,
-                       struct tokens *out, struct prompt_end *ret, int64_t *ret_dropped,
-                       struct err *err)
+static int try_without(const struct loaded *l, const struct gen_request *r,
+                       const struct shortening *s, size_t n, struct tokens *out,
+                       struct prompt_end *ret, int64_t *ret_dropped, struct err *err)
 {
-    const json_t *messages = json_object_get(r->chat, "messages");
     struct gen_request less = *r; /* borrows all but the conversation */
-    json_t *kept = without_oldest(messages, n);
+    json_t *kept = shortening_without(s, n);
     less.chat = json_copy(r->chat);
     out->len = 0;
     prompt_end_release(ret);
@@ -290,27 +216,22 @@ static int try_without(const struct loaded *l, const struct gen_request *r, size
     int rc = kept && less.chat && json_object_set(less.chat, "messages", kept) == 0
                  ? prompt_tokens(l, &less, out, ret, err)
                  : err_set(err, ERR_NOMEM, "no memory for the messages");
-    *ret_dropped = (int64_t)json_array_size(messages) - (int64_t)json_array_size(kept);
+    *ret_dropped = (int64_t)json_array_size(s->messages) - (int64_t)json_array_size(kept);
     json_decref(kept);
     json_decref(less.chat);
     return rc;
 }
 
-int prompt_truncate(const struct loaded *l, const struct gen_request *r, size_t n_max,
-                    struct tokens *out, struct prompt_end *ret, int64_t *ret_dropped,
-                    struct err *err)
+/* The fewest that will do, by halves; templates that refuse a beginning are tried without it. */
+static int drop_fewest(const struct loaded *l, const struct gen_request *r,
+                       const struct shortening *s, size_t n_max, struct tokens *out,
+                       struct prompt_end *ret, int64_t *ret_dropped, struct err *err)
 {
-    const json_t *messages = json_object_get(r->chat, "messages");
-    size_t low = 0, high = 0, tail = json_array_size(messages) == 0 ? 0 : tail_of(messages);
-    for (size_t i = 0; i < tail; i++)
-        high += !is_system(json_array_get(messages, i));
-    /* The fewest that will do, by halves; templates that refuse a beginning are tried without it.
-     */
+    size_t low = 0, high = s->n_may_go, best = 0;
     bool found = false;
-    size_t best = 0;
     while (low < high) {
         size_t n = low + (high - low) / 2;
-        int rc = try_without(l, r, n + 1, out, ret, ret_dropped, err);
+        int rc = try_without(l, r, s, n + 1, out, ret, ret_dropped, err);
         if (rc == ERR_NOMEM)
             return rc;
         if (rc == 0 && out->len < n_max) {
@@ -323,5 +244,17 @@ int prompt_truncate(const struct loaded *l, const struct gen_request *r, size_t 
     }
     out->len = 0;
     *ret_dropped = 0;
-    return found ? try_without(l, r, best, out, ret, ret_dropped, err) : 0;
+    return found ? try_without(l, r, s, best, out, ret, ret_dropped, err) : 0;
+}
+
+int prompt_truncate(const struct loaded *l, const struct gen_request *r, size_t n_max,
+                    struct tokens *out, struct prompt_end *ret, int64_t *ret_dropped,
+                    struct err *err)
+{
+    struct shortening s;
+    int rc = shortening_init(&s, json_object_get(r->chat, "messages"))
+                 ? drop_fewest(l, r, &s, n_max, out, ret, ret_dropped, err)
+                 : err_set(err, ERR_NOMEM, "no memory for the messages");
+    shortening_release(&s);
+    return rc;
 }

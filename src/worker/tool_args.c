@@ -103,12 +103,13 @@ static struct schema_options options_of(const struct dialect *d)
 }
 
 gexpr tool_args_expr(struct grammar_builder *b, const struct dialect *d, const json_t *function,
-                     struct err *err)
+                     uint64_t *steps, struct err *err)
 {
     const json_t *parameters = json_object_get(function, "parameters");
     struct schema_options o = options_of(d);
     struct schema_frame frame;
     bool is_framed = frame_of(b, d, &frame);
+    o.steps = steps;
     o.strict = json_is_true(json_object_get(function, "strict"));
     frame.ctx = parameters;
     return schema_members(b, parameters, &o, is_framed ? &frame : NULL, "tools", err);

@@ -121,31 +121,48 @@ static gexpr one_call(struct grammar_builder *b, const struct call_parts *c, gex
     return grammar_seq(b, part, ARRAY_LEN(part));
 }
 
+/* The arguments of each tool that may be called, compiled once for all places of calls: [tools] or
+ * NULL with *err. */
+static gexpr *all_args(struct grammar_builder *b, const struct gen_request *r,
+                       const struct form_place *p, struct err *err)
+{
+    const json_t *tools = prompt_tools(r);
+    size_t n = json_array_size(tools);
+    uint64_t steps = 0;
+    gexpr *args = mem_try_array(n, sizeof(*args));
+    if (!args)
+        err_set(err, ERR_NOMEM, "no memory for the tools' grammar");
+    for (size_t i = 0; i < n && args && !p->any_args; i++) {
+        const json_t *tool = json_array_get(tools, i);
+        if (may_call(r, tool))
+            args[i] = tool_args_expr(b, p->dialect, function_of(tool), &steps, err);
+        if (args[i] < 0) {
+            free(args);
+            args = NULL;
+        }
+    }
+    return args;
+}
+
 /* Any of the tools, with arguments that are theirs, or any where the schemas are too large. */
 static gexpr any_call(struct grammar_builder *b, const struct gen_request *r,
                       const struct form_place *p, const struct call_parts *c, bool has_name,
-                      struct err *err)
+                      const gexpr *args, struct err *err)
 {
     const json_t *tools = prompt_tools(r);
     size_t n = json_array_size(tools), k = 0;
-    gexpr *e = mem_try_array(n, sizeof(*e)), all = 0;
+    gexpr *e = mem_try_array(n, sizeof(*e));
     if (!e)
         return err_set(err, ERR_NOMEM, "no memory for the tools' grammar");
-    for (size_t i = 0; i < n && all >= 0; i++) {
+    for (size_t i = 0; i < n; i++) {
         const json_t *f = function_of(json_array_get(tools, i));
         if (!may_call(r, json_array_get(tools, i)))
             continue;
         gexpr name =
             has_name ? grammar_empty(b) : grammar_literal(b, json_str(json_object_get(f, "name")));
-        if (p->any_args) {
-            e[k++] = name;
-            continue;
-        }
-        all = tool_args_expr(b, p->dialect, f, err);
-        e[k++] = one_call(b, c, name, all);
+        e[k++] = p->any_args ? name : one_call(b, c, name, args[i]);
     }
-    if (all >= 0)
-        all = grammar_alt(b, e, k);
+    gexpr all = grammar_alt(b, e, k);
     if (all >= 0 && p->any_args)
         all = one_call(b, c, all, tool_args_any(b, p->dialect));
     free(e);
@@ -154,13 +171,13 @@ static gexpr any_call(struct grammar_builder *b, const struct gen_request *r,
 
 /* The calls after `first`, and the end. */
 static gexpr more_calls(struct grammar_builder *b, const struct gen_request *r,
-                        const struct form_place *p, gexpr first, struct err *err)
+                        const struct form_place *p, gexpr first, const gexpr *args, struct err *err)
 {
     const struct dialect *d = p->dialect;
     const struct call_parts c = {before_name(b, d), after_name(b, d), after_args(b, d)};
     gexpr more = grammar_empty(b);
     if (!r->one_tool_call && d->between) {
-        gexpr call = any_call(b, r, p, &c, false, err);
+        gexpr call = any_call(b, r, p, &c, false, args, err);
         if (call < 0)
             return call;
         const gexpr next[] = {tool_spelled(b, d->between), call};
@@ -172,25 +189,25 @@ static gexpr more_calls(struct grammar_builder *b, const struct gen_request *r,
 
 /* What the prompt has begun goes on. */
 static gexpr begun_calls(struct grammar_builder *b, const struct gen_request *r,
-                         const struct form_place *p, struct err *err)
+                         const struct form_place *p, const gexpr *args, struct err *err)
 {
     const struct dialect *d = p->dialect;
     bool has_name = r->tool_name != NULL || json_array_size(prompt_tools(r)) == 1;
     gexpr empty = grammar_empty(b);
     const struct call_parts c = {empty, has_name ? empty : after_name(b, d), after_args(b, d)};
-    gexpr first = any_call(b, r, p, &c, has_name, err);
-    return first < 0 ? first : more_calls(b, r, p, first, err);
+    gexpr first = any_call(b, r, p, &c, has_name, args, err);
+    return first < 0 ? first : more_calls(b, r, p, first, args, err);
 }
 
 /* All calls from their beginning. */
 static gexpr whole_calls(struct grammar_builder *b, const struct gen_request *r,
-                         const struct form_place *p, struct err *err)
+                         const struct form_place *p, const gexpr *args, struct err *err)
 {
     const struct dialect *d = p->dialect;
     const gexpr begin[] = {tool_spelled(b, d->begin), before_name(b, d)};
     const struct call_parts c = {grammar_seq(b, begin, 2), after_name(b, d), after_args(b, d)};
-    gexpr first = any_call(b, r, p, &c, false, err);
-    return first < 0 ? first : more_calls(b, r, p, first, err);
+    gexpr first = any_call(b, r, p, &c, false, args, err);
+    return first < 0 ? first : more_calls(b, r, p, first, args, err);
 }
 
 /* ---- text beside calls ---- */
@@ -316,7 +333,7 @@ static gexpr harmony_thoughts(struct grammar_builder *b, const struct gen_reques
 
 /* A call, whose name comes before the channel or behind it. */
 static gexpr harmony_call(struct grammar_builder *b, const struct gen_request *r,
-                          const struct form_place *p, struct err *err)
+                          const struct form_place *p, const gexpr *args, struct err *err)
 {
     gexpr channel = tool_spelled(b, "<|channel|>commentary");
     gexpr kind = any_of(b, literal(b, " json"), tool_spelled(b, "<|constrain|>json"));
@@ -330,13 +347,14 @@ static gexpr harmony_call(struct grammar_builder *b, const struct gen_request *r
                                  .has_other = true,
                                  .other_before = to,
                                  .other_after = grammar_seq(b, after, 3)};
-    return any_call(b, r, p, &c, false, err);
+    return any_call(b, r, p, &c, false, args, err);
 }
 
 static gexpr harmony_answer(struct grammar_builder *b, const struct gen_request *r,
-                            const struct form_place *p, gexpr plain, struct err *err)
+                            const struct form_place *p, gexpr plain, const gexpr *args,
+                            struct err *err)
 {
-    gexpr calls = harmony_call(b, r, p, err);
+    gexpr calls = harmony_call(b, r, p, args, err);
     if (calls < 0 || r->tool_choice == GEN_TOOLS_REQUIRED)
         return calls;
     return any_of(b, harmony_final(b, plain >= 0 ? plain : harmony_text(b)), calls);
@@ -395,17 +413,17 @@ static int check_names(const struct gen_request *r, const struct dialect *d, str
     return 0;
 }
 
-gexpr tool_form_expr(struct grammar_builder *b, const struct gen_request *r,
-                     const struct form_place *p, gexpr plain, struct err *err)
+static gexpr answer_of(struct grammar_builder *b, const struct gen_request *r,
+                       const struct form_place *p, gexpr plain, const gexpr *args, struct err *err)
 {
     const struct dialect *d = p->dialect;
     if (check_names(r, d, err) != 0)
         return -1;
     if (p->in_call)
-        return begun_calls(b, r, p, err);
+        return begun_calls(b, r, p, args, err);
     if (d->body == DIALECT_HARMONY)
-        return harmony_answer(b, r, p, plain, err);
-    gexpr calls = whole_calls(b, r, p, err);
+        return harmony_answer(b, r, p, plain, args, err);
+    gexpr calls = whole_calls(b, r, p, args, err);
     if (calls < 0 || r->tool_choice == GEN_TOOLS_REQUIRED)
         return calls;
     if (d->body == DIALECT_LINES)
@@ -416,4 +434,13 @@ gexpr tool_form_expr(struct grammar_builder *b, const struct gen_request *r,
         return bare_answer(b, d, calls, err);
     const gexpr text[] = {free_text(b, d), opt(b, calls)};
     return grammar_seq(b, text, ARRAY_LEN(text));
+}
+
+gexpr tool_form_expr(struct grammar_builder *b, const struct gen_request *r,
+                     const struct form_place *p, gexpr plain, struct err *err)
+{
+    gexpr *args = all_args(b, r, p, err);
+    gexpr e = args ? answer_of(b, r, p, plain, args, err) : -1;
+    free(args);
+    return e;
 }

@@ -143,6 +143,12 @@ static void test_numbers(void **state)
          {"-5", "-1", "0", "9", "10", "12"},
          {"-6", "13", "-10", "20", "100", "-0"}},
         {"{'type':'integer','exclusiveMinimum':0}", {"1", "10", "999"}, {"0", "-1"}},
+        {"{'type':'integer','minimum':-9223372036854775808,'maximum':-9223372036854775807}",
+         {"-9223372036854775807"},
+         {"-9223372036854775806", "0"}},
+        {"{'type':'integer','minimum':9223372036854775807,'maximum':9223372036854775807}",
+         {"9223372036854775807"},
+         {"9223372036854775806", "0"}},
         {"{'type':'integer','minimum':100,'maximum':1999}",
          {"100", "999", "1000", "1999"},
          {"99", "2000", "10000", "0"}},
@@ -529,6 +535,11 @@ static void test_refused(void **state)
         {"{'allOf':[{'type':'string'},{'type':'integer'}]}", ERR_INVALID, "#/allOf/1:"},
         {"{'type':'integer','minimum':3,'maximum':2}", ERR_INVALID, "#:"},
         {"{'type':'integer','minimum':3.1,'maximum':3.9}", ERR_INVALID, "#:"},
+        {"{'type':'integer','maximum':-9223372036854775808}", ERR_INVALID, "#:"},
+        {"{'type':'integer','exclusiveMaximum':-9223372036854775807}", ERR_INVALID, "#:"},
+        {"{'type':'integer','exclusiveMaximum':-9223372036854775808}", ERR_INVALID, "#:"},
+        {"{'type':'integer','minimum':9223372036854775807}", ERR_INVALID, "#:"},
+        {"{'type':'integer','exclusiveMinimum':9223372036854775807}", ERR_INVALID, "#:"},
         {"{'type':'array','minItems':3,'maxItems':2}", ERR_INVALID, "#:"},
         {"{'type':'string','enum':['a'],'pattern':'b'}", ERR_INVALID, "#:"},
         {"{'type':'string','allOf':[{'pattern':'^a'},{'pattern':'^b'}]}", ERR_INVALID, "#"},
@@ -661,6 +672,84 @@ static void test_hostile_pattern(void **state)
     buf_release(&text);
 }
 
+/* A pattern beside a length: an automaton. */
+static void put_costly(struct buf *text, int n)
+{
+    buf_clear(text);
+    buf_printf(text, "{'type':'object','properties':{");
+    for (int i = 0; i < n; i++)
+        buf_printf(text, "%s'p%d':{'type':'string','pattern':'^[a-f]{%d}$','minLength':3}",
+                   i ? "," : "", i, 100 + i);
+    buf_printf(text, "}}");
+}
+
+/* The schemas of one request's tools had a limit each: a thousand of them took as many times. */
+static void test_steps_of_all(void **state)
+{
+    (void)state;
+    const char *tool = "{'type':'object','properties':{"
+                       "'path':{'type':'string','description':'where'},"
+                       "'mode':{'type':'string','enum':['read','write','append']},"
+                       "'range':{'type':'array','items':{'type':'integer','minimum':1}},"
+                       "'day':{'type':'string','format':'date'},"
+                       "'name':{'type':'string','pattern':'^[a-z][a-z0-9_]*$','maxLength':64},"
+                       "'options':{'type':'object','properties':{'depth':{'type':'integer'}},"
+                       "'additionalProperties':false}},'required':['path','mode'],"
+                       "'additionalProperties':false}";
+    uint64_t steps = 0, one = 0;
+    const struct schema_options own = {.strict = true}, o = {.strict = true, .steps = &steps};
+    struct err err = {0};
+    struct buf text;
+    int n = 0;
+    buf_init(&text, 1 << 20);
+    for (; n < 100; n++) {
+        struct grammar *g = compile(tool, &o, &err);
+        if (!g)
+            fail_msg("%d: %s", n, err.text);
+        grammar_unref(g);
+        one = n == 0 ? steps : one;
+        assert_int_equal(steps, (uint64_t)(n + 1) * one);
+    }
+    assert_true(one * 1024 < 12000000); /* as many tools as there may be */
+    put_costly(&text, 200);
+    struct grammar *g = NULL;
+    steps = 0;
+    for (n = 0; n < 1000; n++) {
+        g = compile(text.ptr, &o, &err);
+        if (!g)
+            break;
+        grammar_unref(g);
+    }
+    assert_int_equal(err.code, ERR_LIMIT);
+    assert_in_range(n, 4, 999);
+    assert_null(compile(tool, &o, &err)); /* nothing is left */
+    g = compile(text.ptr, &own, &err);
+    assert_non_null(g);
+    grammar_unref(g);
+    buf_release(&text);
+}
+
+/* Each list is asked for again in each sweep, up to 4096 cells each time; none of them counted. */
+static void test_hostile_contains(void **state)
+{
+    (void)state;
+    enum { N = 12000 };
+    struct err err = {0};
+    struct buf text;
+    buf_init(&text, 4 << 20);
+    buf_printf(&text, "{'anyOf':[{'type':'null'},{'$ref':'#/$defs/d0'}],'$defs':{");
+    for (int i = 0; i < N; i++)
+        buf_printf(&text,
+                   "%s'd%d':{'type':'array','minItems':2000,'contains':{'$ref':'#/$defs/d%d'}}",
+                   i ? "," : "", i, i + 1 < N ? i + 1 : i);
+    buf_printf(&text, "}}");
+    assert_null(compile(text.ptr, &(struct schema_options){0}, &err));
+    assert_int_equal(err.code, ERR_LIMIT);
+    if (!strstr(err.text, "takes too long to be understood"))
+        fail_msg("%s", err.text);
+    buf_release(&text);
+}
+
 /* Every value was compared with every other: 60000 words took 94 s of the thread that admits. */
 static void test_long_enum(void **state)
 {
@@ -703,6 +792,8 @@ int main(void)
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_hostile),
+        cmocka_unit_test(test_steps_of_all),
+        cmocka_unit_test(test_hostile_contains),
         cmocka_unit_test(test_long_enum),
         cmocka_unit_test(test_hostile_pattern),
     };

@@ -199,6 +199,53 @@ static void unigram_words(void **state)
     tokenizer_free(t);
 }
 
+/* A rule that makes 4000 bytes of one; the text that is cut took 12 times as much again. */
+static void fill_unigram_long_rule(struct vocab_maker *v)
+{
+    enum { AT = 4 + 4 * 512, N = 4000 };
+    vocab_unigram(v);
+    memset(v->chars + AT, 'a', N);
+    v->chars[AT + N] = '\0';
+    v->n_chars = AT + N + 1;
+}
+
+static void unigram_rule_that_makes_much(void **state)
+{
+    (void)state;
+    struct tokenizer *t = make(fill_unigram_long_rule);
+    struct tokens ids;
+    struct err err = {0};
+    tokens_init(&ids, 1u << 20);
+    assert_int_equal(tokenizer_encode(t, STR("AAAA"), 0, &ids, &err), ERR_LIMIT);
+    assert_non_null(strstr(err.text, "too long once normalized"));
+    assert_int_equal(ids.len, 0);
+    assert_int_equal(tokenizer_encode(t, STR("hello"), 0, &ids, &err), 0);
+    assert_int_equal(ids.len, 2);
+    tokens_release(&ids);
+    tokenizer_free(t);
+}
+
+/* A piece of 65535 bytes made as many steps at each place of a text. */
+static void unigram_long_pieces(void **state)
+{
+    (void)state;
+    struct vocab_maker *v = mem_zero(1, sizeof(*v));
+    struct tokenizer *t = NULL;
+    struct err err = {0};
+    char piece[300];
+    vocab_unigram(v);
+    for (int len = 256; len <= 257; len++) {
+        snprintf(piece, sizeof(piece), "%0*d", len, len);
+        vocab_add(v, piece, TYPE_NORMAL, -1);
+        int rc = vocab_load_tokenizer(v, &t, &err);
+        assert_int_equal(rc, len == 256 ? 0 : ERR_UNSUPPORTED);
+        if (rc == 0)
+            tokenizer_free(t);
+    }
+    assert_non_null(strstr(err.text, "has 257 bytes"));
+    free(v);
+}
+
 static void limit_leaves_output_as_it_was(void **state)
 {
     (void)state;
@@ -389,6 +436,8 @@ int main(void)
         cmocka_unit_test(phi3_special_tokens),
         cmocka_unit_test(bert_words),
         cmocka_unit_test(unigram_words),
+        cmocka_unit_test(unigram_rule_that_makes_much),
+        cmocka_unit_test(unigram_long_pieces),
         cmocka_unit_test(limit_leaves_output_as_it_was),
         cmocka_unit_test(bytes_round_trip),
         cmocka_unit_test(streaming_is_whole_characters),

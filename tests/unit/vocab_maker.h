@@ -14,7 +14,7 @@
 enum { VOCAB_TOKENS_MAX = 600 };
 
 struct vocab_token {
-    char text[160];
+    char text[320];
     int type;
     float score;
 };
@@ -26,7 +26,7 @@ struct vocab_maker {
     int n_tokens, n_merges;
     int bos, eos, unk; /* -1: no key */
     bool no_types, no_scores, no_merges, no_tokens;
-    uint8_t chars[2056];   /* precompiled_charsmap, */
+    uint8_t chars[8192];   /* precompiled_charsmap, */
     int n_chars;           /* bytes of it */
     int n_types, n_scores; /* as many are written; 0: as many as tokens */
 };
