@@ -167,8 +167,10 @@ static bool add_position(struct numbering *m, const struct heads *h, uint64_t ha
                                           .n_head = (uint16_t)h->n,
                                           .n_read = (uint16_t)r->n,
                                           .pops = r->pops};
-    memcpy(m->id + m->n_id, h->at, h->n * sizeof(*m->id));
-    memcpy(m->id + m->n_id + h->n, r->at, r->n * sizeof(*m->id));
+    if (h->n > 0)
+        memcpy(m->id + m->n_id, h->at, h->n * sizeof(*m->id));
+    if (r->n > 0)
+        memcpy(m->id + m->n_id + h->n, r->at, r->n * sizeof(*m->id));
     m->n_id += n;
     memset(m->next[m->n], 0xff, sizeof(*m->next));
     m->n++;
@@ -189,7 +191,8 @@ static uint16_t step(struct numbering *m, uint16_t from, uint8_t byte, struct re
     struct heads heads;
     size_t before = m->s->n_frame;
     reach->n = p->n_read;
-    memcpy(reach->at, m->id + p->at + p->n_head, p->n_read * sizeof(*reach->at));
+    if (p->n_read > 0)
+        memcpy(reach->at, m->id + p->at + p->n_head, p->n_read * sizeof(*reach->at));
     stacks_step(m->s, reach, byte, &heads);
     if (heads.n == 0) {
         m->s->n_frame = before;

@@ -128,15 +128,12 @@ static int plan_embedder(const struct load_opts *o, const struct gguf *g, struct
                          struct err *err)
 {
     const struct model_info *info = &p->info;
-    int64_t n_ctx = o->n_ctx > 0       ? o->n_ctx
-                    : info->is_encoder ? info->n_ctx_train
-                                       : min_int(info->n_ctx_train, EMBED_CTX);
+    int n_most = info->is_encoder ? info->n_ctx_train : min_int(info->n_ctx_train, EMBED_CTX);
+    int64_t n_ctx = o->n_ctx > 0 ? o->n_ctx : n_most;
+    if (n_ctx >
+        info->n_ctx_train) /* one --ctx is for all models of a server, and these are short */
+        n_ctx = info->n_ctx_train;
     int64_t n_batch = info->is_encoder && n_ctx > EMBED_BATCH ? n_ctx : EMBED_BATCH;
-    if (n_ctx > info->n_ctx_train)
-        return err_set_param(err, ERR_INVALID, "ctx",
-                             "a context of %lld tokens was asked for, but the model is trained for "
-                             "%d: ask for at most that",
-                             (long long)n_ctx, info->n_ctx_train);
     p->model.n_batch_max = p->model.n_out_max = (int)n_batch;
     p->model.n_ctx_max = (int)n_ctx;
     p->embedder = (struct embedder_config){.n_batch_max = (int)n_batch, .n_ctx = (int)n_ctx};

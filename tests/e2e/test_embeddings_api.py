@@ -268,6 +268,13 @@ def test_batches(small):
     assert len(out) == 3 and all(len(o["response"]["body"]["data"][0]["embedding"]) == 64 for o in out)
 
 
+def test_a_context_that_is_meant_for_others(hearth_bin, minilm_path, tmp_path):
+    """One --ctx is for all models of a server: those that embed have at most their own."""
+    with Worker(hearth_bin, [minilm_path], ctx=8192) as w:
+        assert w.ready()["n_ctx"] == 512
+        assert w.close() == 0
+
+
 def test_tools_for_text_say_no(hearth_bin, minilm_path, tmp_path):
     for args in (["eval", "logits", minilm_path, "--tokens", "1"], ["bench", minilm_path]):
         run = subprocess.run([str(hearth_bin), *map(str, args)], capture_output=True, text=True, timeout=120)
