@@ -315,4 +315,7 @@ class Instances:
         if other not in (False, None) and self.rng.random() < 0.7:
             for name in self.rng.sample(["other", "más", "tab\t", "", "na", "named"], 2):
                 value[name] = self.of(other, depth - 1)
+        # docs/structured-output.md: members without a name in the schema count as one
+        if len(set(value) & set(schema.get("properties", {}))) + 1 < schema.get("minProperties", 0):
+            raise NoInstance
         return value
